@@ -1,0 +1,4 @@
+//! Mailbox → messages → documents → fields → archive.
+
+pub mod document;
+pub mod read;
