@@ -1,1 +1,11 @@
+//! The scheduler: owns all schedule and run state, and streams due jobs to workers.
+//!
+//! Calls come in through `grpc`, which checks them and turns them into commands. [`shard`] pumps commands through the
+//! [`pipeline`], which applies them to the pure [`state_machine`], commits what changed to the [`store`], and only then
+//! lets replies and jobs out. [`record`] is the disk format.
 
+pub mod pipeline;
+pub mod record;
+pub mod shard;
+pub mod state_machine;
+pub mod store;

@@ -1,0 +1,153 @@
+//! Write first, then speak: the shard's loop as a pure value.
+//!
+//! Commands are applied to the machine at once, into the batch that is being gathered. One batch is being committed at
+//! any time; when it is durable its output is released, and the next batch, which has grown meanwhile, is committed.
+//! So under load batches grow by themselves, and nothing is said before it is safe (rules P1, P2).
+//!
+//! ```text
+//!   apply, wake ──► gathering ──seal──► in flight ──committed──► released
+//!                                        │    ▲
+//!                                        └────┘ unknown: the same bytes, the same sequence
+//! ```
+//!
+//! The task around it only pumps: it hands in commands, time and outcomes, and does what [`Step`] says.
+
+use std::{mem, sync::Arc};
+
+use crate::{
+    state_machine::{
+        StateMachine,
+        command::Command,
+        id::ReplyTo,
+        output::Output,
+        timer::{Now, Wake},
+    },
+    store::{Batch, StoreError},
+};
+
+/// Commands that one batch gathers at most.
+const GATHERED_MAX: usize = 5_000;
+
+#[derive(Debug)]
+pub struct Pipeline {
+    machine: StateMachine,
+    seq: u64,
+    gathered: usize,
+    /// Whether something was applied since the last seal.
+    changed: bool,
+    in_flight: Option<InFlight>,
+    halted: Option<Halt>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    seq: u64,
+    batch: Batch,
+    output: Output,
+}
+
+/// What the task is to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Commit this batch and report the outcome.
+    Commit { seq: u64, batch: Batch },
+    /// Say all of this: it is durable.
+    Release(Output),
+    /// Nothing, until a command, an outcome, or this time comes.
+    Wait(Wake),
+}
+
+/// Why the pipeline says nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// Another owner writes: this process's state is void.
+    Fenced,
+    Failed(String),
+}
+
+impl Pipeline {
+    /// `seq` is that of the store's last commit.
+    pub fn new(machine: StateMachine, seq: u64) -> Self {
+        Self { machine, seq, gathered: 0, changed: true, in_flight: None, halted: None }
+    }
+
+    /// Whether the batch being gathered takes more. Until it does, commands wait in the task's bounded queue.
+    pub fn has_room(&self) -> bool {
+        self.gathered < GATHERED_MAX && self.halted.is_none()
+    }
+
+    pub fn apply(&mut self, now: Now, to: ReplyTo, command: &Command) {
+        self.gathered += 1;
+        self.changed = true;
+        self.machine.apply(now, to, command);
+    }
+
+    /// Handles timers that are due, unless the batch is full.
+    pub fn wake(&mut self, now: Now) {
+        if self.has_room() {
+            let handled = self.machine.wake(now);
+            self.gathered += handled;
+            self.changed |= handled > 0;
+        }
+    }
+
+    /// The outcome of the commit in flight. Returns whether it has to be sent again.
+    pub fn committed(&mut self, outcome: Result<(), StoreError>) -> Option<Step> {
+        match outcome {
+            Ok(()) => {
+                let done = self.in_flight.take()?;
+                self.seq = done.seq;
+                Some(Step::Release(done.output))
+            }
+            Err(StoreError::Unknown(_)) => {
+                let InFlight { seq, batch, .. } = self.in_flight.as_ref()?;
+                Some(Step::Commit { seq: *seq, batch: batch.clone() })
+            }
+            Err(StoreError::Fenced) => self.halt(Halt::Fenced),
+            Err(StoreError::Fatal(why)) => self.halt(Halt::Failed(why)),
+        }
+    }
+
+    /// Drops everything that was not said.
+    fn halt(&mut self, halt: Halt) -> Option<Step> {
+        self.in_flight = None;
+        self.halted = Some(halt);
+        None
+    }
+
+    pub fn halted(&self) -> Option<&Halt> {
+        self.halted.as_ref()
+    }
+
+    /// What to do now. Call it until it says wait.
+    pub fn step(&mut self) -> Step {
+        if self.in_flight.is_some() || self.halted.is_some() {
+            // Timers go on while a commit is in flight, as long as the next batch has room for what they do.
+            let wake = if self.has_room() { self.machine.next_wake() } else { Wake::default() };
+            return Step::Wait(wake);
+        }
+        if !mem::take(&mut self.changed) {
+            return Step::Wait(self.machine.next_wake());
+        }
+        self.gathered = 0;
+        let mut output = self.machine.seal();
+        self.changed = self.machine.has_more();
+        let writes = mem::take(&mut output.writes);
+        if writes.is_empty() {
+            // Reads and no-ops: nothing in flight, so what they saw is durable.
+            return Step::Release(output);
+        }
+        let (seq, batch) = (self.seq + 1, Arc::new(writes));
+        self.in_flight = Some(InFlight { seq, batch: batch.clone(), output });
+        Step::Commit { seq, batch }
+    }
+
+    /// Whether everything that was applied is durable and said.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && !self.changed
+    }
+
+    pub fn machine(&self) -> &StateMachine {
+        &self.machine
+    }
+}

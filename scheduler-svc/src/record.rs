@@ -1,0 +1,484 @@
+//! Disk records: the one place that knows both the machine's types and the stored protobuf (format level 1).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use docket::stored::v1 as stored;
+use prost::Message as _;
+
+use crate::state_machine::{
+    definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+    failure::{Budget, Class, Failure},
+    id::{RunId, Trigger, Uid},
+    request::Seen,
+    run::{Attempt, Finished, Lease, Outcome, Phase, Run},
+    schedule::{Decision, LastRun, Pause, PauseReason, Rings, Schedule, Status, Verdict},
+    timing::{Cron, CronSource, Fold, Gap, TZDB, Timing},
+};
+
+/// The level that this program writes.
+pub const FORMAT: u32 = 1;
+
+/// Why a record cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable(pub String);
+
+impl From<prost::DecodeError> for Unreadable {
+    fn from(error: prost::DecodeError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<&str> for Unreadable {
+    fn from(why: &str) -> Self {
+        Self(why.into())
+    }
+}
+
+type Definitions = HashMap<(Uid, u32), Arc<Definition>>;
+
+fn bytes(message: &impl prost::Message) -> Bytes {
+    message.encode_to_vec().into()
+}
+
+// --- meta ----------------------------------------------------------------------------------------------------
+
+pub fn meta(archives: &BTreeMap<String, Box<str>>) -> Bytes {
+    bytes(&stored::Meta {
+        format: FORMAT,
+        least_reader: FORMAT,
+        tzdb: TZDB.into(),
+        archives: archives.iter().map(|(namespace, id)| (namespace.clone(), id.to_string())).collect(),
+    })
+}
+
+/// # Errors
+/// Also when a newer program wrote what this one does not understand.
+pub fn read_meta(value: Bytes) -> Result<BTreeMap<String, Box<str>>, Unreadable> {
+    let meta = stored::Meta::decode(value)?;
+    if meta.least_reader > FORMAT {
+        return Err(Unreadable(format!(
+            "the store has format level {}; this program reads up to {FORMAT}: use a newer one",
+            meta.least_reader
+        )));
+    }
+    Ok(meta.archives.into_iter().map(|(namespace, id)| (namespace, id.into())).collect())
+}
+
+// --- definition ----------------------------------------------------------------------------------------------
+
+pub fn definition(definition: &Definition) -> Bytes {
+    use stored::definition::Timing as Stored;
+    let timing = match &definition.timing {
+        Timing::Cron(cron) => {
+            let CronSource { expressions, time_zone, gap, fold } = cron.source().clone();
+            Stored::Cron(stored::Cron { expressions, time_zone, gap: gap as u32, fold: fold as u32 })
+        }
+        Timing::Every { interval, anchor } => Stored::Every(stored::Every { interval: *interval, anchor: *anchor }),
+        Timing::At(at) => Stored::At(*at),
+    };
+    let Task { kind, args, payload, timeout, queue_timeout } = &definition.task;
+    bytes(&stored::Definition {
+        namespace: definition.key.namespace.to_string(),
+        schedule_id: definition.key.id.to_string(),
+        timing: Some(timing),
+        kind: kind.to_string(),
+        args: args.clone(),
+        payload: payload.clone(),
+        timeout: *timeout,
+        queue_timeout: *queue_timeout,
+        spread: definition.spread,
+        overlap: definition.overlap as u32,
+        misfire: definition.misfire as u32,
+        misfire_window: 0,
+        misfire_max_runs: 0,
+        max_attempts: definition.retry.max_attempts,
+        min_backoff: definition.retry.min_backoff,
+        max_backoff: definition.retry.max_backoff,
+        tenant: definition.tenant.to_string(),
+        limits: definition.limits.iter().map(|limit| limit.to_string()).collect(),
+        priority: definition.priority.into(),
+        start: definition.start,
+        end: definition.end,
+        max_runs: definition.max_runs,
+        pause_after_failures: definition.pause_after_failures,
+        delete_when_ended: definition.delete_when_ended,
+        labels: definition.labels.clone(),
+        traceparent: String::new(),
+    })
+}
+
+pub fn read_definition(value: Bytes) -> Result<Definition, Unreadable> {
+    use stored::definition::Timing as Stored;
+    let stored = stored::Definition::decode(value)?;
+    let timing = match stored.timing.ok_or("a definition without timing")? {
+        Stored::Cron(cron) => Timing::Cron(Arc::new(read_cron(cron)?)),
+        Stored::Every(every) if every.interval > 0 => Timing::Every { interval: every.interval, anchor: every.anchor },
+        Stored::Every(_) => return Err("an interval below 1 ms".into()),
+        Stored::At(at) => Timing::At(at),
+    };
+    Ok(Definition {
+        key: ScheduleKey { namespace: stored.namespace.into(), id: stored.schedule_id.into() },
+        timing,
+        task: Task {
+            kind: stored.kind.into(),
+            args: stored.args,
+            payload: stored.payload,
+            timeout: stored.timeout,
+            queue_timeout: stored.queue_timeout,
+        },
+        spread: stored.spread,
+        overlap: Some(Overlap::Skip).filter(|o| *o as u32 == stored.overlap).ok_or("an unknown overlap policy")?,
+        misfire: Some(Misfire::Coalesce).filter(|m| *m as u32 == stored.misfire).ok_or("an unknown misfire mode")?,
+        retry: Retry {
+            max_attempts: stored.max_attempts,
+            min_backoff: stored.min_backoff,
+            max_backoff: stored.max_backoff,
+        },
+        tenant: stored.tenant.into(),
+        limits: stored.limits.into_iter().map(Into::into).collect(),
+        priority: u8::try_from(stored.priority).map_err(|_| "a priority above 255")?,
+        start: stored.start,
+        end: stored.end,
+        max_runs: stored.max_runs,
+        pause_after_failures: stored.pause_after_failures,
+        delete_when_ended: stored.delete_when_ended,
+        labels: stored.labels,
+    })
+}
+
+fn read_cron(cron: stored::Cron) -> Result<Cron, Unreadable> {
+    let gap = [Gap::NextValid, Gap::Shift, Gap::Skip].into_iter().find(|gap| *gap as u32 == cron.gap);
+    let fold = [Fold::First, Fold::Last, Fold::Both].into_iter().find(|fold| *fold as u32 == cron.fold);
+    let source = CronSource {
+        expressions: cron.expressions,
+        time_zone: cron.time_zone,
+        gap: gap.ok_or("an unknown gap policy")?,
+        fold: fold.ok_or("an unknown fold policy")?,
+    };
+    Cron::new(source).map_err(|error| Unreadable(format!("{error:?}")))
+}
+
+// --- state ---------------------------------------------------------------------------------------------------
+
+pub fn state(schedule: &Schedule) -> Bytes {
+    bytes(&stored::State {
+        generation: schedule.generation,
+        revision: schedule.revision,
+        created: schedule.created,
+        updated: schedule.updated,
+        anchor: schedule.anchor,
+        status: schedule.status as u32,
+        pause: schedule.pause.as_deref().map(|pause| stored::Pause {
+            reason: pause.reason as u32,
+            note: pause.note.to_string(),
+            actor: pause.actor.to_string(),
+            time: pause.time,
+            until: pause.until,
+        }),
+        decided_through: schedule.decided_through,
+        decision: schedule.decision.as_ref().map(store_decision),
+        decisions: schedule.rings.decisions,
+        succeeded: schedule.rings.succeeded,
+        unsucceeded: schedule.rings.unsucceeded,
+        last_manual: schedule.last_manual,
+        runs: schedule.runs,
+        failures: schedule.failures,
+        last_run: schedule.last_run.map(|last| stored::LastRun {
+            trigger: last.trigger as u32,
+            nominal: last.nominal,
+            token: last.token,
+            succeeded: last.succeeded,
+            slot: last.slot,
+        }),
+    })
+}
+
+pub fn read_state(uid: Uid, value: Bytes, definitions: &Definitions) -> Result<Schedule, Unreadable> {
+    let stored = stored::State::decode(value)?;
+    let definition = definitions.get(&(uid, stored.generation)).ok_or("a schedule without its definition")?.clone();
+    let statuses = [Status::Active, Status::Paused, Status::Ended, Status::Quarantined, Status::Deleted];
+    Ok(Schedule {
+        uid,
+        definition,
+        generation: stored.generation,
+        revision: stored.revision,
+        created: stored.created,
+        updated: stored.updated,
+        anchor: stored.anchor,
+        status: statuses.into_iter().find(|s| *s as u32 == stored.status).ok_or("an unknown status")?,
+        pause: stored.pause.map(read_pause).transpose()?.map(Box::new),
+        decided_through: stored.decided_through,
+        next: None,
+        decision: stored.decision.map(load_decision).transpose()?,
+        rings: Rings {
+            decisions: stored.decisions,
+            succeeded: stored.succeeded,
+            unsucceeded: stored.unsucceeded,
+        },
+        last_manual: stored.last_manual,
+        runs: stored.runs,
+        failures: stored.failures,
+        last_run: stored.last_run.map(read_last_run).transpose()?,
+        live: Default::default(),
+        armed: None,
+        dirty: Default::default(),
+    })
+}
+
+fn read_pause(pause: stored::Pause) -> Result<Pause, Unreadable> {
+    let reasons = [PauseReason::Requested, PauseReason::Reauthorize, PauseReason::Failures];
+    Ok(Pause {
+        reason: reasons.into_iter().find(|r| *r as u32 == pause.reason).ok_or("an unknown pause reason")?,
+        note: pause.note.into(),
+        actor: pause.actor.into(),
+        time: pause.time,
+        until: pause.until,
+    })
+}
+
+fn read_last_run(last: stored::LastRun) -> Result<LastRun, Unreadable> {
+    let stored::LastRun { trigger, nominal, token, succeeded, slot } = last;
+    Ok(LastRun { trigger: read_trigger(trigger)?, nominal, token, succeeded, slot })
+}
+
+fn read_trigger(number: u32) -> Result<Trigger, Unreadable> {
+    Trigger::from_number(number).ok_or_else(|| "an unknown trigger".into())
+}
+
+// --- decisions -----------------------------------------------------------------------------------------------
+
+pub fn decision(decision: &Decision) -> Bytes {
+    bytes(&store_decision(decision))
+}
+
+fn store_decision(decision: &Decision) -> stored::Decision {
+    let (trigger, nominal) = decision.run.map_or((0, 0), |(trigger, nominal)| (trigger as u32, nominal));
+    stored::Decision {
+        verdict: decision.verdict as u32,
+        first: decision.first,
+        last: decision.last,
+        count: decision.count.unwrap_or(0),
+        time: decision.time,
+        trigger,
+        nominal,
+        actor: decision.actor.as_deref().unwrap_or_default().into(),
+    }
+}
+
+pub fn read_decision(value: Bytes) -> Result<Decision, Unreadable> {
+    load_decision(stored::Decision::decode(value)?)
+}
+
+fn load_decision(stored: stored::Decision) -> Result<Decision, Unreadable> {
+    let run = (stored.trigger != 0).then(|| read_trigger(stored.trigger).map(|trigger| (trigger, stored.nominal)));
+    Ok(Decision {
+        verdict: Verdict::from_number(stored.verdict).ok_or("an unknown verdict")?,
+        first: stored.first,
+        last: stored.last,
+        count: Some(stored.count).filter(|count| *count > 0),
+        time: stored.time,
+        run: run.transpose()?,
+        actor: Some(stored.actor).filter(|actor| !actor.is_empty()).map(Into::into),
+    })
+}
+
+// --- runs ----------------------------------------------------------------------------------------------------
+
+pub fn run(run: &Run) -> Bytes {
+    let (phase, until) = match &run.phase {
+        Phase::Ready(_) => (0, 0),
+        Phase::Backoff { until, .. } => (1, *until),
+        Phase::Running(_) => (2, 0),
+        Phase::Cancelling { .. } => (3, 0),
+    };
+    let lease = run.lease();
+    bytes(&stored::Run {
+        generation: run.generation,
+        due: run.due,
+        created: run.created,
+        phase,
+        until,
+        attempt: run.attempt,
+        failures: run.budget.failures,
+        losses: run.budget.losses,
+        interruptions: run.budget.interruptions,
+        throttled: run.budget.throttled,
+        attempts: run.attempts.iter().map(store_attempt).collect(),
+        checkpoint: run.checkpoint.clone(),
+        partial: run.partial.clone(),
+        last_token: run.last_token,
+        lost_token: run.lost_token,
+        token: lease.map_or(0, |lease| lease.token),
+        worker_id: lease.map(|lease| lease.worker_id.to_string()).unwrap_or_default(),
+        instance: lease.map(|lease| lease.instance.to_string()).unwrap_or_default(),
+        attempt_start: lease.map_or(0, |lease| lease.start),
+        first_start: run.first_start,
+        cancel_note: match &run.phase {
+            Phase::Cancelling { note, .. } => note.to_string(),
+            Phase::Ready(_) | Phase::Backoff { .. } | Phase::Running(_) => String::new(),
+        },
+        failure: run.failure.as_deref().map(store_failure),
+    })
+}
+
+/// The run's schedule is for the caller to set.
+pub fn read_run(id: RunId, value: Bytes, definitions: &Definitions) -> Result<Run, Unreadable> {
+    let stored = stored::Run::decode(value)?;
+    let definition = definitions.get(&(id.uid, stored.generation)).ok_or("a run without its definition")?.clone();
+    let lease = Lease {
+        session: None,
+        worker_id: stored.worker_id.into(),
+        instance: stored.instance.into(),
+        token: stored.token,
+        sequence: 0,
+        seen: 0,
+        start: stored.attempt_start,
+        timer: 0,
+    };
+    let phase = match stored.phase {
+        0 => Phase::Ready(None),
+        1 => Phase::Backoff { until: stored.until, timer: 0 },
+        2 => Phase::Running(lease),
+        3 => Phase::Cancelling { lease, note: stored.cancel_note.into() },
+        _ => return Err("an unknown phase".into()),
+    };
+    Ok(Run {
+        id,
+        schedule: usize::MAX,
+        definition,
+        generation: stored.generation,
+        due: stored.due,
+        created: stored.created,
+        phase,
+        attempt: stored.attempt,
+        budget: Budget {
+            failures: stored.failures,
+            losses: stored.losses,
+            interruptions: stored.interruptions,
+            throttled: stored.throttled,
+        },
+        attempts: stored.attempts.into_iter().map(read_attempt).collect::<Result<_, _>>()?,
+        first_start: stored.first_start,
+        progress: None,
+        checkpoint: stored.checkpoint,
+        partial: stored.partial,
+        failure: stored.failure.map(read_failure).transpose()?.map(Box::new),
+        last_token: stored.last_token,
+        lost_token: stored.lost_token,
+        waiters: Vec::new(),
+        dirty: false,
+        stored: true,
+    })
+}
+
+pub fn finished(finished: &Finished) -> Bytes {
+    bytes(&stored::Finished {
+        trigger: finished.id.trigger as u32,
+        nominal: finished.id.nominal,
+        generation: finished.generation,
+        due: finished.due,
+        outcome: finished.outcome as u32,
+        attempt: finished.attempt,
+        attempts: finished.attempts.iter().map(store_attempt).collect(),
+        start: finished.start,
+        finish: finished.finish,
+        result: finished.result.clone(),
+        failure: finished.failure.as_deref().map(store_failure),
+        worker_id: finished.worker_id.to_string(),
+    })
+}
+
+pub fn read_finished(uid: Uid, value: Bytes) -> Result<Finished, Unreadable> {
+    let stored = stored::Finished::decode(value)?;
+    let outcomes = [Outcome::Succeeded, Outcome::Failed, Outcome::Cancelled];
+    Ok(Finished {
+        id: RunId { uid, trigger: read_trigger(stored.trigger)?, nominal: stored.nominal },
+        generation: stored.generation,
+        due: stored.due,
+        outcome: outcomes.into_iter().find(|o| *o as u32 == stored.outcome).ok_or("an unknown outcome")?,
+        attempt: stored.attempt,
+        attempts: stored.attempts.into_iter().map(read_attempt).collect::<Result<_, _>>()?,
+        start: stored.start,
+        finish: stored.finish,
+        result: stored.result,
+        failure: stored.failure.map(read_failure).transpose()?.map(Box::new),
+        worker_id: stored.worker_id.into(),
+    })
+}
+
+fn store_attempt(attempt: &Attempt) -> stored::Attempt {
+    stored::Attempt {
+        attempt: attempt.attempt,
+        worker_id: attempt.worker_id.to_string(),
+        start: attempt.start,
+        end: attempt.end,
+        failure: attempt.failure.as_deref().map(store_failure),
+    }
+}
+
+fn read_attempt(stored: stored::Attempt) -> Result<Attempt, Unreadable> {
+    Ok(Attempt {
+        attempt: stored.attempt,
+        worker_id: stored.worker_id.into(),
+        start: stored.start,
+        end: stored.end,
+        failure: stored.failure.map(read_failure).transpose()?.map(Box::new),
+    })
+}
+
+fn store_failure(failure: &Failure) -> stored::Failure {
+    stored::Failure {
+        class: failure.class as u32,
+        code: failure.code.to_string(),
+        message: failure.message.to_string(),
+        retry_after: failure.retry_after,
+        limit: failure.limit.to_string(),
+    }
+}
+
+fn read_failure(stored: stored::Failure) -> Result<Failure, Unreadable> {
+    Ok(Failure {
+        class: Class::from_number(stored.class).ok_or("an unknown failure class")?,
+        code: stored.code.into(),
+        message: stored.message.into(),
+        retry_after: stored.retry_after,
+        limit: stored.limit.into(),
+    })
+}
+
+// --- requests ------------------------------------------------------------------------------------------------
+
+pub fn request(seen: &Seen) -> Bytes {
+    bytes(&stored::Request {
+        body: Bytes::copy_from_slice(&seen.body),
+        time: seen.time,
+        change: seen.change.map_or(0, |change| change as u32),
+        trigger: seen.run.map_or(0, |run| run.trigger as u32),
+        nominal: seen.run.map_or(0, |run| run.nominal),
+        uid_high: seen.run.map_or(0, |run| (run.uid.0 >> 64) as u64),
+        uid_low: seen.run.map_or(0, |run| run.uid.0 as u64),
+        created: seen.created,
+        count: seen.count,
+    })
+}
+
+pub fn read_request(value: Bytes) -> Result<Seen, Unreadable> {
+    use crate::state_machine::output::Change;
+    let stored = stored::Request::decode(value)?;
+    let run = (stored.trigger != 0).then(|| {
+        let uid = Uid(u128::from(stored.uid_high) << 64 | u128::from(stored.uid_low));
+        Ok::<_, Unreadable>(RunId { uid, trigger: read_trigger(stored.trigger)?, nominal: stored.nominal })
+    });
+    Ok(Seen {
+        body: stored.body.as_ref().try_into().map_err(|_| "a digest that is not 16 bytes")?,
+        time: stored.time,
+        change: Change::from_number(stored.change),
+        run: run.transpose()?,
+        created: stored.created,
+        count: stored.count,
+    })
+}

@@ -1,0 +1,335 @@
+//! The task around the pipeline: a thread that pumps commands, time and commit outcomes, and a thread that commits.
+//!
+//! A thread of its own keeps timers punctual however busy the gRPC runtime is. Nothing here waits for a client:
+//! replies go to one-shot channels, messages to sessions into queues that hold at most the session's slots.
+//!
+//! Order of stopping: callers end first (the queue closes), then what was gathered is committed and released, then the
+//! committer ends.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    pipeline::{Halt, Pipeline, Step},
+    state_machine::{
+        Config, LoadError, StateMachine,
+        command::Command,
+        id::{ReplyTo, SessionId},
+        output::{Answer, Event, Message, Output, Refusal, Reply},
+        timer::{Now, Wake},
+    },
+    store::{Batch, Key, Store, StoreError},
+};
+
+/// Calls that wait to be applied; over it, UNAVAILABLE (rule P3).
+const QUEUE: usize = 4_096;
+/// The wall clock may be set while the shard sleeps, so it never sleeps longer.
+const NAP_MAX: Duration = Duration::from_secs(1);
+/// Between two tries of a commit whose outcome is unknown.
+const COMMIT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where messages of a session go. Bounded by the session's slots, since the machine hands out no more.
+pub type SessionSender = mpsc::UnboundedSender<Message>;
+
+/// What the shard does with facts: traces, logs. Must not block.
+pub trait Observer: Send + 'static {
+    fn observe(&self, event: &Event);
+}
+
+/// Talks to the shard. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    calls: mpsc::Sender<Call>,
+    store: Arc<dyn Store>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("store", &self.store.kind()).finish()
+    }
+}
+
+struct Call {
+    command: Command,
+    reply: oneshot::Sender<Reply>,
+    /// Past it nobody waits for the answer, and the command is not applied.
+    deadline: Option<Instant>,
+    session: Option<(SessionId, SessionSender)>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallError {
+    Refused(Refusal),
+    /// The queue is full.
+    Overloaded,
+    /// The deadline passed before the command was applied.
+    TooLate,
+    /// The shard has stopped; what was asked may or may not have happened.
+    Stopped,
+    Store(String),
+}
+
+impl Handle {
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn call(&self, command: Command, deadline: Option<Instant>) -> Result<Answer, CallError> {
+        self.send(command, deadline, None).await
+    }
+
+    /// Opens a session whose messages go to `sender`.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn open(&self, command: Command, id: SessionId, sender: SessionSender) -> Result<Answer, CallError> {
+        self.send(command, None, Some((id, sender))).await
+    }
+
+    async fn send(
+        &self,
+        command: Command,
+        deadline: Option<Instant>,
+        session: Option<(SessionId, SessionSender)>,
+    ) -> Result<Answer, CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.calls.try_send(Call { command, reply, deadline, session }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => CallError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => CallError::Stopped,
+        })?;
+        match answer.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(refusal)) => Err(CallError::Refused(refusal)),
+            Err(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => Err(CallError::TooLate),
+            Err(_) => Err(CallError::Stopped),
+        }
+    }
+
+    /// Tells the shard that a session's stream has ended; for drop guards, so nobody waits for the answer.
+    pub fn close(&self, id: SessionId) {
+        let (reply, _) = oneshot::channel();
+        let call = Call { command: Command::CloseSession(id), reply, deadline: None, session: None };
+        if let Err(mpsc::error::TrySendError::Full(call)) = self.calls.try_send(call) {
+            let calls = self.calls.clone();
+            tokio::spawn(async move { calls.send(call).await.is_ok() });
+        }
+    }
+
+    /// Reads history.
+    ///
+    /// # Errors
+    /// [`CallError::Store`] when the store does not answer.
+    pub async fn read(&self, keys: Vec<Key>) -> Result<Vec<Option<Bytes>>, CallError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let store = self.store.clone();
+        let read = tokio::task::spawn_blocking(move || store.read(&keys)).await.map_err(|_| CallError::Stopped)?;
+        read.map_err(|error| CallError::Store(error.to_string()))
+    }
+
+    pub fn store_kind(&self) -> &'static str {
+        self.store.kind()
+    }
+}
+
+/// A shard that runs. Dropping all handles ends it.
+pub struct Shard {
+    pub handle: Handle,
+    /// Resolves when the shard has stopped, with the reason if it did not mean to.
+    pub stopped: oneshot::Receiver<Option<Halt>>,
+    pub epoch: u64,
+    /// Hot records that were loaded.
+    pub loaded: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("open the store: {0}")]
+    Store(#[from] StoreError),
+    #[error("load the store: {0}")]
+    Load(#[from] LoadError),
+    #[error("start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Opens the store, loads the machine and starts both threads. Blocking.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn start(store: Arc<dyn Store>, config: Config, observer: impl Observer) -> Result<Shard, StartError> {
+    let clock = Clock::new();
+    let opened = store.open()?;
+    let loaded = opened.hot.len();
+    let machine = StateMachine::load(config, opened.epoch, clock.now(), opened.hot)?;
+    let (commits, outcomes) = start_committer(store.clone(), opened.epoch)?;
+    let (calls, queue) = mpsc::channel(QUEUE);
+    let (stop, stopped) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let mut pump = Pump {
+        pipeline: Pipeline::new(machine, opened.seq),
+        clock,
+        queue,
+        commits,
+        outcomes,
+        waiting: HashMap::new(),
+        next_reply: 0,
+        sessions: HashMap::new(),
+        observer: Box::new(observer),
+    };
+    thread::Builder::new().name("shard".into()).spawn(move || {
+        let halt = runtime.block_on(pump.run());
+        // Nobody may be listening any more.
+        let _ = stop.send(halt);
+    })?;
+    Ok(Shard { handle: Handle { calls, store }, stopped, epoch: opened.epoch, loaded })
+}
+
+type Commit = (u64, Batch);
+
+fn start_committer(
+    store: Arc<dyn Store>,
+    epoch: u64,
+) -> std::io::Result<(std::sync::mpsc::Sender<Commit>, mpsc::UnboundedReceiver<Result<(), StoreError>>)> {
+    let (commits, todo) = std::sync::mpsc::channel::<Commit>();
+    let (done, outcomes) = mpsc::unbounded_channel();
+    thread::Builder::new().name("committer".into()).spawn(move || {
+        for (seq, batch) in todo {
+            let outcome = store.commit(epoch, seq, batch);
+            if matches!(outcome, Err(StoreError::Unknown(_))) {
+                thread::sleep(COMMIT_PAUSE);
+            }
+            if done.send(outcome).is_err() {
+                break;
+            }
+        }
+    })?;
+    Ok((commits, outcomes))
+}
+
+struct Pump {
+    pipeline: Pipeline,
+    clock: Clock,
+    queue: mpsc::Receiver<Call>,
+    commits: std::sync::mpsc::Sender<Commit>,
+    outcomes: mpsc::UnboundedReceiver<Result<(), StoreError>>,
+    waiting: HashMap<ReplyTo, oneshot::Sender<Reply>>,
+    next_reply: u64,
+    sessions: HashMap<SessionId, SessionSender>,
+    observer: Box<dyn Observer>,
+}
+
+impl Pump {
+    async fn run(&mut self) -> Option<Halt> {
+        let mut open = true;
+        loop {
+            match self.pipeline.step() {
+                Step::Commit { seq, batch } => self.commit(seq, batch),
+                Step::Release(output) => self.release(output),
+                Step::Wait(_) if self.pipeline.halted().is_some() => return self.pipeline.halted().cloned(),
+                Step::Wait(_) if !open && self.pipeline.is_idle() => return None,
+                Step::Wait(wake) => open = self.wait(wake, open).await,
+            }
+        }
+    }
+
+    /// Waits for whatever comes first. Returns whether callers are left.
+    async fn wait(&mut self, wake: Wake, open: bool) -> bool {
+        let nap = self.nap(wake);
+        let room = self.pipeline.has_room();
+        let mut calls = Vec::new();
+        // All branches are safe to cancel: the channels keep what was not received.
+        tokio::select! {
+            biased;
+            Some(outcome) = self.outcomes.recv() => {
+                match self.pipeline.committed(outcome) {
+                    Some(Step::Release(output)) => self.release(output),
+                    Some(Step::Commit { seq, batch }) => self.commit(seq, batch),
+                    Some(Step::Wait(_)) | None => {}
+                }
+                open
+            }
+            () = tokio::time::sleep(nap), if nap.is_zero() => { self.pipeline.wake(self.clock.now()); open }
+            received = self.queue.recv_many(&mut calls, 1_000), if open && room => {
+                let now = self.clock.now();
+                calls.into_iter().for_each(|call| self.apply(now, call));
+                received > 0
+            }
+            () = tokio::time::sleep(nap) => { self.pipeline.wake(self.clock.now()); open }
+        }
+    }
+
+    fn nap(&self, wake: Wake) -> Duration {
+        let now = self.clock.now();
+        let elapsed = wake.elapsed.map(|at| Duration::from_millis(at.saturating_sub(now.elapsed)));
+        let wall = wake.wall.map(|at| Duration::from_millis(at.saturating_sub(now.wall).max(0).unsigned_abs()));
+        elapsed.into_iter().chain(wall).min().map_or(NAP_MAX, |nap| nap.min(NAP_MAX))
+    }
+
+    fn apply(&mut self, now: Now, call: Call) {
+        if call.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return;
+        }
+        if let Some((id, sender)) = call.session {
+            self.sessions.insert(id, sender);
+        }
+        self.next_reply += 1;
+        let to = ReplyTo(self.next_reply);
+        self.waiting.insert(to, call.reply);
+        self.pipeline.apply(now, to, &call.command);
+        if let Command::CloseSession(id) = call.command {
+            self.sessions.remove(&id);
+        }
+    }
+
+    fn commit(&self, seq: u64, batch: Batch) {
+        // The committer lives as long as this sender.
+        let _ = self.commits.send((seq, batch));
+    }
+
+    /// What is not wanted any more is dropped: a caller that went away, a stream that broke.
+    fn release(&mut self, output: Output) {
+        for event in &output.events {
+            self.observer.observe(event);
+        }
+        for (to, reply) in output.replies {
+            if let Some(waiting) = self.waiting.remove(&to) {
+                let _ = waiting.send(reply);
+            }
+        }
+        for (id, message) in output.messages {
+            if let Some(sender) = self.sessions.get(&id) {
+                let _ = sender.send(message);
+            }
+        }
+        for id in output.closed {
+            self.sessions.remove(&id);
+        }
+    }
+}
+
+/// The process's clocks.
+struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    fn now(&self) -> Now {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now {
+            wall: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),
+            elapsed: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! The scheduler's state as one deterministic value.
+//!
+//! Inputs: a [`Command`] or the call to [`StateMachine::wake`], and both clocks ([`Now`]). Outputs: writes, replies,
+//! messages to workers and events ([`Output`]), and when to be called again ([`StateMachine::next_wake`]). It never
+//! fails: a refusal is a reply. It holds every schedule, live run, queue, lease and timer in memory, and nothing that
+//! is history. No step is unbounded: what could be long is done in turns.
+//!
+//! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
+//! surface; `timing` names times, `fire` decides them, `queue` and `lease` hand runs to workers, `work` ends runs;
+//! `api` changes schedules, `read` shows them, `load` brings a machine back from its records; `check` says what must
+//! always hold.
+//!
+//! Absent on purpose: async, IO, clocks, randomness, gRPC.
+
+pub mod command;
+pub mod definition;
+pub mod failure;
+pub mod id;
+pub mod output;
+pub mod request;
+pub mod run;
+pub mod schedule;
+pub mod timer;
+pub mod timing;
+pub mod view;
+
+mod api;
+mod check;
+mod fire;
+mod lease;
+mod load;
+mod partial;
+mod queue;
+mod read;
+mod work;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    mem,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use hashbrown::HashTable;
+use slab::Slab;
+
+use command::Command;
+use definition::ScheduleKey;
+use id::{ReplyTo, RunId, SessionId, Uid};
+use lease::Session;
+pub use load::LoadError;
+use output::{Answer, Event, Output, Refusal, Totals};
+use queue::Queue;
+use request::Requests;
+use run::{Run, RunKey};
+use schedule::{Schedule, SlotKey};
+use timer::{ElapsedTimer, Now, Timers, Wake, WallTimer};
+use timing::Interner;
+
+use crate::{
+    record,
+    store::{Key, Write, key::Name},
+};
+
+/// Bounds and spans. Milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    pub lease: u64,
+    pub heartbeat: u64,
+    pub reconnect_grace: u64,
+    pub schedules_per_namespace: usize,
+    /// Timers that one turn handles.
+    pub timers_per_turn: usize,
+    pub assignments_per_turn: usize,
+    /// Jobs in one message.
+    pub max_batch: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            lease: 15_000,
+            heartbeat: 5_000,
+            reconnect_grace: 5_000,
+            schedules_per_namespace: 1_000_000,
+            timers_per_turn: 2_000,
+            assignments_per_turn: 4_000,
+            max_batch: 1_000,
+        }
+    }
+}
+
+/// While runs are leased, the machine is called at least this often, so that it notices when it could not hear.
+const TICK: u64 = 500;
+
+#[derive(Debug)]
+pub struct StateMachine {
+    config: Config,
+    epoch: u64,
+    now: Now,
+
+    schedules: Slab<Schedule>,
+    index: BTreeMap<ScheduleKey, SlotKey>,
+    by_uid: HashTable<SlotKey>,
+    per_namespace: HashMap<Arc<str>, usize>,
+    runs: Slab<Run>,
+    queue: Queue,
+    sessions: HashMap<SessionId, Session>,
+    timers: Timers,
+    queue_timers: HashMap<RunKey, u64>,
+    requests: Requests,
+    archives: BTreeMap<String, Box<str>>,
+
+    crons: Interner,
+    names: HashSet<Arc<str>>,
+    next_token: u64,
+    heartbeats: u64,
+    totals: Totals,
+    /// Of the last thousand fires.
+    lateness: VecDeque<i64>,
+    /// When the machine had asked to be called.
+    expected_call: u64,
+
+    batch: u64,
+    out: Output,
+    written: HashMap<Key, usize>,
+    dirty_schedules: Vec<SlotKey>,
+    dirty_runs: Vec<RunKey>,
+    meta_dirty: bool,
+    more_to_do: bool,
+}
+
+impl StateMachine {
+    /// Applies one command. Its reply is in the next [`Self::seal`], or later if it waits for something.
+    pub fn apply(&mut self, now: Now, to: ReplyTo, command: &Command) {
+        self.hear(now);
+        match command {
+            Command::Upsert(upsert) => self.upsert(to, upsert),
+            Command::Delete(delete) => self.delete_schedule(to, delete),
+            Command::Pause(pause) => self.pause_schedule(to, pause),
+            Command::Resume(resume) => self.resume_schedule(to, resume),
+            Command::Trigger(trigger) => self.trigger(to, trigger),
+            Command::GetSchedule(key) => self.get_schedule(to, key),
+            Command::ListSchedules(list) => self.list_schedules(to, list),
+            Command::GetRun(get) => self.get_run(to, get),
+            Command::ListRuns(list) => self.list_runs(to, list),
+            Command::GetStatus { namespace } => self.status(to, namespace),
+            Command::ListWorkers { namespaces } => self.list_workers(to, namespaces.as_deref()),
+            Command::OpenSession(open) => self.open_session(to, open),
+            Command::CloseSession(id) => {
+                self.close_session(*id);
+                self.answer(to, Answer::Closed);
+            }
+            Command::Heartbeat(beat) => self.heartbeat(to, beat),
+            Command::Report(reports) => self.report(to, reports),
+        }
+    }
+
+    /// Handles what has come due, up to a bound. Returns how many timers it handled.
+    pub fn wake(&mut self, now: Now) -> usize {
+        self.hear(now);
+        for handled in 0..self.config.timers_per_turn {
+            if let Some(timer) = self.timers.pop(now) {
+                self.elapsed_timer(timer);
+            } else if let Some(timer) = self.timers.pop_wall(now) {
+                self.wall_timer(timer);
+            } else {
+                return handled;
+            }
+        }
+        self.config.timers_per_turn
+    }
+
+    /// Hands out what is ready and closes the batch: all that was changed since the last call.
+    pub fn seal(&mut self) -> Output {
+        self.more_to_do = self.dispatch();
+        self.write_dirty();
+        self.batch += 1;
+        self.written.clear();
+        mem::take(&mut self.out)
+    }
+
+    /// When to call [`Self::wake`], on either clock.
+    pub fn next_wake(&mut self) -> Wake {
+        let mut wake = self.timers.next();
+        if self.sessions.values().any(|session| !session.held.is_empty()) {
+            let tick = self.now.elapsed + TICK;
+            wake.elapsed = Some(wake.elapsed.map_or(tick, |at| at.min(tick)));
+        }
+        self.expected_call = wake.elapsed.unwrap_or(self.now.elapsed).max(self.now.elapsed);
+        wake
+    }
+
+    /// Whether the last seal stopped at a bound and another one would go on.
+    pub fn has_more(&self) -> bool {
+        self.more_to_do
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn hear(&mut self, now: Now) {
+        let heard_last = mem::replace(&mut self.now, now).elapsed;
+        self.forgive_deafness(heard_last);
+    }
+
+    fn elapsed_timer(&mut self, timer: ElapsedTimer) {
+        match timer {
+            ElapsedTimer::Backoff(key) => self.backoff_over(key),
+            ElapsedTimer::Attempt(key) => self.attempt_timer(key),
+            ElapsedTimer::Queue(key) => self.queue_timer(key),
+            ElapsedTimer::Session(id) => self.session_timer(id),
+            ElapsedTimer::Orphans => self.end_orphans(),
+            ElapsedTimer::Requests => self.forget_requests(),
+        }
+    }
+
+    fn wall_timer(&mut self, timer: WallTimer) {
+        match timer {
+            WallTimer::Due(slot) => self.fire_due(slot),
+            WallTimer::Resume(slot) => self.pause_over(slot),
+        }
+    }
+
+    // --- finding ---------------------------------------------------------------------------------------------
+
+    fn slot_of(&self, uid: Uid) -> Option<SlotKey> {
+        self.by_uid.find(hash(uid), |slot| self.schedules[*slot].uid == uid).copied()
+    }
+
+    /// A live run.
+    fn run_of(&self, id: RunId) -> Option<RunKey> {
+        let live = &self.schedules[self.slot_of(id.uid)?].live;
+        live.iter().copied().find(|key| self.runs[*key].id == id)
+    }
+
+    /// One allocation for all equal kinds, tenants and namespaces.
+    fn name(&mut self, name: &Arc<str>) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return known.clone();
+        }
+        self.names.insert(name.clone());
+        name.clone()
+    }
+
+    // --- schedules come and go -------------------------------------------------------------------------------
+
+    fn insert_schedule(&mut self, schedule: Schedule) -> SlotKey {
+        let (uid, key) = (schedule.uid, schedule.definition.key.clone());
+        let slot = self.schedules.insert(schedule);
+        let schedules = &self.schedules;
+        self.by_uid.insert_unique(hash(uid), slot, |slot| hash(schedules[*slot].uid));
+        *self.per_namespace.entry(key.namespace.clone()).or_default() += 1;
+        self.index.insert(key, slot);
+        slot
+    }
+
+    /// From now on nobody finds it by its name.
+    fn hide_schedule(&mut self, slot: SlotKey) {
+        let key = self.schedules[slot].definition.key.clone();
+        if self.index.get(&key) == Some(&slot) {
+            self.index.remove(&key);
+            if let Some(count) = self.per_namespace.get_mut(&key.namespace) {
+                *count -= 1;
+            }
+        }
+    }
+
+    /// Removes a schedule that is deleted, or ended and to be deleted then, once its last run is final.
+    fn remove_if_over(&mut self, slot: SlotKey) {
+        let schedule = &self.schedules[slot];
+        let ended = schedule.status == schedule::Status::Ended && schedule.definition.delete_when_ended;
+        if !schedule.live.is_empty() || !(ended || schedule.status == schedule::Status::Deleted) {
+            return;
+        }
+        self.hide_schedule(slot);
+        if let Some((at, timer)) = self.schedules[slot].armed.take() {
+            self.timers.clear_wall(at, timer);
+        }
+        let schedule = self.schedules.remove(slot);
+        if let Ok(entry) = self.by_uid.find_entry(hash(schedule.uid), |other| *other == slot) {
+            entry.remove();
+        }
+        let uid = schedule.uid;
+        self.delete(&Name::State(uid));
+        self.delete(&Name::Definition(uid, schedule.generation));
+        (0..schedule.rings.decisions.min(schedule::DECISIONS_KEPT)).for_each(|n| self.delete(&Name::Decision(uid, n)));
+        (0..schedule.rings.succeeded.min(schedule::RUNS_KEPT)).for_each(|n| self.delete(&Name::Succeeded(uid, n)));
+        (0..schedule.rings.unsucceeded.min(schedule::RUNS_KEPT)).for_each(|n| self.delete(&Name::Unsucceeded(uid, n)));
+    }
+
+    /// Drops the definition of a generation that is neither current nor pinned by a live run.
+    fn forget_generation(&mut self, slot: SlotKey, generation: u32) {
+        let schedule = &self.schedules[slot];
+        let pinned = schedule.live.iter().any(|key| self.runs[*key].generation == generation);
+        if generation != schedule.generation && !pinned {
+            let uid = schedule.uid;
+            self.delete(&Name::Definition(uid, generation));
+        }
+    }
+
+    // --- output ----------------------------------------------------------------------------------------------
+
+    fn answer(&mut self, to: ReplyTo, answer: Answer) {
+        self.out.replies.push((to, Ok(answer)));
+    }
+
+    fn refuse(&mut self, to: ReplyTo, refusal: Refusal) {
+        self.out.replies.push((to, Err(refusal)));
+    }
+
+    fn emit(&mut self, event: Event) {
+        self.out.events.push(event);
+    }
+
+    fn touch(&mut self, slot: SlotKey) {
+        let dirty = &mut self.schedules[slot].dirty;
+        dirty.state = true;
+        if !mem::replace(&mut dirty.listed, true) {
+            self.dirty_schedules.push(slot);
+        }
+    }
+
+    fn touch_run(&mut self, key: RunKey) {
+        if !mem::replace(&mut self.runs[key].dirty, true) {
+            self.dirty_runs.push(key);
+        }
+    }
+
+    fn put(&mut self, name: &Name, value: Bytes) {
+        self.write(Key::new(name), Some(value));
+    }
+
+    fn delete(&mut self, name: &Name) {
+        self.write(Key::new(name), None);
+    }
+
+    /// A batch names each key once: stores may apply its writes in any order.
+    fn write(&mut self, key: Key, value: Option<Bytes>) {
+        if let Some(index) = self.written.get(&key) {
+            self.out.writes[*index].value = value;
+            return;
+        }
+        self.written.insert(key.clone(), self.out.writes.len());
+        self.out.writes.push(Write { key, value });
+    }
+
+    fn write_dirty(&mut self) {
+        for slot in mem::take(&mut self.dirty_schedules) {
+            let Some(schedule) = self.schedules.get_mut(slot) else { continue };
+            let dirty = mem::take(&mut schedule.dirty);
+            let (uid, generation) = (schedule.uid, schedule.generation);
+            if dirty.definition {
+                let value = record::definition(&schedule.definition);
+                self.put(&Name::Definition(uid, generation), value);
+            }
+            if dirty.state {
+                let value = record::state(&self.schedules[slot]);
+                self.put(&Name::State(uid), value);
+            }
+        }
+        for key in mem::take(&mut self.dirty_runs) {
+            let Some(run) = self.runs.get_mut(key).filter(|run| run.dirty) else { continue };
+            (run.dirty, run.stored) = (false, true);
+            let (id, value) = (run.id, record::run(run));
+            self.put(&Name::Run(id), value);
+        }
+        if mem::take(&mut self.meta_dirty) {
+            let value = record::meta(&self.archives);
+            self.put(&Name::Meta, value);
+        }
+    }
+}
+
+/// Uids are random: any 64 bits of them are a hash.
+fn hash(uid: Uid) -> u64 {
+    uid.0 as u64
+}

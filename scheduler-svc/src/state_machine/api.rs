@@ -1,0 +1,420 @@
+//! What users do to schedules: save, delete, pause, resume, trigger.
+
+use std::{mem, sync::Arc};
+
+use super::{
+    StateMachine,
+    command::{Delete, Pause as PauseCommand, Resume, TriggerNow, Upsert},
+    definition::{Definition, Overlap},
+    id::{ReplyTo, Trigger},
+    output::{Answer, Change, Event, Refusal},
+    request::{Asked, Seen},
+    run::Phase,
+    schedule::{Dirty, Pause, PauseReason, Schedule, SlotKey, Status, Verdict},
+    timing::Timing,
+    view::{RunView, ScheduleView},
+};
+
+/// A one-shot time may lie this far in the past when it is saved.
+const AT_GRACE: i64 = 60_000;
+/// A changed timing keeps at most so many times that are decided but not due (spread).
+const PENDING_MAX: usize = 1_000;
+
+impl StateMachine {
+    // --- upsert ----------------------------------------------------------------------------------------------
+
+    pub(super) fn upsert(&mut self, to: ReplyTo, upsert: &Upsert) {
+        let namespace = &upsert.definition.key.namespace;
+        let seen = match self.seen(namespace, upsert.request.as_ref()) {
+            Asked::New => None,
+            Asked::Before(seen) => Some(seen),
+            Asked::Otherwise => return self.refuse(to, Refusal::RequestIdReused),
+        };
+        let slot = self.index.get(&upsert.definition.key).copied();
+        if let Some(seen) = seen {
+            return match slot {
+                Some(slot) => self.answer_upserted(to, slot, seen.change.unwrap_or(Change::Unchanged)),
+                None => self.refuse(to, Refusal::ScheduleNotFound),
+            };
+        }
+        if let Err(refusal) = self.check_etag(slot, upsert.etag.as_deref()) {
+            return self.refuse(to, refusal);
+        }
+        let definition = self.intern(&upsert.definition);
+        let unchanged = slot.filter(|slot| {
+            let schedule = &self.schedules[*slot];
+            *schedule.definition == definition && schedule.status != Status::Quarantined
+        });
+        if let Some(slot) = unchanged {
+            self.remember(namespace, upsert.request.as_ref(), Seen::change(Change::Unchanged));
+            return self.answer_upserted(to, slot, Change::Unchanged);
+        }
+        match slot {
+            Some(slot) => self.update(to, slot, definition, upsert),
+            None => self.create(to, definition, upsert),
+        }
+    }
+
+    fn create(&mut self, to: ReplyTo, definition: Definition, upsert: &Upsert) {
+        let now = self.now.wall;
+        let limit = self.config.schedules_per_namespace;
+        if self.per_namespace.get(&definition.key.namespace).is_some_and(|count| *count >= limit) {
+            return self.refuse(to, Refusal::TooManySchedules { limit });
+        }
+        let (anchor, decided_through) = (anchor(&definition.timing).unwrap_or(now), begin(&definition.timing, now));
+        let next = definition.times(anchor).next(decided_through);
+        if next.is_none() {
+            return self.refuse(to, Refusal::NeverFires);
+        }
+        let schedule = Schedule {
+            uid: upsert.uid,
+            definition: Arc::new(definition),
+            generation: 1,
+            revision: 1,
+            created: now,
+            updated: now,
+            anchor,
+            status: Status::Active,
+            pause: None,
+            decided_through,
+            next,
+            decision: None,
+            rings: Default::default(),
+            last_manual: 0,
+            runs: 0,
+            failures: 0,
+            last_run: None,
+            live: Default::default(),
+            armed: None,
+            dirty: Dirty { state: true, definition: true, listed: false },
+        };
+        if upsert.validate_only {
+            return self.answer_view(to, &schedule, Change::Created);
+        }
+        let slot = self.insert_schedule(schedule);
+        self.touch(slot);
+        self.arm(slot);
+        self.remember(&upsert.definition.key.namespace, upsert.request.as_ref(), Seen::change(Change::Created));
+        self.answer_upserted(to, slot, Change::Created);
+    }
+
+    fn update(&mut self, to: ReplyTo, slot: SlotKey, definition: Definition, upsert: &Upsert) {
+        let now = self.now.wall;
+        if !upsert.validate_only {
+            self.settle(slot);
+        }
+        let mut changed = self.schedules[slot].clone();
+        let old = mem::replace(&mut changed.definition, Arc::new(definition));
+        let new_timing = !same_times(&old, &changed.definition);
+        changed.anchor = anchor(&changed.definition.timing).unwrap_or_else(|| match old.timing {
+            Timing::Every { .. } => changed.anchor,
+            Timing::Cron(_) | Timing::At(_) => now,
+        });
+        let replaced = new_timing.then(|| retime(&mut changed, &old, self.schedules[slot].anchor, now)).flatten();
+        changed.next = changed.times().next(changed.decided_through);
+        let spent = changed.definition.max_runs > 0 && changed.runs >= changed.definition.max_runs;
+        if changed.next.is_none() || spent {
+            return self.refuse(to, Refusal::NeverFires);
+        }
+        if matches!(changed.status, Status::Ended | Status::Quarantined) {
+            changed.status = Status::Active;
+        }
+        (changed.generation, changed.revision, changed.updated) = (changed.generation + 1, changed.revision + 1, now);
+        if upsert.validate_only {
+            return self.answer_view(to, &changed, Change::Updated);
+        }
+        changed.dirty = Dirty { state: true, definition: true, listed: false };
+        let former = self.schedules[slot].generation;
+        self.schedules[slot] = changed;
+        if let Some((first, last, count)) = replaced {
+            self.decide(slot, Verdict::Replaced, (first, last, count), None);
+        }
+        self.touch(slot);
+        self.forget_generation(slot, former);
+        self.arm(slot);
+        self.release_held(slot);
+        self.remember(&upsert.definition.key.namespace, upsert.request.as_ref(), Seen::change(Change::Updated));
+        self.answer_upserted(to, slot, Change::Updated);
+    }
+
+    /// Equal texts share memory.
+    pub(super) fn intern(&mut self, definition: &Definition) -> Definition {
+        let mut definition = definition.clone();
+        definition.timing = self.crons.intern(definition.timing);
+        definition.key.namespace = self.name(&definition.key.namespace);
+        definition.task.kind = self.name(&definition.task.kind);
+        definition.tenant = self.name(&definition.tenant);
+        definition
+    }
+
+    fn check_etag(&self, slot: Option<SlotKey>, etag: Option<&str>) -> Result<(), Refusal> {
+        let Some(etag) = etag else { return Ok(()) };
+        let current = slot.map(|slot| self.schedules[slot].etag()).unwrap_or_default();
+        if current == etag { Ok(()) } else { Err(Refusal::EtagMismatch { current }) }
+    }
+
+    fn answer_upserted(&mut self, to: ReplyTo, slot: SlotKey, change: Change) {
+        let schedule = self.schedules[slot].clone();
+        self.answer_view(to, &schedule, change);
+    }
+
+    fn answer_view(&mut self, to: ReplyTo, schedule: &Schedule, change: Change) {
+        let active = schedule.live.iter().map(|key| self.runs[*key].id).collect();
+        let no_worker = !self.has_worker(&schedule.definition);
+        let schedule = Box::new(ScheduleView::of(schedule, active));
+        self.answer(to, Answer::Upserted { schedule, change, no_worker });
+    }
+
+    // --- delete ----------------------------------------------------------------------------------------------
+
+    pub(super) fn delete_schedule(&mut self, to: ReplyTo, delete: &Delete) {
+        match self.seen(&delete.key.namespace, delete.request.as_ref()) {
+            Asked::New => {}
+            Asked::Before(seen) => return self.answer(to, Answer::Deleted(seen.count)),
+            Asked::Otherwise => return self.refuse(to, Refusal::RequestIdReused),
+        }
+        let Some(slot) = self.index.get(&delete.key).copied() else {
+            return self.refuse(to, Refusal::ScheduleNotFound);
+        };
+        if let Err(refusal) = self.check_etag(Some(slot), delete.etag.as_deref()) {
+            return self.refuse(to, refusal);
+        }
+        self.hide_schedule(slot);
+        self.schedules[slot].status = Status::Deleted;
+        self.arm(slot);
+        self.touch(slot);
+        for key in self.schedules[slot].live.clone() {
+            let on_a_worker = self.runs[key].lease().is_some();
+            if delete.cancel_running || !on_a_worker {
+                self.cancel(key, "its schedule was deleted");
+            }
+        }
+        // The last cancelled run has removed it already.
+        if self.schedules.get(slot).is_some_and(|schedule| schedule.status == Status::Deleted) {
+            self.remove_if_over(slot);
+        }
+        self.remember(&delete.key.namespace, delete.request.as_ref(), Seen::count(1));
+        self.answer(to, Answer::Deleted(1));
+    }
+
+    // --- pause and resume ------------------------------------------------------------------------------------
+
+    pub(super) fn pause_schedule(&mut self, to: ReplyTo, command: &PauseCommand) {
+        let request = command.request.as_ref();
+        let Some((slot, seen)) = self.named(to, &command.key, request) else { return };
+        let changed = seen.as_ref().map_or_else(|| self.begin_pause(slot, command), |seen| seen.count > 0);
+        if seen.is_none() {
+            self.remember(&command.key.namespace, request, Seen::count(changed.into()));
+        }
+        let schedule = Box::new(self.view(slot));
+        self.answer(to, Answer::Paused { schedule, changed });
+    }
+
+    fn begin_pause(&mut self, slot: SlotKey, command: &PauseCommand) -> bool {
+        self.settle(slot);
+        let pause = Pause {
+            reason: PauseReason::Requested,
+            note: command.note.clone(),
+            actor: command.actor.clone(),
+            time: self.now.wall,
+            until: command.until,
+        };
+        let schedule = &self.schedules[slot];
+        let same = schedule.pause.as_ref().is_some_and(|now| (now.note == pause.note) && now.until == pause.until);
+        if schedule.status != Status::Active && (schedule.status != Status::Paused || same) {
+            return false;
+        }
+        self.pause(slot, pause);
+        true
+    }
+
+    pub(super) fn pause(&mut self, slot: SlotKey, pause: Pause) {
+        let schedule = &mut self.schedules[slot];
+        if !matches!(schedule.status, Status::Active | Status::Paused) {
+            return;
+        }
+        let event = Event::SchedulePaused {
+            definition: schedule.definition.clone(),
+            actor: pause.actor.clone(),
+            note: pause.note.clone(),
+        };
+        schedule.status = Status::Paused;
+        schedule.updated = pause.time;
+        schedule.revision += 1;
+        schedule.pause = Some(Box::new(pause));
+        for key in schedule.live.clone() {
+            if matches!(self.runs[key].phase, Phase::Ready(Some(_))) {
+                self.leave_phase(key);
+                self.make_ready(key, true);
+            }
+        }
+        self.touch(slot);
+        self.arm(slot);
+        self.emit(event);
+    }
+
+    pub(super) fn resume_schedule(&mut self, to: ReplyTo, command: &Resume) {
+        let request = command.request.as_ref();
+        let Some((slot, seen)) = self.named(to, &command.key, request) else { return };
+        let paused = self.schedules[slot].status == Status::Paused;
+        let changed = seen.as_ref().map_or(paused, |seen| seen.count > 0);
+        if seen.is_none() {
+            if paused {
+                self.resume(slot, self.now.wall, command.catch_up);
+            }
+            self.remember(&command.key.namespace, request, Seen::count(changed.into()));
+        }
+        if !self.schedules.contains(slot) {
+            // No time was left, and the schedule was to be deleted then.
+            return self.refuse(to, Refusal::ScheduleNotFound);
+        }
+        let schedule = Box::new(self.view(slot));
+        self.answer(to, Answer::Resumed { schedule, changed });
+    }
+
+    pub(super) fn pause_over(&mut self, slot: SlotKey) {
+        let until = self.schedules[slot].pause.as_ref().and_then(|pause| pause.until);
+        self.schedules[slot].armed = None;
+        self.resume(slot, until.unwrap_or(self.now.wall), false);
+    }
+
+    /// Ends a pause as of `at`. Its times are skipped; with `catch_up` the latest of them runs after all.
+    fn resume(&mut self, slot: SlotKey, at: i64, catch_up: bool) {
+        let schedule = &self.schedules[slot];
+        let latest = schedule.times().latest(schedule.decided_through, schedule.last_due(at)).filter(|_| catch_up);
+        let through = latest.map_or(at, |latest| latest.saturating_add(schedule.definition.spread_offset()) - 1);
+        self.skip_paused(slot, through);
+        let schedule = &mut self.schedules[slot];
+        schedule.status = Status::Active;
+        schedule.pause = None;
+        schedule.updated = self.now.wall;
+        schedule.revision += 1;
+        // A row of failures that led to the pause is forgiven with it.
+        schedule.failures = 0;
+        self.touch(slot);
+        let through = self.schedules[slot].decided_through;
+        self.decided(slot, through);
+        if self.schedules.contains(slot) {
+            self.settle(slot);
+            self.release_held(slot);
+        }
+    }
+
+    /// Runs that a pause held go back into the queue.
+    fn release_held(&mut self, slot: SlotKey) {
+        for key in self.schedules.get(slot).map(|schedule| schedule.live.clone()).unwrap_or_default() {
+            if matches!(self.runs[key].phase, Phase::Ready(None)) {
+                self.make_ready(key, true);
+            }
+        }
+    }
+
+    // --- trigger ---------------------------------------------------------------------------------------------
+
+    pub(super) fn trigger(&mut self, to: ReplyTo, command: &TriggerNow) {
+        let request = command.request.as_ref();
+        let Some((slot, seen)) = self.named(to, &command.key, request) else { return };
+        if let Some(seen) = seen {
+            let Some(id) = seen.run else { return self.refuse(to, Refusal::RunNotFound) };
+            let run = Box::new(self.run_view(slot, id));
+            return self.answer(to, Answer::Triggered { run, created: seen.created });
+        }
+        self.settle(slot);
+        let schedule = &self.schedules[slot];
+        match schedule.status {
+            Status::Paused => return self.refuse(to, Refusal::SchedulePaused),
+            Status::Quarantined => return self.refuse(to, Refusal::ScheduleQuarantined),
+            Status::Active | Status::Ended | Status::Deleted => {}
+        }
+        let in_the_way = match schedule.definition.overlap {
+            Overlap::Skip => schedule.live.first().map(|key| self.runs[*key].id),
+        };
+        let created = in_the_way.is_none();
+        let id = in_the_way.unwrap_or_else(|| {
+            let nominal = self.now.wall.max(self.schedules[slot].last_manual + 1);
+            self.schedules[slot].last_manual = nominal;
+            let key = self.create_run(slot, Trigger::Manual, nominal, self.now.wall);
+            self.runs[key].id
+        });
+        self.remember(&command.key.namespace, request, Seen::run(id, created));
+        let run = Box::new(self.run_view(slot, id));
+        self.answer(to, Answer::Triggered { run, created });
+    }
+
+    fn run_view(&self, slot: SlotKey, id: super::id::RunId) -> RunView {
+        match self.run_of(id) {
+            Some(key) => RunView::Live(Box::new(self.live_view(key))),
+            None => RunView::Final { id, schedule: Box::new(self.view(slot)), finished: None },
+        }
+    }
+
+    /// The schedule that a command names and, if it was asked before, what came of it. Otherwise it refuses.
+    fn named(
+        &mut self,
+        to: ReplyTo,
+        key: &super::definition::ScheduleKey,
+        request: Option<&super::command::Request>,
+    ) -> Option<(SlotKey, Option<Seen>)> {
+        let seen = match self.seen(&key.namespace, request) {
+            Asked::New => None,
+            Asked::Before(seen) => Some(seen),
+            Asked::Otherwise => {
+                self.refuse(to, Refusal::RequestIdReused);
+                return None;
+            }
+        };
+        let slot = self.index.get(key).copied();
+        if slot.is_none() {
+            self.refuse(to, Refusal::ScheduleNotFound);
+        }
+        Some((slot?, seen))
+    }
+}
+
+fn anchor(timing: &Timing) -> Option<i64> {
+    match timing {
+        Timing::Every { anchor, .. } => *anchor,
+        Timing::Cron(_) | Timing::At(_) => None,
+    }
+}
+
+/// Up to when a new timing counts as decided: a one-shot time may lie a little in the past.
+fn begin(timing: &Timing, now: i64) -> i64 {
+    match timing {
+        Timing::At(at) if *at > now - AT_GRACE => now.min(at - 1),
+        Timing::At(_) | Timing::Cron(_) | Timing::Every { .. } => now,
+    }
+}
+
+/// Whether two definitions name the same times.
+fn same_times(old: &Definition, new: &Definition) -> bool {
+    old.timing == new.timing && old.start == new.start && old.end == new.end
+}
+
+/// Moves a changed schedule to its new times (rule R2). Times that had passed but were not due yet, because of their
+/// spread, stay if the new timing names them and nothing else since; the others are replaced. Returns those.
+fn retime(changed: &mut Schedule, old: &Definition, old_anchor: i64, now: i64) -> Option<(i64, i64, Option<u64>)> {
+    let decided = changed.decided_through;
+    let (old_times, new_times) = (old.times(old_anchor), changed.definition.times(changed.anchor));
+    let mut through = now;
+    for _ in 0..PENDING_MAX {
+        let (one, other) = (old_times.latest(decided, through), new_times.latest(decided, through));
+        match (one, other) {
+            (Some(one), Some(other)) if one == other => through = one - 1,
+            (None, None) => {
+                through = decided;
+                break;
+            }
+            _ => break,
+        }
+    }
+    let replaced = old_times.latest(decided, through).and_then(|last| {
+        let first = old_times.next(decided)?;
+        Some((first, last, old_times.count(decided, last)))
+    });
+    changed.decided_through = match changed.definition.timing {
+        Timing::At(_) => begin(&changed.definition.timing, now),
+        Timing::Cron(_) | Timing::Every { .. } => through.max(decided),
+    };
+    replaced
+}

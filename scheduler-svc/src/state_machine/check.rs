@@ -1,0 +1,90 @@
+//! What must always hold, whatever happened. Callable from any test; walks everything, so never on a hot path.
+
+use super::{StateMachine, run::Phase, schedule::Status};
+
+impl StateMachine {
+    /// # Errors
+    /// The first invariant that does not hold, for a person.
+    pub fn check(&self) -> Result<(), String> {
+        self.check_schedules()?;
+        self.check_runs()?;
+        self.check_sessions()
+    }
+
+    fn check_schedules(&self) -> Result<(), String> {
+        for (slot, schedule) in &self.schedules {
+            let id = &schedule.definition.key.id;
+            let named = self.index.get(&schedule.definition.key) == Some(&slot);
+            if named == (schedule.status == Status::Deleted) {
+                return Err(format!("{id}: found by name: {named}, status {:?}", schedule.status));
+            }
+            if self.slot_of(schedule.uid) != Some(slot) {
+                return Err(format!("{id}: not found by its uid"));
+            }
+            if schedule.next.is_some_and(|next| next <= schedule.decided_through) {
+                return Err(format!("{id}: its next time is decided already"));
+            }
+            if schedule.status == Status::Active && schedule.next.is_none() {
+                return Err(format!("{id}: active without a next time"));
+            }
+            if let Some((at, timer)) = schedule.armed {
+                if !self.timers.has_wall(at, timer) {
+                    return Err(format!("{id}: its timer is not set"));
+                }
+            } else if schedule.due().is_some() {
+                return Err(format!("{id}: due, but no timer is set"));
+            }
+            if (schedule.status == Status::Paused) != schedule.pause.is_some() && schedule.status != Status::Deleted {
+                return Err(format!("{id}: {:?} with pause {:?}", schedule.status, schedule.pause));
+            }
+            if schedule.live.len() > 1 {
+                return Err(format!("{id}: {} live runs under overlap skip", schedule.live.len()));
+            }
+            if schedule.live.iter().any(|key| self.runs.get(*key).is_none_or(|run| run.schedule != slot)) {
+                return Err(format!("{id}: a live run is not its own"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_runs(&self) -> Result<(), String> {
+        let queued = self.queue.lanes().flat_map(|(_, lane)| lane.runs()).collect::<std::collections::BTreeSet<_>>();
+        for (key, run) in &self.runs {
+            let id = run.id;
+            if self.run_of(id) != Some(key) {
+                return Err(format!("{id}: not found by its id"));
+            }
+            let in_queue = matches!(run.phase, Phase::Ready(Some(_)));
+            if queued.contains(&key) != in_queue {
+                return Err(format!("{id}: in the queue: {}, phase {:?}", queued.contains(&key), run.phase));
+            }
+            let paused = self.schedules[run.schedule].status == Status::Paused;
+            if in_queue && paused {
+                return Err(format!("{id}: in the queue while its schedule is paused"));
+            }
+            let holder = run.lease().and_then(|lease| lease.session);
+            if holder.is_some_and(|id| self.sessions.get(&id).is_none_or(|session| !session.held.contains(&key))) {
+                return Err(format!("{id}: its session does not hold it"));
+            }
+            if run.lease().is_some_and(|lease| lease.token > self.next_token) {
+                return Err(format!("{id}: its token was never given"));
+            }
+        }
+        if let Some(stray) = queued.iter().find(|key| !self.runs.contains(**key)) {
+            return Err(format!("the queue holds run {stray}, which does not exist"));
+        }
+        Ok(())
+    }
+
+    fn check_sessions(&self) -> Result<(), String> {
+        for (id, session) in &self.sessions {
+            for key in &session.held {
+                let lease = self.runs.get(*key).and_then(|run| run.lease());
+                if lease.is_none_or(|lease| lease.session != Some(*id)) {
+                    return Err(format!("session {id} holds run {key}, which is not leased to it"));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! Everything that can be asked of the state machine. Commands are valid: the edge has checked and resolved them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    definition::{Definition, ScheduleKey},
+    failure::Failure,
+    id::{RunId, SessionId, Uid},
+    schedule::Status,
+};
+
+#[derive(Clone, Debug)]
+pub enum Command {
+    Upsert(Box<Upsert>),
+    Delete(Delete),
+    Pause(Pause),
+    Resume(Resume),
+    Trigger(TriggerNow),
+    GetSchedule(ScheduleKey),
+    ListSchedules(ListSchedules),
+    GetRun(GetRun),
+    ListRuns(ListRuns),
+    GetStatus { namespace: Arc<str> },
+    ListWorkers { namespaces: Option<Vec<String>> },
+    OpenSession(Box<OpenSession>),
+    /// The stream of a session ended.
+    CloseSession(SessionId),
+    Heartbeat(Box<Heartbeat>),
+    Report(Vec<Report>),
+}
+
+/// Makes a retry of a mutation safe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub id: Arc<str>,
+    /// Digest of everything else in the request.
+    pub body: [u8; 16],
+}
+
+#[derive(Clone, Debug)]
+pub struct Upsert {
+    pub definition: Definition,
+    /// The uid if this creates it.
+    pub uid: Uid,
+    pub etag: Option<String>,
+    pub request: Option<Request>,
+    pub validate_only: bool,
+    pub actor: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Delete {
+    pub key: ScheduleKey,
+    pub cancel_running: bool,
+    pub etag: Option<String>,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Pause {
+    pub key: ScheduleKey,
+    pub note: Box<str>,
+    pub until: Option<i64>,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Resume {
+    pub key: ScheduleKey,
+    pub catch_up: bool,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+pub struct TriggerNow {
+    pub key: ScheduleKey,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ListSchedules {
+    pub namespace: Arc<str>,
+    /// Only ids after it.
+    pub after: Option<Box<str>>,
+    pub prefix: Box<str>,
+    pub labels: BTreeMap<String, String>,
+    /// Empty = all.
+    pub states: Vec<Status>,
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct GetRun {
+    pub namespace: Arc<str>,
+    pub id: RunId,
+    /// Hold the reply until the run is final.
+    pub wait: bool,
+}
+
+/// The live runs and the rings of schedules, page by page.
+#[derive(Clone, Debug)]
+pub struct ListRuns {
+    pub namespace: Arc<str>,
+    /// Only this schedule.
+    pub schedule: Option<Box<str>>,
+    /// Only schedules after it.
+    pub after: Option<Box<str>>,
+    pub labels: BTreeMap<String, String>,
+    /// How many schedules to look at.
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct OpenSession {
+    pub session: SessionId,
+    pub worker_id: Arc<str>,
+    pub instance: Arc<str>,
+    pub version: Box<str>,
+    pub slots: u32,
+    pub kinds: Vec<Arc<str>>,
+    /// None = all.
+    pub namespaces: Option<Vec<Arc<str>>>,
+    pub archive_id: Option<Box<str>>,
+    pub held: Vec<Held>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub id: RunId,
+    pub attempt: u32,
+    pub token: u64,
+    pub progress: Option<Progress>,
+    pub checkpoint: Option<Bytes>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub done: i64,
+    pub total: i64,
+    pub note: Box<str>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    pub session: SessionId,
+    pub received: u64,
+    pub slots: Option<u32>,
+    pub draining: bool,
+    pub held: Vec<Held>,
+    /// Entries of `held` whose run id does not even parse: to be dropped by the worker.
+    pub unknown: Vec<(String, u32)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// None when the run id does not parse.
+    pub id: Option<RunId>,
+    pub attempt: u32,
+    pub token: u64,
+    pub outcome: Reported,
+    /// What was wrong with the report; its outcome is then a permanent failure.
+    pub invalid: Option<Box<str>>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Reported {
+    /// An encoded `google.protobuf.Struct`.
+    Success { result: Bytes },
+    Failure { failure: Box<Failure>, partial: Bytes, checkpoint: Option<Bytes> },
+}

@@ -1,0 +1,105 @@
+//! What users set: a schedule's definition, checked and resolved at the edge. Never changed in place; a run holds
+//! on to the one that it was fired from.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+
+use super::timing::{Times, Timing, spread_offset};
+
+pub const DEFAULT_PRIORITY: u8 = 5;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    pub key: ScheduleKey,
+    pub timing: Timing,
+    pub task: Task,
+    /// Milliseconds.
+    pub spread: u32,
+    pub overlap: Overlap,
+    pub misfire: Misfire,
+    pub retry: Retry,
+    /// Empty = the shared tenant.
+    pub tenant: Arc<str>,
+    pub limits: Box<[Box<str>]>,
+    /// 1 (first) to 9.
+    pub priority: u8,
+    pub start: Option<i64>,
+    pub end: Option<i64>,
+    /// 0 = unlimited.
+    pub max_runs: u64,
+    /// 0 = never.
+    pub pause_after_failures: u32,
+    pub delete_when_ended: bool,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Namespace and id. Ordered by namespace, then id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScheduleKey {
+    pub namespace: Arc<str>,
+    pub id: Arc<str>,
+}
+
+impl ScheduleKey {
+    pub fn new(namespace: &str, id: &str) -> Self {
+        Self { namespace: namespace.into(), id: id.into() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    pub kind: Arc<str>,
+    /// An encoded `google.protobuf.Struct`; never looked into.
+    pub args: Bytes,
+    pub payload: Bytes,
+    /// Milliseconds.
+    pub timeout: u32,
+    /// Milliseconds; 0 = none.
+    pub queue_timeout: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Overlap {
+    #[default]
+    Skip = 1,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Misfire {
+    #[default]
+    Coalesce = 1,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Failed attempts after which the run fails.
+    pub max_attempts: u32,
+    /// Milliseconds.
+    pub min_backoff: u32,
+    /// Milliseconds.
+    pub max_backoff: u32,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { max_attempts: 5, min_backoff: 10_000, max_backoff: 15 * 60_000 }
+    }
+}
+
+impl Definition {
+    pub fn times(&self, anchor: i64) -> Times<'_> {
+        Times { timing: &self.timing, anchor, start: self.start, end: self.end }
+    }
+
+    /// Due time − nominal time, in milliseconds.
+    pub fn spread_offset(&self) -> i64 {
+        spread_offset(&self.key.namespace, &self.key.id, self.spread)
+    }
+
+    pub fn has_labels(&self, wanted: &BTreeMap<String, String>) -> bool {
+        wanted.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+    }
+}

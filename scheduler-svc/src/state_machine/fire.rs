@@ -1,0 +1,187 @@
+//! Nominal times become decisions: fired, or skipped and why. Every time gets exactly one.
+
+use super::{
+    StateMachine,
+    definition::Overlap,
+    id::Trigger,
+    output::Event,
+    run::{Phase, Run, RunKey},
+    schedule::{Decision, SlotKey, Status, Verdict},
+    timer::{ElapsedTimer, WallTimer},
+};
+use crate::store::key::Name;
+
+impl StateMachine {
+    /// Decides every time of a schedule that is due by now. Any change of a schedule begins here, so that a change
+    /// never reaches back over what was due before it.
+    pub(super) fn settle(&mut self, slot: SlotKey) {
+        match self.schedules[slot].status {
+            Status::Active => self.fire_due(slot),
+            Status::Paused => self.skip_paused(slot, self.now.wall),
+            Status::Ended | Status::Quarantined | Status::Deleted => {}
+        }
+    }
+
+    pub(super) fn fire_due(&mut self, slot: SlotKey) {
+        let schedule = &self.schedules[slot];
+        let last_due = schedule.last_due(self.now.wall);
+        let Some(first) = schedule.next.filter(|next| *next <= last_due) else { return self.arm(slot) };
+        let times = schedule.times();
+        let following = times.next(first).filter(|next| *next <= last_due);
+        let latest = match following {
+            None => first,
+            Some(_) => times.latest(first, last_due).unwrap_or(first),
+        };
+        if latest > first {
+            self.coalesce(slot, first, latest);
+        }
+        self.fire(slot, latest);
+        self.decided(slot, latest);
+    }
+
+    /// Misfire `coalesce`: the run of the latest missed time stands for those before it.
+    fn coalesce(&mut self, slot: SlotKey, first: i64, latest: i64) {
+        let times = self.schedules[slot].times();
+        let last = times.latest(first - 1, latest - 1).unwrap_or(first);
+        let count = times.count(first - 1, last);
+        self.decide(slot, Verdict::Coalesced, (first, last, count), Some((Trigger::Scheduled, latest)));
+    }
+
+    fn fire(&mut self, slot: SlotKey, nominal: i64) {
+        let schedule = &self.schedules[slot];
+        match schedule.definition.overlap {
+            Overlap::Skip => {
+                if let Some(live) = schedule.live.first().map(|key| self.runs[*key].id) {
+                    let in_the_way = Some((live.trigger, live.nominal));
+                    return self.decide(slot, Verdict::Overlap, (nominal, nominal, Some(1)), in_the_way);
+                }
+            }
+        }
+        let due = nominal.saturating_add(schedule.definition.spread_offset());
+        self.schedules[slot].runs += 1;
+        self.note_lateness(due);
+        self.decide(slot, Verdict::Fired, (nominal, nominal, Some(1)), Some((Trigger::Scheduled, nominal)));
+        self.create_run(slot, Trigger::Scheduled, nominal, due);
+    }
+
+    pub(super) fn create_run(&mut self, slot: SlotKey, trigger: Trigger, nominal: i64, due: i64) -> RunKey {
+        let schedule = &self.schedules[slot];
+        let id = schedule.run_id(trigger, nominal);
+        let definition = schedule.definition.clone();
+        let run = Run {
+            id,
+            schedule: slot,
+            definition: definition.clone(),
+            generation: schedule.generation,
+            due,
+            created: self.now.wall,
+            phase: Phase::Ready(None),
+            attempt: 0,
+            budget: Default::default(),
+            attempts: Vec::new(),
+            first_start: None,
+            progress: None,
+            checkpoint: None,
+            partial: Default::default(),
+            failure: None,
+            last_token: 0,
+            lost_token: 0,
+            waiters: Vec::new(),
+            dirty: false,
+            stored: false,
+        };
+        let queue_timeout = u64::from(definition.task.queue_timeout);
+        let key = self.runs.insert(run);
+        self.schedules[slot].live.push(key);
+        if queue_timeout > 0 {
+            self.timers.set(self.now.elapsed + queue_timeout, ElapsedTimer::Queue(key));
+            self.queue_timers.insert(key, self.now.elapsed + queue_timeout);
+        }
+        self.totals.fire(trigger);
+        self.touch_run(key);
+        self.touch(slot);
+        self.emit(Event::Fired { id, definition, due, at: self.now.wall });
+        self.make_ready(key, false);
+        key
+    }
+
+    /// Records what became of a range of times: first, last, and how many.
+    pub(super) fn decide(
+        &mut self,
+        slot: SlotKey,
+        verdict: Verdict,
+        (first, last, count): (i64, i64, Option<u64>),
+        run: Option<(Trigger, i64)>,
+    ) {
+        let time = self.now.wall;
+        let schedule = &mut self.schedules[slot];
+        let older = schedule.record(Decision { verdict, first, last, count, time, run, actor: None });
+        let uid = schedule.uid;
+        if let Some((ring_slot, older)) = older {
+            self.put(&Name::Decision(uid, ring_slot), crate::record::decision(&older));
+        }
+        self.touch(slot);
+    }
+
+    /// Moves on: all up to `through` has its decision.
+    pub(super) fn decided(&mut self, slot: SlotKey, through: i64) {
+        let schedule = &mut self.schedules[slot];
+        schedule.decided_through = schedule.decided_through.max(through);
+        schedule.next = schedule.times().next(schedule.decided_through);
+        let max_runs = schedule.definition.max_runs;
+        if max_runs > 0 && schedule.runs >= max_runs {
+            schedule.next = None;
+        }
+        if schedule.next.is_none() && schedule.status == Status::Active {
+            schedule.status = Status::Ended;
+            let definition = schedule.definition.clone();
+            self.emit(Event::ScheduleEnded { definition });
+        }
+        self.touch(slot);
+        self.arm(slot);
+        self.remove_if_over(slot);
+    }
+
+    /// Times of a pause up to `through` were skipped.
+    pub(super) fn skip_paused(&mut self, slot: SlotKey, through: i64) {
+        let schedule = &self.schedules[slot];
+        let after = schedule.decided_through;
+        let times = schedule.times();
+        // A time inside the pause whose due time is still to come is not decided yet.
+        let through = schedule.last_due(through);
+        let Some((first, last)) = times.next(after).zip(times.latest(after, through)) else { return };
+        let count = times.count(after, last);
+        self.decide(slot, Verdict::Paused, (first, last, count), None);
+        self.decided(slot, last);
+    }
+
+    /// Sets the timers that the schedule's state asks for, and clears those that it does not.
+    pub(super) fn arm(&mut self, slot: SlotKey) {
+        let schedule = &mut self.schedules[slot];
+        let wanted = match schedule.status {
+            Status::Active => schedule.due().map(|at| (at, WallTimer::Due(slot))),
+            Status::Paused => {
+                schedule.pause.as_ref().and_then(|pause| pause.until).map(|at| (at, WallTimer::Resume(slot)))
+            }
+            Status::Ended | Status::Quarantined | Status::Deleted => None,
+        };
+        let armed = std::mem::replace(&mut schedule.armed, wanted);
+        if armed == wanted && wanted.is_none_or(|(at, timer)| self.timers.has_wall(at, timer)) {
+            return;
+        }
+        if let Some((at, timer)) = armed {
+            self.timers.clear_wall(at, timer);
+        }
+        if let Some((at, timer)) = wanted {
+            self.timers.set_wall(at, timer);
+        }
+    }
+
+    fn note_lateness(&mut self, due: i64) {
+        const KEPT: usize = 1_000;
+        if self.lateness.len() == KEPT {
+            self.lateness.pop_front();
+        }
+        self.lateness.push_back(self.now.wall.saturating_sub(due).max(0));
+    }
+}

@@ -1,0 +1,484 @@
+//! Sessions of workers, and the leases under which they run jobs.
+//!
+//! A lease lives by heartbeat, so its term is kept once per session, not once per run. Jobs that are still on their
+//! way are the exception: until a heartbeat lists them they live from the moment they were sent.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    StateMachine,
+    command::{Held, Heartbeat, OpenSession},
+    failure::{Class, Failure},
+    id::{ReplyTo, RunId, SessionId},
+    output::{Action, Answer, Body, Event, Job, Message, Order, Refusal},
+    queue::LaneKey,
+    run::{Lease, Phase, RunKey},
+    timer::ElapsedTimer,
+};
+
+/// After a gap this long in which the machine heard nothing, no worker is blamed for its silence (rule W4).
+const DEAF_AFTER: u64 = 1_000;
+/// Bytes of one message of jobs, roughly.
+const MESSAGE_BYTES: usize = 1 << 20;
+
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub worker_id: Arc<str>,
+    pub instance: Arc<str>,
+    pub version: Box<str>,
+    pub kinds: Vec<Arc<str>>,
+    pub namespaces: Option<Vec<Arc<str>>>,
+    pub slots: u32,
+    pub draining: bool,
+    pub connected: bool,
+    pub opened: i64,
+    /// Last heartbeat, wall milliseconds.
+    pub heard: i64,
+    pub held: BTreeSet<RunKey>,
+    /// Elapsed milliseconds at which the leases end.
+    lease_until: u64,
+    /// When the timer of this session is set for.
+    timer: u64,
+    /// Of the last message.
+    sequence: u64,
+    /// Jobs that no heartbeat has confirmed: sequence, run and its token, when sent (elapsed).
+    in_flight: VecDeque<(u64, RunKey, u64, u64)>,
+    /// Lanes that it takes, and whether it is in their line of sessions.
+    lanes: Vec<(LaneKey, bool)>,
+    /// The message of jobs that this batch is filling: batch, index in the output, bytes.
+    filling: Option<(u64, usize, usize)>,
+}
+
+impl Session {
+    fn takes(&self, namespace: &Arc<str>, kind: &Arc<str>) -> bool {
+        self.kinds.contains(kind) && self.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.connected && !self.draining && self.held.len() < self.slots as usize
+    }
+
+    /// When the first of its leases may end.
+    fn deadline(&self, term: u64) -> u64 {
+        self.in_flight.front().map_or(self.lease_until, |(_, _, _, sent)| self.lease_until.min(sent + term))
+    }
+}
+
+impl StateMachine {
+    pub(super) fn open_session(&mut self, to: ReplyTo, open: &OpenSession) {
+        if let Err(refusal) = self.check_archive(open) {
+            return self.refuse(to, refusal);
+        }
+        let (wall, elapsed) = (self.now.wall, self.now.elapsed);
+        let lease_until = elapsed + self.config.lease;
+        let session = Session {
+            worker_id: self.name(&open.worker_id),
+            instance: open.instance.clone(),
+            version: open.version.clone(),
+            kinds: open.kinds.iter().map(|kind| self.name(kind)).collect(),
+            namespaces: open.namespaces.as_ref().map(|all| all.iter().map(|one| self.name(one)).collect()),
+            slots: open.slots,
+            draining: false,
+            connected: true,
+            opened: wall,
+            heard: wall,
+            held: BTreeSet::new(),
+            lease_until,
+            timer: lease_until,
+            sequence: 1,
+            in_flight: VecDeque::new(),
+            lanes: Vec::new(),
+            filling: None,
+        };
+        self.timers.set(lease_until, ElapsedTimer::Session(open.session));
+        let predecessors = self.predecessors(open);
+        self.sessions.insert(open.session, session);
+        let orders = open.held.iter().filter_map(|held| self.adopt(open, held)).collect();
+        for predecessor in predecessors {
+            self.end_session(predecessor, "it did not survive a reconnect");
+        }
+        self.requeue_unclaimed(open);
+        self.join_lanes(open.session);
+        self.emit(Event::WorkerJoined { worker_id: open.worker_id.clone(), session: open.session, slots: open.slots });
+        self.answer(to, Answer::Opened { epoch: self.epoch, orders });
+    }
+
+    /// A worker that files documents must file into the archive that its namespaces know (rule D3).
+    fn check_archive(&mut self, open: &OpenSession) -> Result<(), Refusal> {
+        let (Some(archive), true) = (&open.archive_id, open.kinds.iter().any(|kind| &**kind == "document-sync")) else {
+            return Ok(());
+        };
+        let everywhere = vec!["*".into()];
+        let namespaces = open.namespaces.as_ref().unwrap_or(&everywhere);
+        for namespace in namespaces {
+            if let Some(known) = self.archives.get(&**namespace).filter(|known| *known != archive) {
+                return Err(Refusal::ArchiveMismatch { known: known.clone() });
+            }
+        }
+        for namespace in namespaces {
+            if self.archives.insert(String::from(&**namespace), archive.clone()).is_none() {
+                self.meta_dirty = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sessions of the same process: its stream broke and this one takes their place.
+    fn predecessors(&mut self, open: &OpenSession) -> Vec<SessionId> {
+        let same_worker = self.sessions.iter().filter(|(_, session)| session.worker_id == open.worker_id);
+        let (same, other): (Vec<_>, Vec<_>) = same_worker.partition(|(_, session)| session.instance == open.instance);
+        let same = same.into_iter().map(|(id, _)| *id).collect();
+        if other.iter().any(|(_, session)| session.connected) {
+            self.emit(Event::WorkerTwice { worker_id: open.worker_id.clone() });
+        }
+        same
+    }
+
+    /// Moves a lease that the worker says it holds to its new session, or says why not.
+    fn adopt(&mut self, open: &OpenSession, held: &Held) -> Option<Order> {
+        let Some(key) = self.run_of(held.id).filter(|key| self.holds(*key, held)) else {
+            return Some(drop_order(held.id, held.attempt));
+        };
+        self.note_progress(key, held);
+        let run = &mut self.runs[key];
+        let cancelling = matches!(run.phase, Phase::Cancelling { .. });
+        let lease = run.lease_mut()?;
+        let former = lease.session.replace(open.session);
+        lease.sequence = 1;
+        if let Some(former) = former.and_then(|former| self.sessions.get_mut(&former)) {
+            former.held.remove(&key);
+        }
+        self.sessions.get_mut(&open.session)?.held.insert(key);
+        cancelling.then(|| cancel_order(held.id, held.attempt))
+    }
+
+    /// Whether `held` names the live lease of a run.
+    fn holds(&self, key: RunKey, held: &Held) -> bool {
+        let run = &self.runs[key];
+        run.attempt == held.attempt && run.lease().is_some_and(|lease| lease.token == held.token)
+    }
+
+    /// After a restart of the scheduler: the process says what it holds, so whatever else was its own is lost.
+    fn requeue_unclaimed(&mut self, open: &OpenSession) {
+        let unclaimed: Vec<RunKey> = self
+            .runs
+            .iter()
+            .filter(|(_, run)| {
+                run.lease().is_some_and(|lease| lease.session.is_none() && lease.instance == open.instance)
+            })
+            .map(|(key, _)| key)
+            .collect();
+        for key in unclaimed {
+            self.lose(key, "the worker did not receive it");
+        }
+    }
+
+    pub(super) fn close_session(&mut self, id: SessionId) {
+        let grace_until = self.now.elapsed + self.config.reconnect_grace;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.connected = false;
+        session.lease_until = session.lease_until.min(grace_until);
+        let (until, timer) = (session.lease_until, std::mem::replace(&mut session.timer, session.lease_until));
+        self.timers.clear(timer, ElapsedTimer::Session(id));
+        self.timers.set(until, ElapsedTimer::Session(id));
+    }
+
+    pub(super) fn heartbeat(&mut self, to: ReplyTo, beat: &Heartbeat) {
+        let term_until = self.now.elapsed + self.config.lease;
+        let Some(session) = self.sessions.get_mut(&beat.session) else {
+            return self.answer(to, Answer::Heard { orders: Vec::new(), reopen: true, assigned: Vec::new() });
+        };
+        session.heard = self.now.wall;
+        session.lease_until = term_until;
+        session.draining |= beat.draining;
+        if let Some(slots) = beat.slots {
+            session.slots = slots;
+        }
+        let reopen = !session.connected;
+        self.heartbeats += 1;
+        let unknown = beat.unknown.iter().map(|(run_id, attempt)| Order {
+            run_id: run_id.clone(),
+            attempt: *attempt,
+            action: Action::Drop,
+            reason: "no such run".into(),
+        });
+        let mut orders: Vec<Order> = unknown.collect();
+        orders.extend(beat.held.iter().filter_map(|held| self.confirm(beat.session, held)));
+        self.requeue_lost(beat);
+        self.offer(beat.session);
+        let assigned = if beat.draining { self.assigned(beat.session) } else { Vec::new() };
+        self.answer(to, Answer::Heard { orders, reopen, assigned });
+    }
+
+    fn confirm(&mut self, session: SessionId, held: &Held) -> Option<Order> {
+        let Some(key) = self.run_of(held.id).filter(|key| self.holds(*key, held)) else {
+            return Some(drop_order(held.id, held.attempt));
+        };
+        self.note_progress(key, held);
+        let heartbeats = self.heartbeats;
+        let run = &mut self.runs[key];
+        let cancelling = matches!(run.phase, Phase::Cancelling { .. });
+        let lease = run.lease_mut()?;
+        if lease.session != Some(session) {
+            return Some(drop_order(held.id, held.attempt));
+        }
+        lease.seen = heartbeats;
+        cancelling.then(|| cancel_order(held.id, held.attempt))
+    }
+
+    fn note_progress(&mut self, key: RunKey, held: &Held) {
+        let run = &mut self.runs[key];
+        if let Some(progress) = &held.progress {
+            run.progress = Some(progress.clone());
+        }
+        if let Some(checkpoint) = &held.checkpoint {
+            if run.checkpoint.as_ref() != Some(checkpoint) {
+                run.checkpoint = Some(checkpoint.clone());
+                self.touch_run(key);
+            }
+        }
+    }
+
+    /// Jobs sent up to `received` that the worker does not list never arrived (rule W3).
+    fn requeue_lost(&mut self, beat: &Heartbeat) {
+        let Some(session) = self.sessions.get_mut(&beat.session) else { return };
+        while session.in_flight.front().is_some_and(|(sequence, ..)| *sequence <= beat.received) {
+            session.in_flight.pop_front();
+        }
+        let missing = session.held.iter().copied().filter(|key| {
+            let lease = self.runs.get(*key).and_then(|run| run.lease());
+            lease.is_some_and(|lease| lease.sequence <= beat.received && lease.seen != self.heartbeats)
+        });
+        for key in missing.collect::<Vec<_>>() {
+            self.lose(key, "the worker did not receive it");
+        }
+    }
+
+    fn assigned(&self, session: SessionId) -> Vec<(RunId, u32, u64)> {
+        let held = self.sessions.get(&session).into_iter().flat_map(|session| &session.held);
+        held.filter_map(|key| {
+            let run = self.runs.get(*key)?;
+            Some((run.id, run.attempt, run.lease()?.token))
+        })
+        .collect()
+    }
+
+    /// The timer of a session: ends what is over, and sets the timer for the rest.
+    pub(super) fn session_timer(&mut self, id: SessionId) {
+        let (term, now) = (self.config.lease, self.now.elapsed);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.lease_until <= now {
+            return self.end_session(id, "its worker was not heard of");
+        }
+        let mut silent = Vec::new();
+        while let Some((_, key, token, sent)) = session.in_flight.front().copied() {
+            if sent + term > now {
+                break;
+            }
+            session.in_flight.pop_front();
+            silent.push((key, token));
+        }
+        session.timer = session.deadline(term);
+        let timer = session.timer;
+        self.timers.set(timer, ElapsedTimer::Session(id));
+        for (key, token) in silent {
+            let lease = self.runs.get(key).and_then(|run| run.lease());
+            if lease.is_some_and(|lease| lease.token == token && lease.seen == 0) {
+                self.lose(key, "the worker did not confirm it");
+            }
+        }
+    }
+
+    /// Forgets a session; what it still holds is lost.
+    fn end_session(&mut self, id: SessionId, why: &'static str) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.timers.clear(session.timer, ElapsedTimer::Session(id));
+        self.out.closed.push(id);
+        self.emit(Event::WorkerLost { worker_id: session.worker_id.clone(), session: id, runs: session.held.len() });
+        for key in session.held {
+            self.lose(key, why);
+        }
+    }
+
+    /// Leases that were found at load and that no worker has claimed within a term.
+    pub(super) fn end_orphans(&mut self) {
+        let orphans = self.runs.iter().filter(|(_, run)| run.lease().is_some_and(|lease| lease.session.is_none()));
+        for key in orphans.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.lose(key, "its worker did not come back after a restart of the scheduler");
+        }
+    }
+
+    /// The attempt is over without an outcome.
+    fn lose(&mut self, key: RunKey, why: &'static str) {
+        self.attempt_failed(key, Failure::new(Class::Lost, "WORKER_LOST", why), &Default::default());
+    }
+
+    /// If the machine could not hear for a while, silence proves nothing: every lease gets a full term (rule W4).
+    pub(super) fn forgive_deafness(&mut self, heard_last: u64) {
+        let expected = heard_last.max(self.expected_call);
+        if self.now.elapsed.saturating_sub(expected) < DEAF_AFTER {
+            return;
+        }
+        let until = self.now.elapsed + self.config.lease;
+        let now = self.now.elapsed;
+        for session in self.sessions.values_mut() {
+            session.lease_until = session.lease_until.max(until);
+            for (.., sent) in &mut session.in_flight {
+                *sent = now;
+            }
+        }
+    }
+
+    fn join_lanes(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let lanes = self.queue.lanes().filter(|(_, lane)| session.takes(&lane.namespace, &lane.kind));
+        session.lanes = lanes.map(|(key, _)| (key, false)).collect();
+        self.offer(id);
+    }
+
+    /// A lane was made: sessions that take it join.
+    pub(super) fn open_lane(&mut self, lane: LaneKey, namespace: &Arc<str>, kind: &Arc<str>) {
+        let takers = self.sessions.iter_mut().filter(|(_, session)| session.takes(namespace, kind));
+        let takers: Vec<SessionId> = takers
+            .map(|(id, session)| {
+                session.lanes.push((lane, false));
+                *id
+            })
+            .collect();
+        for id in takers {
+            self.offer(id);
+        }
+    }
+
+    /// Puts a session with a free slot into the lines of its lanes.
+    pub(super) fn offer(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.has_room()) else { return };
+        for (lane, in_line) in &mut session.lanes {
+            if !std::mem::replace(in_line, true) {
+                self.queue.offer(*lane, id);
+            }
+        }
+    }
+
+    /// Hands out runs that are ready. Returns whether it stopped at its bound.
+    pub(super) fn dispatch(&mut self) -> bool {
+        for _ in 0..self.config.assignments_per_turn {
+            let mut dropped = Vec::new();
+            let sessions = &self.sessions;
+            let next = self.queue.next(
+                |id| sessions.get(&id).is_some_and(Session::has_room),
+                |id, lane| dropped.push((id, lane)),
+            );
+            for (id, lane) in dropped {
+                let lanes = self.sessions.get_mut(&id).into_iter().flat_map(|session| &mut session.lanes);
+                lanes.filter(|(key, _)| *key == lane).for_each(|(_, in_line)| *in_line = false);
+            }
+            let Some((run, session)) = next else { return false };
+            self.assign(run, session);
+        }
+        true
+    }
+
+    fn assign(&mut self, key: RunKey, id: SessionId) {
+        self.next_token += 1;
+        let (token, now) = (self.next_token, self.now);
+        let run = &mut self.runs[key];
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        run.attempt += 1;
+        run.first_start.get_or_insert(now.wall);
+        run.progress = None;
+        session.held.insert(key);
+        let job = Job {
+            id: run.id,
+            definition: run.definition.clone(),
+            due: run.due,
+            attempt: run.attempt,
+            token,
+            checkpoint: run.checkpoint.clone(),
+        };
+        let sequence = session.send_job(&mut self.out.messages, self.batch, id, job, self.config.max_batch);
+        session.in_flight.push_back((sequence, key, token, now.elapsed));
+        // The worker keeps the time; this is for one that does not.
+        let timer = now.elapsed + u64::from(run.definition.task.timeout) + self.config.lease;
+        run.phase = Phase::Running(Lease {
+            session: Some(id),
+            worker_id: session.worker_id.clone(),
+            instance: session.instance.clone(),
+            token,
+            sequence,
+            seen: 0,
+            start: now.wall,
+            timer,
+        });
+        let event = Event::Started {
+            id: run.id,
+            definition: run.definition.clone(),
+            attempt: run.attempt,
+            worker_id: session.worker_id.clone(),
+            due: run.due,
+            at: now.wall,
+        };
+        self.timers.set(timer, ElapsedTimer::Attempt(key));
+        self.clear_queue_timer(key);
+        self.touch_run(key);
+        self.emit(event);
+    }
+
+    /// Tells the worker to stop a run, if it is connected; heartbeats repeat it.
+    pub(super) fn push_cancel(&mut self, id: SessionId, run: RunId, attempt: u32, reason: &str) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.connected) else { return };
+        session.sequence += 1;
+        session.filling = None;
+        let body = Body::Cancel { id: run, attempt, reason: reason.into() };
+        self.out.messages.push((id, Message { sequence: session.sequence, body }));
+    }
+
+    /// A lease is over: its slot is free.
+    pub(super) fn free_slot(&mut self, session: Option<SessionId>, key: RunKey) {
+        let Some(id) = session else { return };
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.held.remove(&key);
+            self.offer(id);
+        }
+    }
+}
+
+impl Session {
+    /// Adds to the message that this batch is filling, or begins one. Returns its sequence.
+    fn send_job(
+        &mut self,
+        messages: &mut Vec<(SessionId, Message)>,
+        batch: u64,
+        id: SessionId,
+        job: Job,
+        max_batch: usize,
+    ) -> u64 {
+        let task = &job.definition.task;
+        let bytes = 512 + task.args.len() + task.payload.len() + job.checkpoint.as_ref().map_or(0, |c| c.len());
+        if let Some((of, index, filled)) = self.filling.filter(|(of, ..)| *of == batch) {
+            if let Body::Jobs(jobs) = &mut messages[index].1.body {
+                if jobs.len() < max_batch && filled + bytes <= MESSAGE_BYTES {
+                    jobs.push(job);
+                    self.filling = Some((of, index, filled + bytes));
+                    return self.sequence;
+                }
+            }
+        }
+        self.sequence += 1;
+        self.filling = Some((batch, messages.len(), bytes));
+        messages.push((id, Message { sequence: self.sequence, body: Body::Jobs(vec![job]) }));
+        self.sequence
+    }
+}
+
+fn drop_order(id: RunId, attempt: u32) -> Order {
+    let reason = "the run ended or was given to another attempt".into();
+    Order { run_id: id.to_string(), attempt, action: Action::Drop, reason }
+}
+
+fn cancel_order(id: RunId, attempt: u32) -> Order {
+    Order { run_id: id.to_string(), attempt, action: Action::Cancel, reason: "cancelled".into() }
+}

@@ -1,0 +1,163 @@
+//! Everything that the state machine wants done. Nothing of it may leave before the writes of the same batch are
+//! durable (rule P1).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    definition::Definition,
+    failure::Failure,
+    id::{ReplyTo, RunId, SessionId, Trigger},
+    run::{Finished, Outcome},
+    view::{RunView, ScheduleView, StatusView, WorkerView},
+};
+use crate::store::Write;
+
+/// What one batch of commands and timers came to.
+#[derive(Debug, Default)]
+pub struct Output {
+    pub writes: Vec<Write>,
+    pub replies: Vec<(ReplyTo, Reply)>,
+    pub messages: Vec<(SessionId, Message)>,
+    /// Sessions whose stream is to be ended.
+    pub closed: Vec<SessionId>,
+    pub events: Vec<Event>,
+}
+
+pub type Reply = Result<Answer, Refusal>;
+
+#[derive(Debug)]
+pub enum Answer {
+    Upserted { schedule: Box<ScheduleView>, change: Change, no_worker: bool },
+    Deleted(u64),
+    Paused { schedule: Box<ScheduleView>, changed: bool },
+    Resumed { schedule: Box<ScheduleView>, changed: bool },
+    Triggered { run: Box<RunView>, created: bool },
+    Schedule(Box<ScheduleView>),
+    Schedules { schedules: Vec<ScheduleView>, next: Option<Box<str>> },
+    Run(Box<RunView>),
+    /// Live runs of schedules, and the schedules whose history is to be read, in order.
+    Runs { schedules: Vec<(ScheduleView, Vec<RunView>)>, next: Option<Box<str>> },
+    Status(Box<StatusView>),
+    Workers(Vec<WorkerView>),
+    Opened { epoch: u64, orders: Vec<Order> },
+    Heard { orders: Vec<Order>, reopen: bool, assigned: Vec<(RunId, u32, u64)> },
+    Reported(Vec<Receipt>),
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Change {
+    Created = 1,
+    Updated = 2,
+    Unchanged = 3,
+}
+
+impl Change {
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Self::Created, Self::Updated, Self::Unchanged].into_iter().find(|change| *change as u32 == number)
+    }
+}
+
+/// A command that was refused. The edge turns it into a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    ScheduleNotFound,
+    RunNotFound,
+    EtagMismatch { current: String },
+    RequestIdReused,
+    NeverFires,
+    TooManySchedules { limit: usize },
+    SchedulePaused,
+    ScheduleQuarantined,
+    ArchiveMismatch { known: Box<str> },
+    /// The command itself brought the machine down; it is not applied again.
+    Poisonous,
+}
+
+#[derive(Debug)]
+pub struct Message {
+    /// Grows by one per message of a session.
+    pub sequence: u64,
+    pub body: Body,
+}
+
+#[derive(Debug)]
+pub enum Body {
+    Jobs(Vec<Job>),
+    Cancel { id: RunId, attempt: u32, reason: Box<str> },
+}
+
+/// One attempt, handed to a worker.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub id: RunId,
+    pub definition: Arc<Definition>,
+    pub due: i64,
+    pub attempt: u32,
+    pub token: u64,
+    pub checkpoint: Option<Bytes>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub run_id: String,
+    pub attempt: u32,
+    pub action: Action,
+    pub reason: Box<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Cancel,
+    Drop,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    Accepted { next_attempt: Option<i64> },
+    Repeated,
+    Stale(&'static str),
+    Forgotten,
+    Invalid(Box<str>),
+}
+
+/// A fact, for traces, logs, metrics and (later) watchers.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Fired { id: RunId, definition: Arc<Definition>, due: i64, at: i64 },
+    Started { id: RunId, definition: Arc<Definition>, attempt: u32, worker_id: Arc<str>, due: i64, at: i64 },
+    AttemptEnded { id: RunId, definition: Arc<Definition>, attempt: u32, worker_id: Arc<str>, start: i64, at: i64, failure: Option<Box<Failure>> },
+    Finished { definition: Arc<Definition>, finished: Box<Finished> },
+    SchedulePaused { definition: Arc<Definition>, actor: Arc<str>, note: Box<str> },
+    ScheduleEnded { definition: Arc<Definition> },
+    WorkerJoined { worker_id: Arc<str>, session: SessionId, slots: u32 },
+    WorkerLost { worker_id: Arc<str>, session: SessionId, runs: usize },
+    /// Two processes use one worker id.
+    WorkerTwice { worker_id: Arc<str> },
+}
+
+/// Counts since this process became leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub succeeded: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub fired: u64,
+}
+
+impl Totals {
+    pub fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Succeeded => self.succeeded += 1,
+            Outcome::Failed => self.failed += 1,
+            Outcome::Cancelled => self.cancelled += 1,
+        }
+    }
+
+    pub fn fire(&mut self, trigger: Trigger) {
+        self.fired += u64::from(trigger == Trigger::Scheduled);
+    }
+}

@@ -1,0 +1,203 @@
+//! What callers ask: copies of state, page by page, a bounded amount of work a turn.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use super::{
+    StateMachine,
+    command::{GetRun, ListRuns, ListSchedules},
+    definition::{Definition, ScheduleKey},
+    id::{ReplyTo, RunId},
+    output::{Answer, Refusal},
+    run::{Phase, RunKey},
+    schedule::{SlotKey, Status},
+    view::{Backlog, LiveRun, RunView, ScheduleView, StatusView, Wait, WaitKind, WorkerView},
+};
+
+/// Schedules that one call looks at.
+const LOOKED_AT: usize = 5_000;
+/// Callers that may wait for one run.
+const WAITERS_MAX: usize = 1_000;
+
+impl StateMachine {
+    pub(super) fn get_schedule(&mut self, to: ReplyTo, key: &ScheduleKey) {
+        match self.index.get(key).copied() {
+            Some(slot) => {
+                let view = Box::new(self.view(slot));
+                self.answer(to, Answer::Schedule(view));
+            }
+            None => self.refuse(to, Refusal::ScheduleNotFound),
+        }
+    }
+
+    pub(super) fn view(&self, slot: SlotKey) -> ScheduleView {
+        ScheduleView::of(&self.schedules[slot], self.active_runs(slot))
+    }
+
+    pub(super) fn active_runs(&self, slot: SlotKey) -> Vec<RunId> {
+        self.schedules[slot].live.iter().map(|key| self.runs[*key].id).collect()
+    }
+
+    pub(super) fn list_schedules(&mut self, to: ReplyTo, list: &ListSchedules) {
+        let mut schedules = Vec::new();
+        let mut next = None;
+        for (looked_at, (key, slot)) in self.from(&list.namespace, &list.prefix, list.after.as_deref()).enumerate() {
+            if schedules.len() == list.limit || looked_at == LOOKED_AT {
+                break;
+            }
+            next = Some(key.id.clone());
+            let schedule = &self.schedules[*slot];
+            let in_state = list.states.is_empty() || list.states.contains(&schedule.status);
+            if in_state && schedule.definition.has_labels(&list.labels) {
+                schedules.push(self.view(*slot));
+            }
+        }
+        let next = next.filter(|last| self.from(&list.namespace, &list.prefix, Some(last)).next().is_some());
+        self.answer(to, Answer::Schedules { schedules, next: next.map(|id| (&*id).into()) });
+    }
+
+    /// Schedules of a namespace in the order of their ids.
+    fn from(
+        &self,
+        namespace: &Arc<str>,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (&ScheduleKey, &SlotKey)> {
+        let key = |id: &str| ScheduleKey { namespace: namespace.clone(), id: id.into() };
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(key(after)),
+            _ => Bound::Included(key(prefix)),
+        };
+        let (namespace, prefix) = (namespace.clone(), prefix.to_owned());
+        self.index
+            .range((start, Bound::Unbounded))
+            .take_while(move |(key, _)| key.namespace == namespace && key.id.starts_with(&prefix))
+    }
+
+    pub(super) fn get_run(&mut self, to: ReplyTo, get: &GetRun) {
+        let slot = self.slot_of(get.id.uid).filter(|slot| {
+            // Another namespace's run is not found, whether it exists or not.
+            self.schedules[*slot].definition.key.namespace == get.namespace
+        });
+        let Some(slot) = slot else { return self.refuse(to, Refusal::RunNotFound) };
+        let view = match self.run_of(get.id) {
+            Some(key) if get.wait && self.runs[key].waiters.len() < WAITERS_MAX => {
+                return self.runs[key].waiters.push(to);
+            }
+            Some(key) => RunView::Live(Box::new(self.live_view(key))),
+            None => RunView::Final { id: get.id, schedule: Box::new(self.view(slot)), finished: None },
+        };
+        self.answer(to, Answer::Run(Box::new(view)));
+    }
+
+    pub(super) fn live_view(&self, key: RunKey) -> LiveRun {
+        LiveRun::of(&self.runs[key], self.wait(key))
+    }
+
+    fn wait(&self, key: RunKey) -> Wait {
+        let run = &self.runs[key];
+        match &run.phase {
+            Phase::Backoff { until, .. } => Wait::Backoff { until: *until },
+            Phase::Ready(None) => Wait::Paused,
+            _ if self.has_worker(&run.definition) => Wait::NoSlot,
+            _ => Wait::NoWorker,
+        }
+    }
+
+    pub(super) fn has_worker(&self, definition: &Definition) -> bool {
+        let (namespace, kind) = (&definition.key.namespace, &definition.task.kind);
+        self.sessions.values().any(|session| {
+            session.connected
+                && session.slots > 0
+                && session.kinds.contains(kind)
+                && session.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
+        })
+    }
+
+    pub(super) fn list_runs(&mut self, to: ReplyTo, list: &ListRuns) {
+        let only = list.schedule.as_deref();
+        let mut schedules = Vec::new();
+        let mut next = None;
+        let prefix = only.unwrap_or("");
+        for (looked_at, (key, slot)) in self.from(&list.namespace, prefix, list.after.as_deref()).enumerate() {
+            if schedules.len() == list.limit || looked_at == LOOKED_AT || only.is_some_and(|only| *key.id != *only) {
+                break;
+            }
+            next = Some(key.id.clone());
+            if self.schedules[*slot].definition.has_labels(&list.labels) {
+                let live = self.schedules[*slot].live.iter().map(|key| RunView::Live(Box::new(self.live_view(*key))));
+                schedules.push((self.view(*slot), live.collect()));
+            }
+        }
+        if only.is_some() && schedules.is_empty() && next.is_none() && list.after.is_none() {
+            return self.refuse(to, Refusal::ScheduleNotFound);
+        }
+        let next = next.filter(|last| {
+            only.is_none() && self.from(&list.namespace, prefix, Some(last)).next().is_some()
+        });
+        self.answer(to, Answer::Runs { schedules, next: next.map(|id| (&*id).into()) });
+    }
+
+    /// Counts by walking: meant for people and scrapers, not for hot paths.
+    pub(super) fn status(&mut self, to: ReplyTo, namespace: &Arc<str>) {
+        let mut view = StatusView { epoch: self.epoch, totals: self.totals, ..StatusView::default() };
+        for (_, schedule) in self.schedules.iter().filter(|(_, s)| s.definition.key.namespace == *namespace) {
+            match schedule.status {
+                Status::Active => view.active += 1,
+                Status::Paused => view.paused += 1,
+                Status::Ended => view.ended += 1,
+                Status::Quarantined => view.quarantined += 1,
+                Status::Deleted => {}
+            }
+        }
+        for (key, run) in self.runs.iter().filter(|(_, run)| run.definition.key.namespace == *namespace) {
+            if run.lease().is_some() {
+                view.running += 1;
+                continue;
+            }
+            view.queued += 1;
+            let kind = run.definition.task.kind.clone();
+            let backlog = view.backlog.entry((kind, WaitKind::from(&self.wait(key))));
+            let backlog = backlog.or_insert(Backlog { runs: 0, oldest_due: run.due });
+            backlog.runs += 1;
+            backlog.oldest_due = backlog.oldest_due.min(run.due);
+        }
+        view.workers = self.sessions.values().filter(|session| session.connected).count() as u64;
+        view.slots = self.sessions.values().filter(|session| session.connected).map(|s| u64::from(s.slots)).sum();
+        let mut lateness: Vec<i64> = self.lateness.iter().copied().collect();
+        lateness.sort_unstable();
+        let at = |share: f64| {
+            let index = ((lateness.len() as f64 * share) as usize).min(lateness.len().saturating_sub(1));
+            lateness.get(index).copied().unwrap_or(0)
+        };
+        (view.lateness_p50, view.lateness_p99) = (at(0.5), at(0.99));
+        self.answer(to, Answer::Status(Box::new(view)));
+    }
+
+    pub(super) fn list_workers(&mut self, to: ReplyTo, namespaces: Option<&[String]>) {
+        let mut workers = BTreeMap::new();
+        for (id, session) in &self.sessions {
+            let serves = |namespace: &String| {
+                session.namespaces.as_ref().is_none_or(|allowed| allowed.iter().any(|one| **one == **namespace))
+            };
+            if namespaces.is_some_and(|namespaces| !namespaces.iter().any(serves)) {
+                continue;
+            }
+            let view = WorkerView {
+                worker_id: session.worker_id.clone(),
+                instance: session.instance.clone(),
+                session: *id,
+                version: session.version.clone(),
+                kinds: session.kinds.clone(),
+                namespaces: session.namespaces.clone().unwrap_or_default(),
+                slots: session.slots,
+                held: session.held.len(),
+                draining: session.draining,
+                connected: session.connected,
+                opened: session.opened,
+                heard: session.heard,
+            };
+            workers.insert((session.worker_id.clone(), *id), view);
+        }
+        self.answer(to, Answer::Workers(workers.into_values().collect()));
+    }
+}

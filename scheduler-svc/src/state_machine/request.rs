@@ -1,0 +1,125 @@
+//! Request ids that were seen: a retry of a mutation gets the first answer (rule P5). Kept 24 h, bounded.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    StateMachine,
+    command::Request,
+    id::RunId,
+    output::Change,
+    timer::ElapsedTimer,
+};
+use crate::{record, store::key::Name};
+
+pub const KEPT_FOR: i64 = 24 * 3_600_000;
+const KEPT_MAX: usize = 100_000;
+const SWEEP: u64 = 60_000;
+
+type RequestKey = (Arc<str>, Arc<str>);
+
+#[derive(Debug, Default)]
+pub struct Requests {
+    seen: HashMap<RequestKey, Seen>,
+    /// By time.
+    order: VecDeque<RequestKey>,
+}
+
+/// What came of a request, as far as its first answer needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub body: [u8; 16],
+    pub time: i64,
+    pub change: Option<Change>,
+    pub run: Option<RunId>,
+    pub created: bool,
+    pub count: u64,
+}
+
+pub enum Asked {
+    New,
+    Before(Seen),
+    /// The same id with another body.
+    Otherwise,
+}
+
+impl Seen {
+    pub fn change(change: Change) -> Self {
+        Self { change: Some(change), ..Self::default() }
+    }
+
+    pub fn count(count: u64) -> Self {
+        Self { count, ..Self::default() }
+    }
+
+    pub fn run(id: RunId, created: bool) -> Self {
+        Self { run: Some(id), created, ..Self::default() }
+    }
+}
+
+impl Requests {
+    /// At load; `seen` in the order of time.
+    pub fn restore(&mut self, key: RequestKey, seen: Seen) {
+        self.order.push_back(key.clone());
+        self.seen.insert(key, seen);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}
+
+impl StateMachine {
+    pub(super) fn seen(&self, namespace: &Arc<str>, request: Option<&Request>) -> Asked {
+        let Some(request) = request else { return Asked::New };
+        match self.requests.seen.get(&(namespace.clone(), request.id.clone())) {
+            None => Asked::New,
+            Some(seen) if seen.body == request.body => Asked::Before(seen.clone()),
+            Some(_) => Asked::Otherwise,
+        }
+    }
+
+    pub(super) fn remember(&mut self, namespace: &Arc<str>, request: Option<&Request>, seen: Seen) {
+        let Some(request) = request else { return };
+        let seen = Seen { body: request.body, time: self.now.wall, ..seen };
+        let name = Name::Request { namespace: namespace.to_string(), id: request.id.to_string() };
+        self.put(&name, record::request(&seen));
+        if self.requests.is_empty() {
+            self.timers.set(self.now.elapsed + SWEEP, ElapsedTimer::Requests);
+        }
+        self.requests.restore((namespace.clone(), request.id.clone()), seen);
+        if self.requests.order.len() > KEPT_MAX {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(key) = self.requests.order.pop_front() else { return };
+        self.requests.seen.remove(&key);
+        self.delete(&Name::Request { namespace: key.0.to_string(), id: key.1.to_string() });
+    }
+
+    /// The timer: forgets what is too old, a bounded number at a time.
+    pub(super) fn forget_requests(&mut self) {
+        const PER_SWEEP: usize = 1_000;
+        let old = self.now.wall - KEPT_FOR;
+        for _ in 0..PER_SWEEP {
+            let oldest = self.requests.order.front().and_then(|key| self.requests.seen.get(key));
+            if oldest.is_none_or(|seen| seen.time > old) {
+                break;
+            }
+            self.forget_oldest();
+        }
+        if !self.requests.is_empty() {
+            self.timers.set(self.now.elapsed + SWEEP, ElapsedTimer::Requests);
+        }
+    }
+
+    pub(super) fn arm_requests(&mut self) {
+        if !self.requests.is_empty() {
+            self.timers.set(self.now.elapsed + SWEEP, ElapsedTimer::Requests);
+        }
+    }
+}

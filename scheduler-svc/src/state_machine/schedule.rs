@@ -1,0 +1,199 @@
+//! One schedule's state, and the log of what became of its times.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{
+    definition::Definition,
+    id::{RunId, Trigger, Uid},
+    run::RunKey,
+    timer::WallTimer,
+    timing::Times,
+};
+
+/// Entries kept of each ring (rule H). The slot of an entry is its number modulo the size.
+pub const RUNS_KEPT: u32 = 10;
+/// One more is inside the hot state.
+pub const DECISIONS_KEPT: u32 = 15;
+
+/// Where a schedule lies in the machine's memory.
+pub type SlotKey = usize;
+
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub uid: Uid,
+    pub definition: Arc<Definition>,
+    /// Counts changes of the definition, from 1.
+    pub generation: u32,
+    /// Counts changes of the definition and of pause: the etag.
+    pub revision: u32,
+    pub created: i64,
+    pub updated: i64,
+    /// Phase of `every`.
+    pub anchor: i64,
+    pub status: Status,
+    pub pause: Option<Box<Pause>>,
+    /// Every nominal time up to it has its decision.
+    pub decided_through: i64,
+    /// The first nominal time after `decided_through`; derived.
+    pub next: Option<i64>,
+    pub decision: Option<Decision>,
+    pub rings: Rings,
+    /// Nominal time of the last manual run.
+    pub last_manual: i64,
+    /// Scheduled runs that were ever created.
+    pub runs: u64,
+    /// Runs that failed since the last success.
+    pub failures: u32,
+    pub last_run: Option<LastRun>,
+    pub live: SmallVec<[RunKey; 1]>,
+    /// The timer that is set for it.
+    pub armed: Option<(i64, WallTimer)>,
+    pub dirty: Dirty,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    Active = 0,
+    Paused = 1,
+    Ended = 2,
+    Quarantined = 3,
+    /// Gone for users; kept until its last run on a worker is final.
+    Deleted = 4,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dirty {
+    pub state: bool,
+    pub definition: bool,
+    /// Whether the schedule is in the list of those to write.
+    pub listed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    pub reason: PauseReason,
+    pub note: Box<str>,
+    pub actor: Arc<str>,
+    pub time: i64,
+    pub until: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PauseReason {
+    Requested = 1,
+    Reauthorize = 2,
+    Failures = 3,
+}
+
+/// How many entries were ever written to each ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rings {
+    pub decisions: u32,
+    pub succeeded: u32,
+    pub unsucceeded: u32,
+}
+
+/// The end of the run that ended last: where its record is, and the token that recognises a repeated report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastRun {
+    pub trigger: Trigger,
+    pub nominal: i64,
+    pub token: u64,
+    pub succeeded: bool,
+    pub slot: u32,
+}
+
+/// What became of one nominal time, or of neighbours with the same verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    pub verdict: Verdict,
+    pub first: i64,
+    pub last: i64,
+    /// None = too many to count.
+    pub count: Option<u64>,
+    pub time: i64,
+    /// FIRED: its run. OVERLAP: the run in the way. COALESCED: the run that stands for them.
+    pub run: Option<(Trigger, i64)>,
+    pub actor: Option<Arc<str>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verdict {
+    Fired = 1,
+    Overlap = 2,
+    Paused = 3,
+    Misfire = 4,
+    Coalesced = 5,
+    Limit = 6,
+    Ended = 7,
+    Replaced = 8,
+    Deleted = 9,
+    Capped = 10,
+}
+
+impl Verdict {
+    pub fn from_number(number: u32) -> Option<Self> {
+        use Verdict::*;
+        let all = [Fired, Overlap, Paused, Misfire, Coalesced, Limit, Ended, Replaced, Deleted, Capped];
+        all.into_iter().find(|verdict| *verdict as u32 == number)
+    }
+}
+
+impl Schedule {
+    pub fn times(&self) -> Times<'_> {
+        self.definition.times(self.anchor)
+    }
+
+    /// When the next time is due: nominal plus spread. None when nothing will fire by itself.
+    pub fn due(&self) -> Option<i64> {
+        let next = self.next.filter(|_| self.status == Status::Active)?;
+        Some(next.saturating_add(self.definition.spread_offset()))
+    }
+
+    /// The last nominal time that is due at `now`.
+    pub fn last_due(&self, now: i64) -> i64 {
+        now.saturating_sub(self.definition.spread_offset())
+    }
+
+    pub fn etag(&self) -> String {
+        format!("{:08x}-{}", (self.uid.0 >> 96) as u32, self.revision)
+    }
+
+    pub fn run_id(&self, trigger: Trigger, nominal: i64) -> RunId {
+        RunId { uid: self.uid, trigger, nominal }
+    }
+
+    /// Adds to the log. Returns the entry that leaves the hot state, with its slot in the ring.
+    pub fn record(&mut self, decision: Decision) -> Option<(u32, Decision)> {
+        self.dirty.state = true;
+        let Some(newest) = &mut self.decision else {
+            self.decision = Some(decision);
+            return None;
+        };
+        if newest.verdict == decision.verdict && newest.actor == decision.actor {
+            newest.last = decision.last;
+            newest.count = newest.count.zip(decision.count).map(|(one, other)| one + other);
+            newest.time = decision.time;
+            newest.run = decision.run;
+            return None;
+        }
+        let slot = self.rings.decisions % DECISIONS_KEPT;
+        self.rings.decisions += 1;
+        self.decision.replace(decision).map(|older| (slot, older))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_schedule_takes_little_memory() {
+        assert!(size_of::<Schedule>() <= 320, "{}", size_of::<Schedule>());
+    }
+}

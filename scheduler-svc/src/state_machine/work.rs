@@ -1,0 +1,298 @@
+//! Runs from ready to final: what reports, losses, time and cancellation do to them.
+
+use bytes::Bytes;
+
+use super::{
+    StateMachine,
+    command::{Report, Reported},
+    failure::{Class, Failure, Next},
+    id::{ReplyTo, RunId},
+    output::{Answer, Event, Receipt},
+    partial,
+    run::{Finished, Lease, Outcome, Phase, RunKey},
+    schedule::{LastRun, Pause, PauseReason, RUNS_KEPT, SlotKey, Status},
+    timer::ElapsedTimer,
+    view::{RunView, ScheduleView},
+};
+use crate::store::key::Name;
+
+/// After it is asked to stop, an attempt gets this long before its lease is ended.
+const CANCEL_GRACE: u64 = 60_000;
+
+impl StateMachine {
+    pub(super) fn report(&mut self, to: ReplyTo, reports: &[Report]) {
+        let receipts = reports.iter().map(|report| self.take_report(report)).collect();
+        self.answer(to, Answer::Reported(receipts));
+    }
+
+    fn take_report(&mut self, report: &Report) -> Receipt {
+        let Some(id) = report.id else { return Receipt::Forgotten };
+        let Some(key) = self.run_of(id) else { return self.late_report(id, report.token) };
+        let run = &self.runs[key];
+        if run.last_token == report.token {
+            return Receipt::Repeated;
+        }
+        let current = run.lease().is_some_and(|lease| lease.token == report.token) && run.attempt == report.attempt;
+        // A report of a lost attempt is welcome until the run has been given to another one (rule W6).
+        let late = run.lease().is_none() && run.lost_token == report.token && report.token != 0;
+        if !current && !late {
+            return Receipt::Stale("the run has been given to another attempt");
+        }
+        self.runs[key].last_token = report.token;
+        let next_attempt = match &report.outcome {
+            Reported::Success { result } => {
+                let result = partial::add(&self.runs[key].partial, result);
+                self.end_attempt(key, None);
+                self.finish(key, Outcome::Succeeded, result, None);
+                None
+            }
+            Reported::Failure { failure, partial, checkpoint } => {
+                if let Some(checkpoint) = checkpoint {
+                    self.runs[key].checkpoint = Some(checkpoint.clone());
+                }
+                self.attempt_failed(key, (**failure).clone(), partial)
+            }
+        };
+        match &report.invalid {
+            Some(why) => Receipt::Invalid(why.clone()),
+            None => Receipt::Accepted { next_attempt },
+        }
+    }
+
+    fn late_report(&self, id: RunId, token: u64) -> Receipt {
+        let last = self.slot_of(id.uid).and_then(|slot| self.schedules[slot].last_run);
+        let same = last.is_some_and(|last| (last.trigger, last.nominal, last.token) == (id.trigger, id.nominal, token));
+        if same { Receipt::Repeated } else { Receipt::Forgotten }
+    }
+
+    /// An attempt ended without success. Returns when the next one may begin, if there is one.
+    pub(super) fn attempt_failed(&mut self, key: RunKey, failure: Failure, partial: &Bytes) -> Option<i64> {
+        let run = &mut self.runs[key];
+        run.partial = partial::add(&run.partial, partial);
+        let cancelling = matches!(run.phase, Phase::Cancelling { .. });
+        let lost_token = run.lease().map(|lease| lease.token).filter(|_| failure.class == Class::Lost);
+        run.lost_token = lost_token.unwrap_or(run.lost_token);
+        let next = run.budget.spend(&failure, &run.definition.retry, run.jitter());
+        self.end_attempt(key, Some(&failure));
+        if cancelling || failure.class == Class::Cancelled {
+            self.finish_with(key, Outcome::Cancelled, failure);
+            return None;
+        }
+        match next {
+            Next::Final => {
+                self.finish_with(key, Outcome::Failed, failure);
+                None
+            }
+            Next::Again => {
+                self.runs[key].failure = Some(Box::new(failure));
+                self.make_ready(key, true);
+                Some(self.now.wall)
+            }
+            Next::After(wait) => {
+                self.runs[key].failure = Some(Box::new(failure));
+                self.back_off(key, wait);
+                Some(self.now.wall + wait)
+            }
+        }
+    }
+
+    fn finish_with(&mut self, key: RunKey, outcome: Outcome, failure: Failure) {
+        let result = self.runs[key].partial.clone();
+        self.finish(key, outcome, result, Some(Box::new(failure)));
+    }
+
+    /// Takes the lease off a run, if it has one.
+    fn end_attempt(&mut self, key: RunKey, failure: Option<&Failure>) {
+        let at = self.now.wall;
+        self.leave_phase(key);
+        let run = &mut self.runs[key];
+        let (Phase::Running(lease) | Phase::Cancelling { lease, .. }) = std::mem::replace(&mut run.phase, Phase::Ready(None))
+        else {
+            return;
+        };
+        let Lease { session, worker_id, start, timer, .. } = lease;
+        run.note_attempt(worker_id.clone(), start, at, failure.cloned().map(Box::new));
+        let event = Event::AttemptEnded {
+            id: run.id,
+            definition: run.definition.clone(),
+            attempt: run.attempt,
+            worker_id,
+            start,
+            at,
+            failure: failure.cloned().map(Box::new),
+        };
+        self.timers.clear(timer, ElapsedTimer::Attempt(key));
+        self.touch_run(key);
+        self.free_slot(session, key);
+        self.emit(event);
+    }
+
+    /// Takes a waiting run out of the queue or its backoff; leases are `end_attempt`'s.
+    pub(super) fn leave_phase(&mut self, key: RunKey) {
+        match &mut self.runs[key].phase {
+            Phase::Ready(ticket) => {
+                if let Some(ticket) = ticket.take() {
+                    self.queue.remove(&ticket);
+                }
+            }
+            Phase::Backoff { timer, .. } => {
+                let timer = *timer;
+                self.timers.clear(timer, ElapsedTimer::Backoff(key));
+            }
+            Phase::Running(_) | Phase::Cancelling { .. } => {}
+        }
+        self.clear_queue_timer(key);
+    }
+
+    pub(super) fn clear_queue_timer(&mut self, key: RunKey) {
+        if let Some(at) = self.queue_timers.remove(&key) {
+            self.timers.clear(at, ElapsedTimer::Queue(key));
+        }
+    }
+
+    /// Into the queue; held back while the schedule is paused. A run that has run before goes to the front.
+    pub(super) fn make_ready(&mut self, key: RunKey, front: bool) {
+        let run = &self.runs[key];
+        let ticket = match self.schedules[run.schedule].status {
+            Status::Paused | Status::Quarantined => None,
+            Status::Active | Status::Ended | Status::Deleted => {
+                let definition = run.definition.clone();
+                let (namespace, kind) = (&definition.key.namespace, &definition.task.kind);
+                let lane = self.queue.find(namespace, kind).unwrap_or_else(|| {
+                    let lane = self.queue.lane(namespace, kind);
+                    self.open_lane(lane, namespace, kind);
+                    lane
+                });
+                let push = if front { super::queue::Queue::push_front } else { super::queue::Queue::push };
+                Some(push(&mut self.queue, lane, &definition.tenant, definition.priority, key))
+            }
+        };
+        self.runs[key].phase = Phase::Ready(ticket);
+        self.touch_run(key);
+    }
+
+    pub(super) fn back_off(&mut self, key: RunKey, wait: i64) {
+        let timer = self.now.elapsed + wait.unsigned_abs();
+        self.runs[key].phase = Phase::Backoff { until: self.now.wall + wait, timer };
+        self.timers.set(timer, ElapsedTimer::Backoff(key));
+        self.touch_run(key);
+    }
+
+    pub(super) fn backoff_over(&mut self, key: RunKey) {
+        self.make_ready(key, true);
+    }
+
+    /// The worker did not keep the attempt's time.
+    pub(super) fn attempt_timer(&mut self, key: RunKey) {
+        let timeout = self.runs[key].definition.task.timeout / 1000;
+        let failure = Failure::new(Class::Timeout, "ATTEMPT_TIMEOUT", format!("the attempt took longer than {timeout} s"));
+        self.attempt_failed(key, failure, &Bytes::new());
+    }
+
+    pub(super) fn queue_timer(&mut self, key: RunKey) {
+        self.queue_timers.remove(&key);
+        let waited = self.runs[key].definition.task.queue_timeout / 1000;
+        let text = format!("no worker took the run within {waited} s (task.queue_timeout)");
+        self.leave_phase(key);
+        self.finish_with(key, Outcome::Failed, Failure::new(Class::Timeout, "QUEUE_TIMEOUT", text));
+    }
+
+    /// Ends a run that waits, or asks the worker that has it to stop.
+    pub(super) fn cancel(&mut self, key: RunKey, note: &str) {
+        let now = self.now.elapsed;
+        let run = &mut self.runs[key];
+        let (id, attempt) = (run.id, run.attempt);
+        if let Phase::Running(lease) = &mut run.phase {
+            let session = lease.session;
+            let timer = std::mem::replace(&mut lease.timer, now + CANCEL_GRACE);
+            run.phase = Phase::Cancelling { lease: lease.clone(), note: note.into() };
+            self.timers.clear(timer, ElapsedTimer::Attempt(key));
+            self.timers.set(now + CANCEL_GRACE, ElapsedTimer::Attempt(key));
+            self.touch_run(key);
+            if let Some(session) = session {
+                self.push_cancel(session, id, attempt, note);
+            }
+        } else if matches!(run.phase, Phase::Ready(_) | Phase::Backoff { .. }) {
+            self.leave_phase(key);
+            self.finish_with(key, Outcome::Cancelled, Failure::new(Class::Cancelled, "CANCELLED", note));
+        }
+    }
+
+    /// The end of a run: its record goes to a ring of its schedule, and it is gone from here.
+    pub(super) fn finish(&mut self, key: RunKey, outcome: Outcome, result: Bytes, failure: Option<Box<Failure>>) {
+        self.clear_queue_timer(key);
+        let run = self.runs.remove(key);
+        let slot = run.schedule;
+        let worker_id = run.attempts.last().map_or_else(|| self.name(&"".into()), |last| last.worker_id.clone());
+        let finished = Finished {
+            id: run.id,
+            generation: run.generation,
+            due: run.due,
+            outcome,
+            attempt: run.attempt,
+            attempts: run.attempts,
+            start: run.first_start,
+            finish: self.now.wall,
+            result,
+            failure,
+            worker_id,
+        };
+        if run.stored {
+            self.delete(&Name::Run(run.id));
+        }
+        self.schedules[slot].live.retain(|live| *live != key);
+        self.totals.count(outcome);
+        self.keep_history(slot, &finished, run.last_token);
+        self.forget_generation(slot, run.generation);
+        let attempt_start = finished.attempts.last().map_or(finished.finish, |last| last.start);
+        self.after_failure(slot, &finished, attempt_start);
+        if !run.waiters.is_empty() {
+            let schedule = Box::new(ScheduleView::of(&self.schedules[slot], self.active_runs(slot)));
+            for to in run.waiters {
+                let finished = Some(Box::new(finished.clone()));
+                let view = RunView::Final { id: run.id, schedule: schedule.clone(), finished };
+                self.answer(to, Answer::Run(Box::new(view)));
+            }
+        }
+        self.emit(Event::Finished { definition: run.definition, finished: Box::new(finished) });
+        self.remove_if_over(slot);
+    }
+
+    /// Two rings (rule H): runs that succeeded, and runs that did not. So a last success outlives a row of failures.
+    fn keep_history(&mut self, slot: SlotKey, finished: &Finished, token: u64) {
+        let schedule = &mut self.schedules[slot];
+        let succeeded = finished.outcome == Outcome::Succeeded;
+        let count = if succeeded { &mut schedule.rings.succeeded } else { &mut schedule.rings.unsucceeded };
+        let ring_slot = *count % RUNS_KEPT;
+        *count += 1;
+        let (trigger, nominal) = (finished.id.trigger, finished.id.nominal);
+        schedule.last_run = Some(LastRun { trigger, nominal, token, succeeded, slot: ring_slot });
+        match finished.outcome {
+            Outcome::Succeeded => schedule.failures = 0,
+            Outcome::Failed => schedule.failures += 1,
+            Outcome::Cancelled => {}
+        }
+        let uid = schedule.uid;
+        let name = if succeeded { Name::Succeeded(uid, ring_slot) } else { Name::Unsucceeded(uid, ring_slot) };
+        self.put(&name, crate::record::finished(finished));
+        self.touch(slot);
+    }
+
+    /// A revoked consent pauses at once, a row of failures if the user wants it.
+    fn after_failure(&mut self, slot: SlotKey, finished: &Finished, attempt_start: i64) {
+        let Some(failure) = finished.failure.as_ref().filter(|_| finished.outcome == Outcome::Failed) else { return };
+        let schedule = &self.schedules[slot];
+        let limit = schedule.definition.pause_after_failures;
+        // An attempt that began before the user acted says nothing about what holds now (rule R5).
+        let fresh = attempt_start >= schedule.updated;
+        let (reason, note) = if failure.class == Class::Reauthorize && fresh {
+            (PauseReason::Reauthorize, failure.message.clone())
+        } else if limit > 0 && schedule.failures >= limit {
+            (PauseReason::Failures, format!("{} runs failed in a row", schedule.failures).into())
+        } else {
+            return;
+        };
+        let actor = self.name(&"docket".into());
+        self.pause(slot, Pause { reason, note, actor, time: self.now.wall, until: None });
+    }
+}

@@ -1,0 +1,94 @@
+//! A store in memory: for tests and `memory:`. Nothing survives the process.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+
+use super::{Batch, Key, Opened, Store, StoreError};
+
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    epoch: u64,
+    seq: u64,
+    records: BTreeMap<Key, Bytes>,
+    /// What the next commits answer instead of success; for tests.
+    faults: Vec<Fault>,
+}
+
+/// A way in which a commit can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is written, and nobody knows.
+    LostBefore,
+    /// It is written, but the answer is lost.
+    LostAfter,
+}
+
+impl MemoryStore {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next commits go wrong in these ways, one each.
+    pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.state().faults.extend(faults);
+    }
+
+    #[cfg(test)]
+    pub(super) fn state_is_empty(&self) -> bool {
+        self.state().records.is_empty()
+    }
+}
+
+impl Store for MemoryStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn open(&self) -> Result<Opened, StoreError> {
+        let mut state = self.state();
+        state.epoch += 1;
+        let hot = state.records.iter().filter(|(key, _)| !key.is_cold());
+        let hot = hot.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok(Opened { epoch: state.epoch, seq: state.seq, hot })
+    }
+
+    fn commit(&self, epoch: u64, seq: u64, batch: Batch) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if epoch != state.epoch {
+            return Err(StoreError::Fenced);
+        }
+        let fault = if state.faults.is_empty() { None } else { Some(state.faults.remove(0)) };
+        if fault == Some(Fault::LostBefore) {
+            return Err(StoreError::Unknown("the request was lost".into()));
+        }
+        if seq == state.seq + 1 {
+            for write in batch.iter() {
+                match &write.value {
+                    Some(value) => state.records.insert(write.key.clone(), value.clone()),
+                    None => state.records.remove(&write.key),
+                };
+            }
+            state.seq = seq;
+        } else if seq != state.seq {
+            return Err(StoreError::Fatal(format!("commit {seq} after {}", state.seq)));
+        }
+        match fault {
+            Some(Fault::LostAfter) => Err(StoreError::Unknown("the answer was lost".into())),
+            Some(Fault::LostBefore) | None => Ok(()),
+        }
+    }
+
+    fn read(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let state = self.state();
+        Ok(keys.iter().map(|key| state.records.get(key).cloned()).collect())
+    }
+}
