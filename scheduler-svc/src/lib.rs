@@ -1,11 +1,15 @@
 //! The scheduler: owns all schedule and run state, and streams due jobs to workers.
 //!
-//! Calls come in through `grpc`, which checks them and turns them into commands. [`shard`] pumps commands through the
+//! Calls come in through [`grpc`], which checks them and turns them into commands. [`shard`] pumps commands through the
 //! [`pipeline`], which applies them to the pure [`state_machine`], commits what changed to the [`store`], and only then
 //! lets replies and jobs out. [`record`] is the disk format.
 
+pub mod config;
+pub mod grpc;
+pub mod http;
 pub mod pipeline;
 pub mod record;
 pub mod shard;
 pub mod state_machine;
 pub mod store;
+pub mod telemetry;

@@ -77,7 +77,9 @@ pub fn definition(definition: &Definition) -> Bytes {
             let CronSource { expressions, time_zone, gap, fold } = cron.source().clone();
             Stored::Cron(stored::Cron { expressions, time_zone, gap: gap as u32, fold: fold as u32 })
         }
-        Timing::Every { interval, anchor } => Stored::Every(stored::Every { interval: *interval, anchor: *anchor }),
+        Timing::Every { interval, anchor } => {
+            Stored::Every(stored::Every { interval: *interval, anchor: *anchor })
+        }
         Timing::At(at) => Stored::At(*at),
     };
     let Task { kind, args, payload, timeout, queue_timeout } = &definition.task;
@@ -116,7 +118,9 @@ pub fn read_definition(value: Bytes) -> Result<Definition, Unreadable> {
     let stored = stored::Definition::decode(value)?;
     let timing = match stored.timing.ok_or("a definition without timing")? {
         Stored::Cron(cron) => Timing::Cron(Arc::new(read_cron(cron)?)),
-        Stored::Every(every) if every.interval > 0 => Timing::Every { interval: every.interval, anchor: every.anchor },
+        Stored::Every(every) if every.interval > 0 => {
+            Timing::Every { interval: every.interval, anchor: every.anchor }
+        }
         Stored::Every(_) => return Err("an interval below 1 ms".into()),
         Stored::At(at) => Timing::At(at),
     };
@@ -131,8 +135,12 @@ pub fn read_definition(value: Bytes) -> Result<Definition, Unreadable> {
             queue_timeout: stored.queue_timeout,
         },
         spread: stored.spread,
-        overlap: Some(Overlap::Skip).filter(|o| *o as u32 == stored.overlap).ok_or("an unknown overlap policy")?,
-        misfire: Some(Misfire::Coalesce).filter(|m| *m as u32 == stored.misfire).ok_or("an unknown misfire mode")?,
+        overlap: Some(Overlap::Skip)
+            .filter(|o| *o as u32 == stored.overlap)
+            .ok_or("an unknown overlap policy")?,
+        misfire: Some(Misfire::Coalesce)
+            .filter(|m| *m as u32 == stored.misfire)
+            .ok_or("an unknown misfire mode")?,
         retry: Retry {
             max_attempts: stored.max_attempts,
             min_backoff: stored.min_backoff,
@@ -199,7 +207,8 @@ pub fn state(schedule: &Schedule) -> Bytes {
 
 pub fn read_state(uid: Uid, value: Bytes, definitions: &Definitions) -> Result<Schedule, Unreadable> {
     let stored = stored::State::decode(value)?;
-    let definition = definitions.get(&(uid, stored.generation)).ok_or("a schedule without its definition")?.clone();
+    let definition =
+        definitions.get(&(uid, stored.generation)).ok_or("a schedule without its definition")?.clone();
     let statuses = [Status::Active, Status::Paused, Status::Ended, Status::Quarantined, Status::Deleted];
     Ok(Schedule {
         uid,
@@ -274,7 +283,8 @@ pub fn read_decision(value: Bytes) -> Result<Decision, Unreadable> {
 }
 
 fn load_decision(stored: stored::Decision) -> Result<Decision, Unreadable> {
-    let run = (stored.trigger != 0).then(|| read_trigger(stored.trigger).map(|trigger| (trigger, stored.nominal)));
+    let run =
+        (stored.trigger != 0).then(|| read_trigger(stored.trigger).map(|trigger| (trigger, stored.nominal)));
     Ok(Decision {
         verdict: Verdict::from_number(stored.verdict).ok_or("an unknown verdict")?,
         first: stored.first,
@@ -328,7 +338,8 @@ pub fn run(run: &Run) -> Bytes {
 /// The run's schedule is for the caller to set.
 pub fn read_run(id: RunId, value: Bytes, definitions: &Definitions) -> Result<Run, Unreadable> {
     let stored = stored::Run::decode(value)?;
-    let definition = definitions.get(&(id.uid, stored.generation)).ok_or("a run without its definition")?.clone();
+    let definition =
+        definitions.get(&(id.uid, stored.generation)).ok_or("a run without its definition")?.clone();
     let lease = Lease {
         session: None,
         worker_id: stored.worker_id.into(),

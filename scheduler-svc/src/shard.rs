@@ -89,7 +89,12 @@ impl Handle {
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn open(&self, command: Command, id: SessionId, sender: SessionSender) -> Result<Answer, CallError> {
+    pub async fn open(
+        &self,
+        command: Command,
+        id: SessionId,
+        sender: SessionSender,
+    ) -> Result<Answer, CallError> {
         self.send(command, None, Some((id, sender))).await
     }
 
@@ -131,7 +136,8 @@ impl Handle {
             return Ok(Vec::new());
         }
         let store = self.store.clone();
-        let read = tokio::task::spawn_blocking(move || store.read(&keys)).await.map_err(|_| CallError::Stopped)?;
+        let read =
+            tokio::task::spawn_blocking(move || store.read(&keys)).await.map_err(|_| CallError::Stopped)?;
         read.map_err(|error| CallError::Store(error.to_string()))
     }
 
@@ -269,7 +275,8 @@ impl Pump {
     fn nap(&self, wake: Wake) -> Duration {
         let now = self.clock.now();
         let elapsed = wake.elapsed.map(|at| Duration::from_millis(at.saturating_sub(now.elapsed)));
-        let wall = wake.wall.map(|at| Duration::from_millis(at.saturating_sub(now.wall).max(0).unsigned_abs()));
+        let wall =
+            wake.wall.map(|at| Duration::from_millis(at.saturating_sub(now.wall).max(0).unsigned_abs()));
         elapsed.into_iter().chain(wall).min().map_or(NAP_MAX, |nap| nap.min(NAP_MAX))
     }
 

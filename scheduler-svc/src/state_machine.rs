@@ -285,9 +285,12 @@ impl StateMachine {
         let uid = schedule.uid;
         self.delete(&Name::State(uid));
         self.delete(&Name::Definition(uid, schedule.generation));
-        (0..schedule.rings.decisions.min(schedule::DECISIONS_KEPT)).for_each(|n| self.delete(&Name::Decision(uid, n)));
-        (0..schedule.rings.succeeded.min(schedule::RUNS_KEPT)).for_each(|n| self.delete(&Name::Succeeded(uid, n)));
-        (0..schedule.rings.unsucceeded.min(schedule::RUNS_KEPT)).for_each(|n| self.delete(&Name::Unsucceeded(uid, n)));
+        (0..schedule.rings.decisions.min(schedule::DECISIONS_KEPT))
+            .for_each(|n| self.delete(&Name::Decision(uid, n)));
+        (0..schedule.rings.succeeded.min(schedule::RUNS_KEPT))
+            .for_each(|n| self.delete(&Name::Succeeded(uid, n)));
+        (0..schedule.rings.unsucceeded.min(schedule::RUNS_KEPT))
+            .for_each(|n| self.delete(&Name::Unsucceeded(uid, n)));
     }
 
     /// Drops the definition of a generation that is neither current nor pinned by a live run.

@@ -61,7 +61,8 @@ impl StateMachine {
         if self.per_namespace.get(&definition.key.namespace).is_some_and(|count| *count >= limit) {
             return self.refuse(to, Refusal::TooManySchedules { limit });
         }
-        let (anchor, decided_through) = (anchor(&definition.timing).unwrap_or(now), begin(&definition.timing, now));
+        let (anchor, decided_through) =
+            (anchor(&definition.timing).unwrap_or(now), begin(&definition.timing, now));
         let next = definition.times(anchor).next(decided_through);
         if next.is_none() {
             return self.refuse(to, Refusal::NeverFires);
@@ -94,7 +95,11 @@ impl StateMachine {
         let slot = self.insert_schedule(schedule);
         self.touch(slot);
         self.arm(slot);
-        self.remember(&upsert.definition.key.namespace, upsert.request.as_ref(), Seen::change(Change::Created));
+        self.remember(
+            &upsert.definition.key.namespace,
+            upsert.request.as_ref(),
+            Seen::change(Change::Created),
+        );
         self.answer_upserted(to, slot, Change::Created);
     }
 
@@ -110,7 +115,8 @@ impl StateMachine {
             Timing::Every { .. } => changed.anchor,
             Timing::Cron(_) | Timing::At(_) => now,
         });
-        let replaced = new_timing.then(|| retime(&mut changed, &old, self.schedules[slot].anchor, now)).flatten();
+        let replaced =
+            new_timing.then(|| retime(&mut changed, &old, self.schedules[slot].anchor, now)).flatten();
         changed.next = changed.times().next(changed.decided_through);
         let spent = changed.definition.max_runs > 0 && changed.runs >= changed.definition.max_runs;
         if changed.next.is_none() || spent {
@@ -119,7 +125,8 @@ impl StateMachine {
         if matches!(changed.status, Status::Ended | Status::Quarantined) {
             changed.status = Status::Active;
         }
-        (changed.generation, changed.revision, changed.updated) = (changed.generation + 1, changed.revision + 1, now);
+        (changed.generation, changed.revision, changed.updated) =
+            (changed.generation + 1, changed.revision + 1, now);
         if upsert.validate_only {
             return self.answer_view(to, &changed, Change::Updated);
         }
@@ -133,7 +140,11 @@ impl StateMachine {
         self.forget_generation(slot, former);
         self.arm(slot);
         self.release_held(slot);
-        self.remember(&upsert.definition.key.namespace, upsert.request.as_ref(), Seen::change(Change::Updated));
+        self.remember(
+            &upsert.definition.key.namespace,
+            upsert.request.as_ref(),
+            Seen::change(Change::Updated),
+        );
         self.answer_upserted(to, slot, Change::Updated);
     }
 
@@ -220,7 +231,8 @@ impl StateMachine {
             until: command.until,
         };
         let schedule = &self.schedules[slot];
-        let same = schedule.pause.as_ref().is_some_and(|now| (now.note == pause.note) && now.until == pause.until);
+        let same =
+            schedule.pause.as_ref().is_some_and(|now| (now.note == pause.note) && now.until == pause.until);
         if schedule.status != Status::Active && (schedule.status != Status::Paused || same) {
             return false;
         }
@@ -281,8 +293,10 @@ impl StateMachine {
     /// Ends a pause as of `at`. Its times are skipped; with `catch_up` the latest of them runs after all.
     fn resume(&mut self, slot: SlotKey, at: i64, catch_up: bool) {
         let schedule = &self.schedules[slot];
-        let latest = schedule.times().latest(schedule.decided_through, schedule.last_due(at)).filter(|_| catch_up);
-        let through = latest.map_or(at, |latest| latest.saturating_add(schedule.definition.spread_offset()) - 1);
+        let latest =
+            schedule.times().latest(schedule.decided_through, schedule.last_due(at)).filter(|_| catch_up);
+        let through =
+            latest.map_or(at, |latest| latest.saturating_add(schedule.definition.spread_offset()) - 1);
         self.skip_paused(slot, through);
         let schedule = &mut self.schedules[slot];
         schedule.status = Status::Active;
@@ -393,7 +407,12 @@ fn same_times(old: &Definition, new: &Definition) -> bool {
 
 /// Moves a changed schedule to its new times (rule R2). Times that had passed but were not due yet, because of their
 /// spread, stay if the new timing names them and nothing else since; the others are replaced. Returns those.
-fn retime(changed: &mut Schedule, old: &Definition, old_anchor: i64, now: i64) -> Option<(i64, i64, Option<u64>)> {
+fn retime(
+    changed: &mut Schedule,
+    old: &Definition,
+    old_anchor: i64,
+    now: i64,
+) -> Option<(i64, i64, Option<u64>)> {
     let decided = changed.decided_through;
     let (old_times, new_times) = (old.times(old_anchor), changed.definition.times(changed.anchor));
     let mut through = now;

@@ -34,7 +34,9 @@ impl StateMachine {
             } else if schedule.due().is_some() {
                 return Err(format!("{id}: due, but no timer is set"));
             }
-            if (schedule.status == Status::Paused) != schedule.pause.is_some() && schedule.status != Status::Deleted {
+            if (schedule.status == Status::Paused) != schedule.pause.is_some()
+                && schedule.status != Status::Deleted
+            {
                 return Err(format!("{id}: {:?} with pause {:?}", schedule.status, schedule.pause));
             }
             if schedule.live.len() > 1 {
@@ -48,7 +50,8 @@ impl StateMachine {
     }
 
     fn check_runs(&self) -> Result<(), String> {
-        let queued = self.queue.lanes().flat_map(|(_, lane)| lane.runs()).collect::<std::collections::BTreeSet<_>>();
+        let queued =
+            self.queue.lanes().flat_map(|(_, lane)| lane.runs()).collect::<std::collections::BTreeSet<_>>();
         for (key, run) in &self.runs {
             let id = run.id;
             if self.run_of(id) != Some(key) {
@@ -63,7 +66,9 @@ impl StateMachine {
                 return Err(format!("{id}: in the queue while its schedule is paused"));
             }
             let holder = run.lease().and_then(|lease| lease.session);
-            if holder.is_some_and(|id| self.sessions.get(&id).is_none_or(|session| !session.held.contains(&key))) {
+            if holder
+                .is_some_and(|id| self.sessions.get(&id).is_none_or(|session| !session.held.contains(&key)))
+            {
                 return Err(format!("{id}: its session does not hold it"));
             }
             if run.lease().is_some_and(|lease| lease.token > self.next_token) {

@@ -22,8 +22,12 @@ pub enum Command {
     ListSchedules(ListSchedules),
     GetRun(GetRun),
     ListRuns(ListRuns),
-    GetStatus { namespace: Arc<str> },
-    ListWorkers { namespaces: Option<Vec<String>> },
+    GetStatus {
+        namespace: Arc<str>,
+    },
+    ListWorkers {
+        namespaces: Option<Vec<String>>,
+    },
     OpenSession(Box<OpenSession>),
     /// The stream of a session ended.
     CloseSession(SessionId),
@@ -171,6 +175,12 @@ pub struct Report {
 #[derive(Clone, Debug)]
 pub enum Reported {
     /// An encoded `google.protobuf.Struct`.
-    Success { result: Bytes },
-    Failure { failure: Box<Failure>, partial: Bytes, checkpoint: Option<Bytes> },
+    Success {
+        result: Bytes,
+    },
+    Failure {
+        failure: Box<Failure>,
+        partial: Bytes,
+        checkpoint: Option<Bytes>,
+    },
 }

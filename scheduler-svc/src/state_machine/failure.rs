@@ -96,7 +96,11 @@ impl Budget {
             }
             Class::Interrupted => {
                 self.interruptions += 1;
-                if self.interruptions > INTERRUPTIONS_MAX { self.fail(failure, retry, jitter) } else { Next::Again }
+                if self.interruptions > INTERRUPTIONS_MAX {
+                    self.fail(failure, retry, jitter)
+                } else {
+                    Next::Again
+                }
             }
         }
     }
@@ -133,7 +137,9 @@ mod tests {
         let retry = Retry { max_attempts: 4, min_backoff: 10_000, max_backoff: 15_000 };
         let mut budget = Budget::default();
         for base in [10_000, 15_000, 15_000] {
-            let Next::After(wait) = budget.spend(&failure(Class::Transient), &retry, 12_345) else { panic!("retries") };
+            let Next::After(wait) = budget.spend(&failure(Class::Transient), &retry, 12_345) else {
+                panic!("retries")
+            };
             assert!((base * 8 / 10..=base * 12 / 10).contains(&wait), "{wait} around {base}");
         }
         assert_eq!(budget.spend(&failure(Class::Transient), &retry, 0), Next::Final);

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     StateMachine,
-    command::{Held, Heartbeat, OpenSession},
+    command::{Heartbeat, Held, OpenSession},
     failure::{Class, Failure},
     id::{ReplyTo, RunId, SessionId},
     output::{Action, Answer, Body, Event, Job, Message, Order, Refusal},
@@ -54,7 +54,8 @@ pub struct Session {
 
 impl Session {
     fn takes(&self, namespace: &Arc<str>, kind: &Arc<str>) -> bool {
-        self.kinds.contains(kind) && self.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
+        self.kinds.contains(kind)
+            && self.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
     }
 
     pub fn has_room(&self) -> bool {
@@ -102,13 +103,19 @@ impl StateMachine {
         }
         self.requeue_unclaimed(open);
         self.join_lanes(open.session);
-        self.emit(Event::WorkerJoined { worker_id: open.worker_id.clone(), session: open.session, slots: open.slots });
+        self.emit(Event::WorkerJoined {
+            worker_id: open.worker_id.clone(),
+            session: open.session,
+            slots: open.slots,
+        });
         self.answer(to, Answer::Opened { epoch: self.epoch, orders });
     }
 
     /// A worker that files documents must file into the archive that its namespaces know (rule D3).
     fn check_archive(&mut self, open: &OpenSession) -> Result<(), Refusal> {
-        let (Some(archive), true) = (&open.archive_id, open.kinds.iter().any(|kind| &**kind == "document-sync")) else {
+        let (Some(archive), true) =
+            (&open.archive_id, open.kinds.iter().any(|kind| &**kind == "document-sync"))
+        else {
             return Ok(());
         };
         let everywhere = vec!["*".into()];
@@ -129,7 +136,8 @@ impl StateMachine {
     /// Sessions of the same process: its stream broke and this one takes their place.
     fn predecessors(&mut self, open: &OpenSession) -> Vec<SessionId> {
         let same_worker = self.sessions.iter().filter(|(_, session)| session.worker_id == open.worker_id);
-        let (same, other): (Vec<_>, Vec<_>) = same_worker.partition(|(_, session)| session.instance == open.instance);
+        let (same, other): (Vec<_>, Vec<_>) =
+            same_worker.partition(|(_, session)| session.instance == open.instance);
         let same = same.into_iter().map(|(id, _)| *id).collect();
         if other.iter().any(|(_, session)| session.connected) {
             self.emit(Event::WorkerTwice { worker_id: open.worker_id.clone() });
@@ -181,7 +189,8 @@ impl StateMachine {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.connected = false;
         session.lease_until = session.lease_until.min(grace_until);
-        let (until, timer) = (session.lease_until, std::mem::replace(&mut session.timer, session.lease_until));
+        let (until, timer) =
+            (session.lease_until, std::mem::replace(&mut session.timer, session.lease_until));
         self.timers.clear(timer, ElapsedTimer::Session(id));
         self.timers.set(until, ElapsedTimer::Session(id));
     }
@@ -189,7 +198,10 @@ impl StateMachine {
     pub(super) fn heartbeat(&mut self, to: ReplyTo, beat: &Heartbeat) {
         let term_until = self.now.elapsed + self.config.lease;
         let Some(session) = self.sessions.get_mut(&beat.session) else {
-            return self.answer(to, Answer::Heard { orders: Vec::new(), reopen: true, assigned: Vec::new() });
+            return self.answer(
+                to,
+                Answer::Heard { epoch: self.epoch, orders: Vec::new(), reopen: true, assigned: Vec::new() },
+            );
         };
         session.heard = self.now.wall;
         session.lease_until = term_until;
@@ -210,7 +222,7 @@ impl StateMachine {
         self.requeue_lost(beat);
         self.offer(beat.session);
         let assigned = if beat.draining { self.assigned(beat.session) } else { Vec::new() };
-        self.answer(to, Answer::Heard { orders, reopen, assigned });
+        self.answer(to, Answer::Heard { epoch: self.epoch, orders, reopen, assigned });
     }
 
     fn confirm(&mut self, session: SessionId, held: &Held) -> Option<Order> {
@@ -297,7 +309,11 @@ impl StateMachine {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.timers.clear(session.timer, ElapsedTimer::Session(id));
         self.out.closed.push(id);
-        self.emit(Event::WorkerLost { worker_id: session.worker_id.clone(), session: id, runs: session.held.len() });
+        self.emit(Event::WorkerLost {
+            worker_id: session.worker_id.clone(),
+            session: id,
+            runs: session.held.len(),
+        });
         for key in session.held {
             self.lose(key, why);
         }
@@ -305,7 +321,8 @@ impl StateMachine {
 
     /// Leases that were found at load and that no worker has claimed within a term.
     pub(super) fn end_orphans(&mut self) {
-        let orphans = self.runs.iter().filter(|(_, run)| run.lease().is_some_and(|lease| lease.session.is_none()));
+        let orphans =
+            self.runs.iter().filter(|(_, run)| run.lease().is_some_and(|lease| lease.session.is_none()));
         for key in orphans.map(|(key, _)| key).collect::<Vec<_>>() {
             self.lose(key, "its worker did not come back after a restart of the scheduler");
         }
@@ -457,7 +474,8 @@ impl Session {
         max_batch: usize,
     ) -> u64 {
         let task = &job.definition.task;
-        let bytes = 512 + task.args.len() + task.payload.len() + job.checkpoint.as_ref().map_or(0, |c| c.len());
+        let bytes =
+            512 + task.args.len() + task.payload.len() + job.checkpoint.as_ref().map_or(0, |c| c.len());
         if let Some((of, index, filled)) = self.filling.filter(|(of, ..)| *of == batch) {
             if let Body::Jobs(jobs) = &mut messages[index].1.body {
                 if jobs.len() < max_batch && filled + bytes <= MESSAGE_BYTES {

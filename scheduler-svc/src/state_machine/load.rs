@@ -94,7 +94,10 @@ impl StateMachine {
                 Name::State(uid) => states.push((key, uid, value)),
                 Name::Run(id) => runs.push((key, id, value)),
                 Name::Request { namespace, id } => {
-                    requests.push(((namespace.into(), id.into()), record::read_request(value).map_err(unreadable)?));
+                    requests.push((
+                        (namespace.into(), id.into()),
+                        record::read_request(value).map_err(unreadable)?,
+                    ));
                 }
                 Name::Decision(..) | Name::Succeeded(..) | Name::Unsucceeded(..) => {
                     return Err(LoadError::new(&key, "a cold record among the hot ones"));
@@ -106,8 +109,10 @@ impl StateMachine {
         }
         let mut ready = Vec::new();
         for (key, id, value) in runs {
-            let mut run = record::read_run(id, value, &definitions).map_err(|error| LoadError::new(&key, error.0))?;
-            run.schedule = machine.slot_of(id.uid).ok_or_else(|| LoadError::new(&key, "a run without its schedule"))?;
+            let mut run =
+                record::read_run(id, value, &definitions).map_err(|error| LoadError::new(&key, error.0))?;
+            run.schedule =
+                machine.slot_of(id.uid).ok_or_else(|| LoadError::new(&key, "a run without its schedule"))?;
             let (slot, due) = (run.schedule, run.due);
             let run_key = machine.runs.insert(run);
             machine.schedules[slot].live.push(run_key);
@@ -130,7 +135,8 @@ impl StateMachine {
         value: Bytes,
         definitions: &HashMap<(Uid, u32), Arc<Definition>>,
     ) -> Result<(), LoadError> {
-        let schedule = record::read_state(uid, value, definitions).map_err(|error| LoadError::new(key, error.0))?;
+        let schedule =
+            record::read_state(uid, value, definitions).map_err(|error| LoadError::new(key, error.0))?;
         let deleted = schedule.status == Status::Deleted;
         let slot = self.insert_schedule(schedule);
         if deleted {

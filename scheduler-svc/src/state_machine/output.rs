@@ -29,20 +29,47 @@ pub type Reply = Result<Answer, Refusal>;
 
 #[derive(Debug)]
 pub enum Answer {
-    Upserted { schedule: Box<ScheduleView>, change: Change, no_worker: bool },
+    Upserted {
+        schedule: Box<ScheduleView>,
+        change: Change,
+        no_worker: bool,
+    },
     Deleted(u64),
-    Paused { schedule: Box<ScheduleView>, changed: bool },
-    Resumed { schedule: Box<ScheduleView>, changed: bool },
-    Triggered { run: Box<RunView>, created: bool },
+    Paused {
+        schedule: Box<ScheduleView>,
+        changed: bool,
+    },
+    Resumed {
+        schedule: Box<ScheduleView>,
+        changed: bool,
+    },
+    Triggered {
+        run: Box<RunView>,
+        created: bool,
+    },
     Schedule(Box<ScheduleView>),
-    Schedules { schedules: Vec<ScheduleView>, next: Option<Box<str>> },
+    Schedules {
+        schedules: Vec<ScheduleView>,
+        next: Option<Box<str>>,
+    },
     Run(Box<RunView>),
     /// Live runs of schedules, and the schedules whose history is to be read, in order.
-    Runs { schedules: Vec<(ScheduleView, Vec<RunView>)>, next: Option<Box<str>> },
+    Runs {
+        schedules: Vec<(ScheduleView, Vec<RunView>)>,
+        next: Option<Box<str>>,
+    },
     Status(Box<StatusView>),
     Workers(Vec<WorkerView>),
-    Opened { epoch: u64, orders: Vec<Order> },
-    Heard { orders: Vec<Order>, reopen: bool, assigned: Vec<(RunId, u32, u64)> },
+    Opened {
+        epoch: u64,
+        orders: Vec<Order>,
+    },
+    Heard {
+        epoch: u64,
+        orders: Vec<Order>,
+        reopen: bool,
+        assigned: Vec<(RunId, u32, u64)>,
+    },
     Reported(Vec<Receipt>),
     Closed,
 }
@@ -66,13 +93,19 @@ impl Change {
 pub enum Refusal {
     ScheduleNotFound,
     RunNotFound,
-    EtagMismatch { current: String },
+    EtagMismatch {
+        current: String,
+    },
     RequestIdReused,
     NeverFires,
-    TooManySchedules { limit: usize },
+    TooManySchedules {
+        limit: usize,
+    },
     SchedulePaused,
     ScheduleQuarantined,
-    ArchiveMismatch { known: Box<str> },
+    ArchiveMismatch {
+        known: Box<str>,
+    },
     /// The command itself brought the machine down; it is not applied again.
     Poisonous,
 }
@@ -127,16 +160,55 @@ pub enum Receipt {
 /// A fact, for traces, logs, metrics and (later) watchers.
 #[derive(Clone, Debug)]
 pub enum Event {
-    Fired { id: RunId, definition: Arc<Definition>, due: i64, at: i64 },
-    Started { id: RunId, definition: Arc<Definition>, attempt: u32, worker_id: Arc<str>, due: i64, at: i64 },
-    AttemptEnded { id: RunId, definition: Arc<Definition>, attempt: u32, worker_id: Arc<str>, start: i64, at: i64, failure: Option<Box<Failure>> },
-    Finished { definition: Arc<Definition>, finished: Box<Finished> },
-    SchedulePaused { definition: Arc<Definition>, actor: Arc<str>, note: Box<str> },
-    ScheduleEnded { definition: Arc<Definition> },
-    WorkerJoined { worker_id: Arc<str>, session: SessionId, slots: u32 },
-    WorkerLost { worker_id: Arc<str>, session: SessionId, runs: usize },
+    Fired {
+        id: RunId,
+        definition: Arc<Definition>,
+        due: i64,
+        at: i64,
+    },
+    Started {
+        id: RunId,
+        definition: Arc<Definition>,
+        attempt: u32,
+        worker_id: Arc<str>,
+        due: i64,
+        at: i64,
+    },
+    AttemptEnded {
+        id: RunId,
+        definition: Arc<Definition>,
+        attempt: u32,
+        worker_id: Arc<str>,
+        start: i64,
+        at: i64,
+        failure: Option<Box<Failure>>,
+    },
+    Finished {
+        definition: Arc<Definition>,
+        finished: Box<Finished>,
+    },
+    SchedulePaused {
+        definition: Arc<Definition>,
+        actor: Arc<str>,
+        note: Box<str>,
+    },
+    ScheduleEnded {
+        definition: Arc<Definition>,
+    },
+    WorkerJoined {
+        worker_id: Arc<str>,
+        session: SessionId,
+        slots: u32,
+    },
+    WorkerLost {
+        worker_id: Arc<str>,
+        session: SessionId,
+        runs: usize,
+    },
     /// Two processes use one worker id.
-    WorkerTwice { worker_id: Arc<str> },
+    WorkerTwice {
+        worker_id: Arc<str>,
+    },
 }
 
 /// Counts since this process became leader.

@@ -171,10 +171,6 @@ impl Lane {
         Some(run)
     }
 
-    pub fn waiting(&self) -> usize {
-        self.waiting
-    }
-
     pub fn runs(&self) -> impl Iterator<Item = RunKey> {
         self.tenants.values().flat_map(|runs| runs.values().copied())
     }
@@ -200,7 +196,11 @@ mod tests {
         queue.push(lane, &big, 1, 6_000);
         queue.offer(lane, SessionId(1));
         let order = drain(&mut queue);
-        assert_eq!(&order[..3], [6_000, 5_000, 0], "urgent first within its tenant; the small tenant waits one turn");
+        assert_eq!(
+            &order[..3],
+            [6_000, 5_000, 0],
+            "urgent first within its tenant; the small tenant waits one turn"
+        );
         assert_eq!(order.len(), 1_002);
     }
 

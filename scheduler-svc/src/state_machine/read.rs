@@ -40,7 +40,9 @@ impl StateMachine {
     pub(super) fn list_schedules(&mut self, to: ReplyTo, list: &ListSchedules) {
         let mut schedules = Vec::new();
         let mut next = None;
-        for (looked_at, (key, slot)) in self.from(&list.namespace, &list.prefix, list.after.as_deref()).enumerate() {
+        for (looked_at, (key, slot)) in
+            self.from(&list.namespace, &list.prefix, list.after.as_deref()).enumerate()
+        {
             if schedules.len() == list.limit || looked_at == LOOKED_AT {
                 break;
             }
@@ -118,22 +120,28 @@ impl StateMachine {
         let mut schedules = Vec::new();
         let mut next = None;
         let prefix = only.unwrap_or("");
-        for (looked_at, (key, slot)) in self.from(&list.namespace, prefix, list.after.as_deref()).enumerate() {
-            if schedules.len() == list.limit || looked_at == LOOKED_AT || only.is_some_and(|only| *key.id != *only) {
+        for (looked_at, (key, slot)) in self.from(&list.namespace, prefix, list.after.as_deref()).enumerate()
+        {
+            if schedules.len() == list.limit
+                || looked_at == LOOKED_AT
+                || only.is_some_and(|only| *key.id != *only)
+            {
                 break;
             }
             next = Some(key.id.clone());
             if self.schedules[*slot].definition.has_labels(&list.labels) {
-                let live = self.schedules[*slot].live.iter().map(|key| RunView::Live(Box::new(self.live_view(*key))));
+                let live = self.schedules[*slot]
+                    .live
+                    .iter()
+                    .map(|key| RunView::Live(Box::new(self.live_view(*key))));
                 schedules.push((self.view(*slot), live.collect()));
             }
         }
         if only.is_some() && schedules.is_empty() && next.is_none() && list.after.is_none() {
             return self.refuse(to, Refusal::ScheduleNotFound);
         }
-        let next = next.filter(|last| {
-            only.is_none() && self.from(&list.namespace, prefix, Some(last)).next().is_some()
-        });
+        let next = next
+            .filter(|last| only.is_none() && self.from(&list.namespace, prefix, Some(last)).next().is_some());
         self.answer(to, Answer::Runs { schedules, next: next.map(|id| (&*id).into()) });
     }
 
@@ -162,7 +170,8 @@ impl StateMachine {
             backlog.oldest_due = backlog.oldest_due.min(run.due);
         }
         view.workers = self.sessions.values().filter(|session| session.connected).count() as u64;
-        view.slots = self.sessions.values().filter(|session| session.connected).map(|s| u64::from(s.slots)).sum();
+        view.slots =
+            self.sessions.values().filter(|session| session.connected).map(|s| u64::from(s.slots)).sum();
         let mut lateness: Vec<i64> = self.lateness.iter().copied().collect();
         lateness.sort_unstable();
         let at = |share: f64| {
@@ -177,7 +186,10 @@ impl StateMachine {
         let mut workers = BTreeMap::new();
         for (id, session) in &self.sessions {
             let serves = |namespace: &String| {
-                session.namespaces.as_ref().is_none_or(|allowed| allowed.iter().any(|one| **one == **namespace))
+                session
+                    .namespaces
+                    .as_ref()
+                    .is_none_or(|allowed| allowed.iter().any(|one| **one == **namespace))
             };
             if namespaces.is_some_and(|namespaces| !namespaces.iter().any(serves)) {
                 continue;

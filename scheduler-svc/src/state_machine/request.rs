@@ -5,13 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    StateMachine,
-    command::Request,
-    id::RunId,
-    output::Change,
-    timer::ElapsedTimer,
-};
+use super::{StateMachine, command::Request, id::RunId, output::Change, timer::ElapsedTimer};
 use crate::{record, store::key::Name};
 
 pub const KEPT_FOR: i64 = 24 * 3_600_000;

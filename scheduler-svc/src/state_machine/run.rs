@@ -70,9 +70,15 @@ pub enum Phase {
     /// In the queue with its ticket; without one, held by the pause of its schedule.
     Ready(Option<Ticket>),
     /// Wall milliseconds.
-    Backoff { until: i64, timer: u64 },
+    Backoff {
+        until: i64,
+        timer: u64,
+    },
     Running(Lease),
-    Cancelling { lease: Lease, note: Box<str> },
+    Cancelling {
+        lease: Lease,
+        note: Box<str>,
+    },
 }
 
 /// A worker's right to run this attempt.

@@ -25,7 +25,10 @@ const COUNT_MAX: u64 = 10_000;
 pub enum Timing {
     Cron(Arc<Cron>),
     /// `anchor` as the user set it; the schedule keeps the one that counts.
-    Every { interval: i64, anchor: Option<i64> },
+    Every {
+        interval: i64,
+        anchor: Option<i64>,
+    },
     At(i64),
 }
 
@@ -164,11 +167,18 @@ mod tests {
 
     #[test]
     fn latest_and_count_agree_with_walking() {
-        let timings = [cron("*/7 3-5 * * *"), cron("0 0 1 * *"), Timing::Every { interval: 91_000, anchor: None }, Timing::At(1_770_000_000_000)];
+        let timings = [
+            cron("*/7 3-5 * * *"),
+            cron("0 0 1 * *"),
+            Timing::Every { interval: 91_000, anchor: None },
+            Timing::At(1_770_000_000_000),
+        ];
         let (after, through) = (1_769_900_000_123, 1_770_300_000_456);
         for timing in &timings {
             let times = times(timing);
-            let walked: Vec<i64> = std::iter::successors(times.next(after), |at| times.next(*at)).take_while(|at| *at <= through).collect();
+            let walked: Vec<i64> = std::iter::successors(times.next(after), |at| times.next(*at))
+                .take_while(|at| *at <= through)
+                .collect();
             assert_eq!(times.latest(after, through), walked.last().copied(), "{timing:?}");
             assert_eq!(times.count(after, through), Some(walked.len() as u64), "{timing:?}");
         }
@@ -194,7 +204,8 @@ mod tests {
     #[test]
     fn spread_offsets_never_change() {
         assert_eq!(spread_offset("default", "mb-123", 0), 0);
-        let offsets: Vec<i64> = ["mb-123", "mb-124", "user-1"].iter().map(|id| spread_offset("default", id, 600_000)).collect();
+        let offsets: Vec<i64> =
+            ["mb-123", "mb-124", "user-1"].iter().map(|id| spread_offset("default", id, 600_000)).collect();
         assert_eq!(offsets, GOLDEN_OFFSETS);
         let mut buckets = [0; 10];
         for n in 0..10_000 {
@@ -208,7 +219,9 @@ mod tests {
     #[test]
     fn equal_crons_are_shared() {
         let mut interner = Interner::default();
-        let (Timing::Cron(one), Timing::Cron(other)) = (interner.intern(cron("0 2 * * *")), interner.intern(cron("0 2 * * *"))) else {
+        let (Timing::Cron(one), Timing::Cron(other)) =
+            (interner.intern(cron("0 2 * * *")), interner.intern(cron("0 2 * * *")))
+        else {
             panic!("cron stays cron");
         };
         assert!(Arc::ptr_eq(&one, &other));

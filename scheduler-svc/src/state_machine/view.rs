@@ -58,7 +58,11 @@ impl ScheduleView {
 pub enum RunView {
     Live(Box<LiveRun>),
     /// `finished` where it is at hand; else it is to be looked up in the history.
-    Final { id: RunId, schedule: Box<ScheduleView>, finished: Option<Box<Finished>> },
+    Final {
+        id: RunId,
+        schedule: Box<ScheduleView>,
+        finished: Option<Box<Finished>>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -109,7 +113,10 @@ impl LiveRun {
             due: run.due,
             state,
             attempt: run.attempt,
-            worker_id: lease.map(|lease| &lease.worker_id).or(run.attempts.last().map(|last| &last.worker_id)).cloned(),
+            worker_id: lease
+                .map(|lease| &lease.worker_id)
+                .or(run.attempts.last().map(|last| &last.worker_id))
+                .cloned(),
             attempt_start: lease.map(|lease| lease.start),
             attempts: run.attempts.clone(),
             first_start: run.first_start,

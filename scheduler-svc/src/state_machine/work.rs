@@ -32,7 +32,8 @@ impl StateMachine {
         if run.last_token == report.token {
             return Receipt::Repeated;
         }
-        let current = run.lease().is_some_and(|lease| lease.token == report.token) && run.attempt == report.attempt;
+        let current =
+            run.lease().is_some_and(|lease| lease.token == report.token) && run.attempt == report.attempt;
         // A report of a lost attempt is welcome until the run has been given to another one (rule W6).
         let late = run.lease().is_none() && run.lost_token == report.token && report.token != 0;
         if !current && !late {
@@ -61,7 +62,8 @@ impl StateMachine {
 
     fn late_report(&self, id: RunId, token: u64) -> Receipt {
         let last = self.slot_of(id.uid).and_then(|slot| self.schedules[slot].last_run);
-        let same = last.is_some_and(|last| (last.trigger, last.nominal, last.token) == (id.trigger, id.nominal, token));
+        let same = last
+            .is_some_and(|last| (last.trigger, last.nominal, last.token) == (id.trigger, id.nominal, token));
         if same { Receipt::Repeated } else { Receipt::Forgotten }
     }
 
@@ -106,7 +108,8 @@ impl StateMachine {
         let at = self.now.wall;
         self.leave_phase(key);
         let run = &mut self.runs[key];
-        let (Phase::Running(lease) | Phase::Cancelling { lease, .. }) = std::mem::replace(&mut run.phase, Phase::Ready(None))
+        let (Phase::Running(lease) | Phase::Cancelling { lease, .. }) =
+            std::mem::replace(&mut run.phase, Phase::Ready(None))
         else {
             return;
         };
@@ -185,7 +188,11 @@ impl StateMachine {
     /// The worker did not keep the attempt's time.
     pub(super) fn attempt_timer(&mut self, key: RunKey) {
         let timeout = self.runs[key].definition.task.timeout / 1000;
-        let failure = Failure::new(Class::Timeout, "ATTEMPT_TIMEOUT", format!("the attempt took longer than {timeout} s"));
+        let failure = Failure::new(
+            Class::Timeout,
+            "ATTEMPT_TIMEOUT",
+            format!("the attempt took longer than {timeout} s"),
+        );
         self.attempt_failed(key, failure, &Bytes::new());
     }
 
@@ -219,11 +226,18 @@ impl StateMachine {
     }
 
     /// The end of a run: its record goes to a ring of its schedule, and it is gone from here.
-    pub(super) fn finish(&mut self, key: RunKey, outcome: Outcome, result: Bytes, failure: Option<Box<Failure>>) {
+    pub(super) fn finish(
+        &mut self,
+        key: RunKey,
+        outcome: Outcome,
+        result: Bytes,
+        failure: Option<Box<Failure>>,
+    ) {
         self.clear_queue_timer(key);
         let run = self.runs.remove(key);
         let slot = run.schedule;
-        let worker_id = run.attempts.last().map_or_else(|| self.name(&"".into()), |last| last.worker_id.clone());
+        let worker_id =
+            run.attempts.last().map_or_else(|| self.name(&"".into()), |last| last.worker_id.clone());
         let finished = Finished {
             id: run.id,
             generation: run.generation,
@@ -273,14 +287,17 @@ impl StateMachine {
             Outcome::Cancelled => {}
         }
         let uid = schedule.uid;
-        let name = if succeeded { Name::Succeeded(uid, ring_slot) } else { Name::Unsucceeded(uid, ring_slot) };
+        let name =
+            if succeeded { Name::Succeeded(uid, ring_slot) } else { Name::Unsucceeded(uid, ring_slot) };
         self.put(&name, crate::record::finished(finished));
         self.touch(slot);
     }
 
     /// A revoked consent pauses at once, a row of failures if the user wants it.
     fn after_failure(&mut self, slot: SlotKey, finished: &Finished, attempt_start: i64) {
-        let Some(failure) = finished.failure.as_ref().filter(|_| finished.outcome == Outcome::Failed) else { return };
+        let Some(failure) = finished.failure.as_ref().filter(|_| finished.outcome == Outcome::Failed) else {
+            return;
+        };
         let schedule = &self.schedules[slot];
         let limit = schedule.definition.pause_after_failures;
         // An attempt that began before the user acted says nothing about what holds now (rule R5).

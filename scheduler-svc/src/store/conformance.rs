@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Key, Store, StoreError, Write, embedded::EmbeddedStore, key::Name, memory::{Fault, MemoryStore}};
+use super::{
+    Key, Store, StoreError, Write,
+    embedded::EmbeddedStore,
+    key::Name,
+    memory::{Fault, MemoryStore},
+};
 use crate::state_machine::id::Uid;
 
 fn put(name: &Name, value: &str) -> Write {
@@ -44,7 +49,9 @@ fn keeps_what_is_committed(store: &dyn Store) {
 fn deletes_and_replaces(store: &dyn Store) {
     let epoch = store.open().expect("open").epoch;
     store.commit(epoch, 1, Arc::new(vec![put(&state(1), "a"), put(&cold(1), "c")])).expect("commit");
-    store.commit(epoch, 2, Arc::new(vec![remove(&state(1)), put(&state(2), "b"), remove(&cold(1))])).expect("commit");
+    store
+        .commit(epoch, 2, Arc::new(vec![remove(&state(1)), put(&state(2), "b"), remove(&cold(1))]))
+        .expect("commit");
     store.commit(epoch, 3, Arc::new(vec![put(&state(2), "B"), remove(&state(9))])).expect("commit");
     assert_eq!(store.read(&[Key::new(&cold(1))]).expect("read"), [None]);
     assert_eq!(hot_of(store), [(Key::new(&state(2)), "B".into())]);

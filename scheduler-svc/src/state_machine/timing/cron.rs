@@ -67,7 +67,10 @@ impl Cron {
     /// Names the part that is wrong.
     pub fn new(source: CronSource) -> Result<Self, CronError> {
         let zone = Zone::find(&source.time_zone).ok_or_else(|| {
-            CronError::TimeZone(format!("`{}` is no IANA zone; write for instance Europe/Berlin", source.time_zone))
+            CronError::TimeZone(format!(
+                "`{}` is no IANA zone; write for instance Europe/Berlin",
+                source.time_zone
+            ))
         })?;
         let expressions = source.expressions.iter().enumerate().map(|(index, text)| {
             Expression::parse(text).map_err(|error| CronError::Expression(index, error))
@@ -107,17 +110,28 @@ impl Cron {
     /// For people: how a clock change touches a time that this timing names.
     pub fn note(&self, time: i64) -> Option<String> {
         let stretch = Stretch::of(self.zone, self.zone.index_at(time))?;
-        let named = |wall: i64| self.expressions.iter().any(|e| !e.is_every_hour() && e.next(wall) == Some(wall));
+        let named =
+            |wall: i64| self.expressions.iter().any(|e| !e.is_every_hour() && e.next(wall) == Some(wall));
         let gap_start = stretch.start.saturating_add(stretch.before);
         let gap_end = stretch.start.saturating_add(stretch.offset);
         let wall = time + stretch.offset;
-        if wall < gap_end.saturating_add(gap_end.saturating_sub(gap_start)) && gap_start < gap_end && !named(wall) {
-            let missing = self.expressions.iter().filter(|e| !e.is_every_hour()).filter_map(|e| e.next(gap_start));
+        if wall < gap_end.saturating_add(gap_end.saturating_sub(gap_start))
+            && gap_start < gap_end
+            && !named(wall)
+        {
+            let missing =
+                self.expressions.iter().filter(|e| !e.is_every_hour()).filter_map(|e| e.next(gap_start));
             let missing = missing.filter(|missing| *missing < gap_end).min()?;
-            return Some(format!("{} does not exist in {}; fires at {}", clock(missing, true), self.zone.name(), clock(wall, false)));
+            return Some(format!(
+                "{} does not exist in {}; fires at {}",
+                clock(missing, true),
+                self.zone.name(),
+                clock(wall, false)
+            ));
         }
         let second = wall < gap_start && gap_start > gap_end;
-        let first = wall >= stretch.end.saturating_add(stretch.after) && wall < stretch.end.saturating_add(stretch.offset);
+        let first = wall >= stretch.end.saturating_add(stretch.after)
+            && wall < stretch.end.saturating_add(stretch.offset);
         (named(wall) && (first || second)).then(|| {
             let which = if first { "first" } else { "second" };
             format!("{} comes twice in {}; this is the {which}", clock(wall, true), self.zone.name())
@@ -144,7 +158,8 @@ impl Stretch {
     fn of(zone: &Zone, index: usize) -> Option<Self> {
         let Segment { start, offset } = zone.segment(index)?;
         let before = index.checked_sub(1).and_then(|index| zone.segment(index)).map_or(offset, |s| s.offset);
-        let (end, after) = zone.segment(index + 1).map_or((i64::MAX, offset), |next| (next.start, next.offset));
+        let (end, after) =
+            zone.segment(index + 1).map_or((i64::MAX, offset), |next| (next.start, next.offset));
         Some(Self { start, end, offset, before, after })
     }
 
@@ -182,7 +197,8 @@ impl Stretch {
             }
             // Read with the offset from before the change, a missing wall time falls as much later as the gap is wide.
             Gap::Shift => {
-                let wall = expression.next(gap_start.max(from + self.before)).filter(|wall| *wall < gap_end)?;
+                let wall =
+                    expression.next(gap_start.max(from + self.before)).filter(|wall| *wall < gap_end)?;
                 wall - self.before
             }
         };
@@ -216,7 +232,14 @@ mod tests {
     fn a_gap_by_policy() {
         let after = "2026-03-28T12:00:00+01:00";
         let next_day = "2026-03-30T02:30:00+02:00";
-        check("30 2 * * *", BERLIN, Gap::NextValid, Fold::First, after, &["2026-03-29T03:00:00+02:00", next_day]);
+        check(
+            "30 2 * * *",
+            BERLIN,
+            Gap::NextValid,
+            Fold::First,
+            after,
+            &["2026-03-29T03:00:00+02:00", next_day],
+        );
         check("30 2 * * *", BERLIN, Gap::Shift, Fold::First, after, &["2026-03-29T03:30:00+02:00", next_day]);
         check("30 2 * * *", BERLIN, Gap::Skip, Fold::First, after, &[next_day]);
     }
@@ -224,8 +247,22 @@ mod tests {
     #[test]
     fn two_wall_times_of_one_instant_fire_once() {
         let after = "2026-03-29T01:45:00+01:00";
-        check("0,30 1-3 * * *", BERLIN, Gap::NextValid, Fold::First, after, &["2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00"]);
-        check("0,30 2-3 * * *", BERLIN, Gap::Shift, Fold::First, after, &["2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00", "2026-03-30T02:00:00+02:00"]);
+        check(
+            "0,30 1-3 * * *",
+            BERLIN,
+            Gap::NextValid,
+            Fold::First,
+            after,
+            &["2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00"],
+        );
+        check(
+            "0,30 2-3 * * *",
+            BERLIN,
+            Gap::Shift,
+            Fold::First,
+            after,
+            &["2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00", "2026-03-30T02:00:00+02:00"],
+        );
     }
 
     #[test]
@@ -240,30 +277,69 @@ mod tests {
 
     #[test]
     fn every_hour_follows_elapsed_time() {
-        check("30 * * * *", BERLIN, Gap::NextValid, Fold::First, "2026-10-25T01:45:00+02:00",
-            &["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "2026-10-25T03:30:00+01:00"]);
-        check("30 * * * *", BERLIN, Gap::NextValid, Fold::First, "2026-03-29T01:00:00+01:00",
-            &["2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00"]);
+        check(
+            "30 * * * *",
+            BERLIN,
+            Gap::NextValid,
+            Fold::First,
+            "2026-10-25T01:45:00+02:00",
+            &["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "2026-10-25T03:30:00+01:00"],
+        );
+        check(
+            "30 * * * *",
+            BERLIN,
+            Gap::NextValid,
+            Fold::First,
+            "2026-03-29T01:00:00+01:00",
+            &["2026-03-29T01:30:00+01:00", "2026-03-29T03:30:00+02:00"],
+        );
     }
 
     #[test]
     fn odd_changes() {
-        check("0 0 * * *", "Africa/Cairo", Gap::NextValid, Fold::First, "2026-04-23T12:00:00+02:00",
-            &["2026-04-24T01:00:00+03:00", "2026-04-25T00:00:00+03:00"]);
+        check(
+            "0 0 * * *",
+            "Africa/Cairo",
+            Gap::NextValid,
+            Fold::First,
+            "2026-04-23T12:00:00+02:00",
+            &["2026-04-24T01:00:00+03:00", "2026-04-25T00:00:00+03:00"],
+        );
         // The 30th of December 2011 does not exist in Apia: its 09:00 comes at the end of the gap, at midnight.
-        check("0 9 * * *", "Pacific/Apia", Gap::NextValid, Fold::First, "2011-12-29T09:00:00-10:00",
-            &["2011-12-31T00:00:00+14:00", "2011-12-31T09:00:00+14:00"]);
-        check("15 2 * * *", "Australia/Lord_Howe", Gap::NextValid, Fold::First, "2026-10-03T12:00:00+10:30",
-            &["2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"]);
+        check(
+            "0 9 * * *",
+            "Pacific/Apia",
+            Gap::NextValid,
+            Fold::First,
+            "2011-12-29T09:00:00-10:00",
+            &["2011-12-31T00:00:00+14:00", "2011-12-31T09:00:00+14:00"],
+        );
+        check(
+            "15 2 * * *",
+            "Australia/Lord_Howe",
+            Gap::NextValid,
+            Fold::First,
+            "2026-10-03T12:00:00+10:30",
+            &["2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"],
+        );
     }
 
     #[test]
     fn notes_tell_a_person_what_a_clock_change_does() {
         let at = |text: &str| DateTime::parse_from_rfc3339(text).expect(text).timestamp();
         let daily = cron("30 2 * * *", BERLIN, Gap::NextValid, Fold::Both);
-        assert_eq!(daily.note(at("2026-03-29T03:00:00+02:00")).as_deref(), Some("2026-03-29 02:30 does not exist in Europe/Berlin; fires at 03:00"));
-        assert_eq!(daily.note(at("2026-10-25T02:30:00+02:00")).as_deref(), Some("2026-10-25 02:30 comes twice in Europe/Berlin; this is the first"));
-        assert_eq!(daily.note(at("2026-10-25T02:30:00+01:00")).as_deref(), Some("2026-10-25 02:30 comes twice in Europe/Berlin; this is the second"));
+        assert_eq!(
+            daily.note(at("2026-03-29T03:00:00+02:00")).as_deref(),
+            Some("2026-03-29 02:30 does not exist in Europe/Berlin; fires at 03:00")
+        );
+        assert_eq!(
+            daily.note(at("2026-10-25T02:30:00+02:00")).as_deref(),
+            Some("2026-10-25 02:30 comes twice in Europe/Berlin; this is the first")
+        );
+        assert_eq!(
+            daily.note(at("2026-10-25T02:30:00+01:00")).as_deref(),
+            Some("2026-10-25 02:30 comes twice in Europe/Berlin; this is the second")
+        );
         assert_eq!(daily.note(at("2026-06-01T02:30:00+02:00")), None);
     }
 }

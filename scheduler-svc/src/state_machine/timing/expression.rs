@@ -192,7 +192,8 @@ fn shape(year: i32, month: u32) -> (u32, u32) {
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     };
-    let first = NaiveDate::from_ymd_opt(year, month, 1).map_or(0, |date| date.weekday().num_days_from_sunday());
+    let first =
+        NaiveDate::from_ymd_opt(year, month, 1).map_or(0, |date| date.weekday().num_days_from_sunday());
     (length, first)
 }
 
@@ -230,12 +231,20 @@ mod tests {
     fn times_of_day_carry_over() {
         check("*/15 8-9 * * *", "2026-01-31 09:40:00", &["2026-01-31 09:45:00", "2026-02-01 08:00:00"]);
         check("30 0 12 * * *", "2026-01-31 12:00:30", &["2026-01-31 12:00:30", "2026-02-01 12:00:30"]);
-        check("5/20 * * * *", "2026-01-01 00:00:00", &["2026-01-01 00:05:00", "2026-01-01 00:25:00", "2026-01-01 00:45:00"]);
+        check(
+            "5/20 * * * *",
+            "2026-01-01 00:00:00",
+            &["2026-01-01 00:05:00", "2026-01-01 00:25:00", "2026-01-01 00:45:00"],
+        );
     }
 
     #[test]
     fn either_day_field_matches_when_both_are_restricted() {
-        check("0 0 13 * 5", "2026-11-01 00:00:00", &["2026-11-06 00:00:00", "2026-11-13 00:00:00", "2026-11-20 00:00:00"]);
+        check(
+            "0 0 13 * 5",
+            "2026-11-01 00:00:00",
+            &["2026-11-06 00:00:00", "2026-11-13 00:00:00", "2026-11-20 00:00:00"],
+        );
         check("0 0 13 * ?", "2026-11-01 00:00:00", &["2026-11-13 00:00:00", "2026-12-13 00:00:00"]);
     }
 
@@ -254,7 +263,10 @@ mod tests {
     #[test]
     fn what_never_comes_is_none() {
         for expression in ["0 0 30 2 *", "0 0 31 4,6,9,11 *"] {
-            assert_eq!(Expression::parse(expression).expect(expression).next(wall("2026-01-01 00:00:00")), None);
+            assert_eq!(
+                Expression::parse(expression).expect(expression).next(wall("2026-01-01 00:00:00")),
+                None
+            );
         }
     }
 

@@ -22,12 +22,8 @@ const MONTH: Field = Field {
     high: 12,
     names: &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
 };
-const DAY_OF_WEEK: Field = Field {
-    name: "day of week",
-    low: 0,
-    high: 7,
-    names: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"],
-};
+const DAY_OF_WEEK: Field =
+    Field { name: "day of week", low: 0, high: 7, names: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"] };
 
 pub(super) fn expression(text: &str) -> Result<Expression, String> {
     let text = text.trim();
@@ -70,7 +66,10 @@ fn macro_text(text: &str) -> Result<&'static str, String> {
             return Err("@every is not cron; set the timing `every` with an interval".into());
         }
         _ => {
-            return Err("is no macro; known are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly".into());
+            return Err(
+                "is no macro; known are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly"
+                    .into(),
+            );
         }
     })
 }
@@ -126,7 +125,10 @@ impl Field {
 
     fn items<'a>(&self, text: &'a str) -> Result<impl Iterator<Item = &'a str>, String> {
         if text.split(',').any(str::is_empty) {
-            return Err(format!("{}: `{text}` has an empty item; write values separated by single commas", self.name));
+            return Err(format!(
+                "{}: `{text}` has an empty item; write values separated by single commas",
+                self.name
+            ));
         }
         Ok(text.split(','))
     }
@@ -148,16 +150,20 @@ impl Field {
             (low, if step.is_some() { top.max(low) } else { low })
         };
         if low > high {
-            return Err(format!("{}: `{item}` runs backwards; write two ranges, as in a-{top},{}-b", self.name, self.low));
+            return Err(format!(
+                "{}: `{item}` runs backwards; write two ranges, as in a-{top},{}-b",
+                self.name, self.low
+            ));
         }
         Ok((low..=high).step_by(step.unwrap_or(1)).fold(0, |mask, value| mask | 1 << value))
     }
 
     fn step(&self, item: &str, step: &str) -> Result<usize, String> {
         let width = (self.high - self.low + 1) as usize;
-        number(step).map(|step| step as usize).filter(|step| (1..=width).contains(step)).ok_or_else(|| {
-            format!("{}: `{item}`: a step is a number from 1 to {width}", self.name)
-        })
+        number(step)
+            .map(|step| step as usize)
+            .filter(|step| (1..=width).contains(step))
+            .ok_or_else(|| format!("{}: `{item}`: a step is a number from 1 to {width}", self.name))
     }
 
     fn value(&self, text: &str) -> Result<u32, String> {

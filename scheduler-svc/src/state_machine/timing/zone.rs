@@ -95,7 +95,14 @@ mod tests {
 
     #[test]
     fn a_table_agrees_with_chrono_tz_at_a_finer_step() {
-        for name in ["Europe/Berlin", "Africa/Casablanca", "Pacific/Apia", "Australia/Lord_Howe", "America/Nuuk", "Africa/Cairo"] {
+        for name in [
+            "Europe/Berlin",
+            "Africa/Casablanca",
+            "Pacific/Apia",
+            "Australia/Lord_Howe",
+            "America/Nuuk",
+            "Africa/Cairo",
+        ] {
             let zone = Zone::find(name).expect(name);
             let tz: Tz = name.parse().expect(name);
             for instant in (0..HORIZON).step_by(3600 * 3 + 1801) {

@@ -1,0 +1,226 @@
+//! The gRPC surface: checks requests, turns them into commands, turns answers into responses. No scheduling logic.
+
+mod convert;
+mod explain;
+mod field;
+mod history;
+mod page;
+mod run;
+mod schedule;
+mod status;
+mod text;
+mod validate;
+mod worker;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use docket::{
+    errors::{self, Reason},
+    identity::Gate,
+    schedule::v1 as pb,
+};
+use prost::Message;
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, transport::Server};
+
+use crate::{
+    shard::{CallError, Handle},
+    state_machine::{command, output::Refusal},
+};
+
+/// Bounds of protocols.md.
+const MESSAGE_BYTES: usize = 4 << 20;
+const HEADER_BYTES: u32 = 8 << 10;
+const STREAMS: u32 = 100;
+
+/// What every service needs.
+#[derive(Clone)]
+pub struct Services {
+    pub shard: Handle,
+    /// Milliseconds; for schedules that say nothing.
+    pub default_spread: u32,
+    /// What workers are told.
+    pub lease: u64,
+    pub heartbeat: u64,
+    pub max_batch: usize,
+    pub start_time: i64,
+    /// Cancelled when the process stops: streams end.
+    pub stopping: CancellationToken,
+}
+
+/// Serves until `stopping`, then lets calls that are under way finish.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<()> {
+    let stopping = services.stopping.clone();
+    let services = Arc::new(services);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<pb::schedule_service_server::ScheduleServiceServer<schedule::Api>>().await;
+    health.set_serving::<pb::worker_service_server::WorkerServiceServer<worker::Api>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(docket::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    macro_rules! bounded {
+        ($server:expr) => {
+            $server.max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES)
+        };
+    }
+    Server::builder()
+        .layer(Gate)
+        .tcp_nodelay(true)
+        .max_concurrent_streams(Some(STREAMS))
+        .http2_max_header_list_size(Some(HEADER_BYTES))
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .initial_connection_window_size(Some(4 << 20))
+        .initial_stream_window_size(Some(1 << 20))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(bounded!(pb::schedule_service_server::ScheduleServiceServer::new(schedule::Api(
+            services.clone()
+        ))))
+        .add_service(bounded!(pb::run_service_server::RunServiceServer::new(run::Api(services.clone()))))
+        .add_service(bounded!(pb::worker_service_server::WorkerServiceServer::new(worker::Api(
+            services.clone()
+        ))))
+        .add_service(bounded!(pb::limit_service_server::LimitServiceServer::new(status::Limits)))
+        .add_service(bounded!(pb::status_service_server::StatusServiceServer::new(status::Api(services))))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+            stopping.cancelled().await;
+            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        })
+        .await?;
+    Ok(())
+}
+
+/// When the caller stops waiting, from `grpc-timeout`.
+fn deadline<T>(request: &Request<T>) -> Option<Instant> {
+    let value = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok().filter(|_| number.len() <= 8)?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    };
+    Instant::now().checked_add(timeout)
+}
+
+/// A request id with the digest of the rest of the request: `body` is the request without its id.
+fn request_id(rpc: &str, id: &str, body: &impl Message) -> Result<Option<command::Request>, Status> {
+    if field::optional_id("request_id", id)?.is_empty() {
+        return Ok(None);
+    }
+    let mut digest = Sha256::new();
+    digest.update(rpc);
+    digest.update(body.encode_to_vec());
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest.finalize()[..16]);
+    Ok(Some(command::Request { id: id.into(), body: short }))
+}
+
+fn call_error(error: CallError) -> Status {
+    match error {
+        CallError::Refused(refused) => refusal(refused),
+        CallError::Overloaded => errors::retry(
+            Reason::Overloaded,
+            "the scheduler's queue is full; try again shortly",
+            Duration::from_millis(500),
+        ),
+        CallError::TooLate => Status::deadline_exceeded("the deadline passed before the call was applied"),
+        CallError::Stopped => {
+            errors::retry(Reason::NotServing, "the scheduler is stopping; try again", Duration::from_secs(1))
+        }
+        CallError::Store(why) => {
+            tracing::error!(%why, "read from the store");
+            errors::retry(Reason::StoreUnavailable, "the store does not answer", Duration::from_secs(1))
+        }
+    }
+}
+
+fn refusal(refusal: Refusal) -> Status {
+    use Refusal as R;
+    match refusal {
+        R::ScheduleNotFound => errors::status(Reason::ScheduleNotFound, "there is no schedule of this id"),
+        R::RunNotFound => {
+            errors::status(Reason::RunNotFound, "there is no run of this id, or it has left the history")
+        }
+        R::EtagMismatch { current } => {
+            let now =
+                if current.is_empty() { "there is none".into() } else { format!("its etag is {current}") };
+            errors::status(
+                Reason::EtagMismatch,
+                format!("the schedule has changed ({now}): read it again, then write"),
+            )
+        }
+        R::RequestIdReused => errors::invalid(
+            Reason::RequestIdReused,
+            errors::Violation::new(
+                "request_id",
+                "was used with another request; make a new one for each change",
+            ),
+        ),
+        R::NeverFires => errors::invalid(
+            Reason::NeverFires,
+            errors::Violation::new(
+                "schedule.timing",
+                "names no time that can still come before 2100; check dates such as 30 February, `at`, start_time, \
+                 end_time and max_runs",
+            ),
+        ),
+        R::TooManySchedules { limit } => errors::status(
+            Reason::TooManySchedules,
+            format!(
+                "the namespace holds {limit} schedules, as many as configured (limits.schedules_per_namespace)"
+            ),
+        ),
+        R::SchedulePaused => {
+            errors::status(Reason::SchedulePaused, "the schedule is paused: call ResumeSchedule first")
+        }
+        R::ScheduleQuarantined => errors::status(
+            Reason::ScheduleQuarantined,
+            "the schedule was set aside: save it again to release it",
+        ),
+        R::ArchiveMismatch { known } => errors::status(
+            Reason::ArchiveMismatch,
+            format!(
+                "documents are filed into archive {known}: give all workers the same archive.database_url, so that \
+                 they do not end up in two places"
+            ),
+        ),
+        R::Poisonous => internal("the call could not be applied"),
+    }
+}
+
+fn internal(why: &str) -> Status {
+    tracing::error!(why, "internal error");
+    errors::status(Reason::Internal, "an internal error; the log has the detail")
+}
+
+impl From<validate::Invalid> for Status {
+    fn from(invalid: validate::Invalid) -> Self {
+        match invalid {
+            validate::Invalid::Field(violation) => violation.into(),
+            validate::Invalid::NotServed(what) => errors::not_implemented(what),
+        }
+    }
+}
+
+/// The machine answered with something that this command never gets.
+fn mismatch() -> Status {
+    internal("an answer of another command")
+}

@@ -1,0 +1,100 @@
+//! One sentence for a person: what becomes of a schedule's times.
+
+use chrono::DateTime;
+
+use crate::state_machine::{
+    schedule::{Decision, PauseReason, Status, Verdict},
+    timing::Timing,
+    view::ScheduleView,
+};
+
+/// Whether a decision is about this nominal time.
+pub fn covers(view: &ScheduleView, decision: &Decision, nominal: i64) -> bool {
+    let named = decision.verdict == Verdict::Replaced || view.definition.times(view.anchor).names(nominal);
+    named && (decision.first..=decision.last).contains(&nominal)
+}
+
+/// About the schedule, or about one nominal time.
+pub fn summary(view: &ScheduleView, nominal: Option<i64>, decided: bool) -> String {
+    match nominal {
+        Some(nominal) => about_time(view, nominal, decided),
+        None => about_schedule(view),
+    }
+}
+
+fn about_time(view: &ScheduleView, nominal: i64, decided: bool) -> String {
+    let at = instant(nominal);
+    if decided {
+        return format!("{at} has been decided; see the decision.");
+    }
+    if !view.definition.times(view.anchor).names(nominal) {
+        let next = view.definition.times(view.anchor).next(nominal).map(instant);
+        let next = next.map_or_else(
+            || "there is none after it".into(),
+            |next| format!("the next one after it is {next}"),
+        );
+        return format!("The schedule does not name {at} ({}); {next}.", zone(view));
+    }
+    if nominal <= view.decided_through {
+        return if nominal <= view.created {
+            format!("{at} lies before the schedule was created at {}.", instant(view.created))
+        } else {
+            format!("{at} was decided, but the decision has left the history (the last 16 entries are kept).")
+        };
+    }
+    format!("{at} is still to come. {}", about_schedule(view))
+}
+
+fn about_schedule(view: &ScheduleView) -> String {
+    match view.status {
+        Status::Active => {
+            let Some(next) = view.next else { return "No time is left.".into() };
+            let due = next.saturating_add(view.definition.spread_offset());
+            let spread = if due == next {
+                String::new()
+            } else {
+                format!(" (named for {}, spread by {} s)", instant(next), (due - next) / 1000)
+            };
+            let live = view.active.first().map_or_else(String::new, |run| format!(" Run {run} is live."));
+            format!("Next due at {}{spread} ({}).{live}", instant(due), zone(view))
+        }
+        Status::Paused => {
+            let Some(pause) = &view.pause else { return "Paused.".into() };
+            let why = match pause.reason {
+                PauseReason::Requested => format!("by {}", pause.actor),
+                PauseReason::Reauthorize => "because the mailbox must be connected again by its user".into(),
+                PauseReason::Failures => "after a row of failures".into(),
+            };
+            let note = if pause.note.is_empty() { String::new() } else { format!(": {}", pause.note) };
+            let until = pause
+                .until
+                .map_or_else(|| "until ResumeSchedule".into(), |at| format!("until {}", instant(at)));
+            format!("Paused at {} {why}{note}; it stays so {until}.", instant(pause.time))
+        }
+        Status::Ended | Status::Deleted => {
+            "It has ended: no time is left. Save it with another timing to go on.".into()
+        }
+        Status::Quarantined => {
+            "It was set aside because it could not be processed. Save it again to release it.".into()
+        }
+    }
+}
+
+fn zone(view: &ScheduleView) -> String {
+    match &view.definition.timing {
+        Timing::Cron(cron) if cron.source().time_zone.is_empty() => "UTC".into(),
+        Timing::Cron(cron) => cron.source().time_zone.clone(),
+        Timing::Every { interval, .. } => {
+            format!("every {} s since {}", interval / 1000, instant(view.anchor))
+        }
+        Timing::At(_) => "once".into(),
+    }
+}
+
+fn instant(millis: i64) -> String {
+    DateTime::from_timestamp_millis(millis)
+        .unwrap_or_default()
+        .format("%Y-%m-%dT%H:%M:%S%.3fZ")
+        .to_string()
+        .replace(".000Z", "Z")
+}

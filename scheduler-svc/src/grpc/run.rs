@@ -1,0 +1,163 @@
+//! `RunService`.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use docket::{
+    errors::not_implemented,
+    identity,
+    schedule::v1::{self as pb, run_service_server::RunService},
+};
+use futures_util::Stream;
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::{Services, call_error, convert, deadline, field, history, mismatch, page, refusal, validate};
+use crate::state_machine::{
+    command::{self, Command},
+    id::RunId,
+    output::{Answer, Refusal},
+    view::RunView,
+};
+
+const WAIT_MAX: i64 = 30_000;
+
+pub struct Api(pub Arc<Services>);
+
+type Reply<T> = Result<Response<T>, Status>;
+type EventStream = Pin<Box<dyn Stream<Item = Result<pb::WatchEventsResponse, Status>> + Send>>;
+
+impl Api {
+    async fn get(&self, get: command::GetRun, until: Option<std::time::Instant>) -> Result<RunView, Status> {
+        let answer = self.0.shard.call(Command::GetRun(get), until).await.map_err(call_error)?;
+        let Answer::Run(view) = answer else { return Err(mismatch()) };
+        Ok(*view)
+    }
+}
+
+#[tonic::async_trait]
+impl RunService for Api {
+    async fn get_run(&self, request: Request<pb::GetRunRequest>) -> Reply<pb::GetRunResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let namespace = field::id("namespace", identity.namespace(&body.namespace)?)?;
+        field::id("run_id", &body.run_id)?;
+        let id = RunId::parse(&body.run_id).ok_or_else(|| refusal(Refusal::RunNotFound))?;
+        let wait = field::millis("wait", body.wait.as_ref(), 0, WAIT_MAX, 0)?;
+        let get = command::GetRun { namespace: namespace.into(), id, wait: wait > 0 };
+        let view = if wait > 0 {
+            let waited = Duration::from_millis(wait.unsigned_abs());
+            match tokio::time::timeout(waited, self.get(get.clone(), deadline(&request))).await {
+                Ok(view) => view?,
+                // The time is up: answer with the run as it is.
+                Err(_) => self.get(command::GetRun { wait: false, ..get }, None).await?,
+            }
+        } else {
+            self.get(get, deadline(&request)).await?
+        };
+        Ok(Response::new(pb::GetRunResponse { run: Some(history::run(&self.0.shard, view).await?) }))
+    }
+
+    async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> Reply<pb::ListRunsResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let namespace = field::id("namespace", identity.namespace(&body.namespace)?)?;
+        let filter = body.filter.clone().unwrap_or_default();
+        let schedule = field::optional_id("filter.schedule_id", &filter.schedule_id)?;
+        let binding = page::binding(&[b"ListRuns", namespace.as_bytes(), &filter.encode_to_vec()]);
+        let page_size = field::page_size(body.page_size)?;
+        let position = page::position(binding, &body.page_token)?;
+        let (after, skip) = resume(position.as_deref());
+        let list = command::ListRuns {
+            namespace: namespace.into(),
+            schedule: Some(schedule.into()).filter(|_| !schedule.is_empty()),
+            after: after.map(Into::into),
+            labels: validate::labels(&filter.labels)?,
+            limit: page_size,
+        };
+        let answer =
+            self.0.shard.call(Command::ListRuns(list), deadline(&request)).await.map_err(call_error)?;
+        let Answer::Runs { schedules, next } = answer else { return Err(mismatch()) };
+        let mut page = Page { runs: Vec::new(), size: page_size, skip, full_at: None };
+        let mut before = after.map(str::to_owned);
+        for (view, live) in schedules {
+            let mut runs = Vec::new();
+            for run in live {
+                runs.push(history::run(&self.0.shard, run).await?);
+            }
+            runs.sort_by_key(|run| std::cmp::Reverse(run.nominal_time.map(|t| (t.seconds, t.nanos))));
+            let finished = history::finished(&self.0.shard, &view).await?;
+            runs.extend(finished.iter().map(|finished| convert::finished_run(&view, finished)));
+            runs.retain(|run| matches(&filter, run));
+            if !page.add(runs, before.as_deref()) {
+                break;
+            }
+            before = Some(view.definition.key.id.to_string());
+        }
+        let next = page.full_at.or(next.map(|last| last.to_string()));
+        let next_page_token = next.map(|next| page::token(binding, &next)).unwrap_or_default();
+        Ok(Response::new(pb::ListRunsResponse { runs: page.runs, next_page_token }))
+    }
+
+    async fn cancel_run(&self, _: Request<pb::CancelRunRequest>) -> Reply<pb::CancelRunResponse> {
+        Err(not_implemented("CancelRun"))
+    }
+
+    async fn retry_runs(&self, _: Request<pb::RetryRunsRequest>) -> Reply<pb::RetryRunsResponse> {
+        Err(not_implemented("RetryRuns"))
+    }
+
+    async fn list_events(&self, _: Request<pb::ListEventsRequest>) -> Reply<pb::ListEventsResponse> {
+        Err(not_implemented("ListEvents"))
+    }
+
+    type WatchEventsStream = EventStream;
+
+    async fn watch_events(&self, _: Request<pb::WatchEventsRequest>) -> Reply<EventStream> {
+        Err(not_implemented("WatchEvents"))
+    }
+}
+
+/// A page of runs that goes schedule by schedule. A full one may end inside a schedule.
+struct Page {
+    runs: Vec<pb::Run>,
+    size: usize,
+    /// Runs of the first schedule that earlier pages have shown.
+    skip: usize,
+    /// Where the next page begins: `#n`, the runs to skip, before the schedule that comes after.
+    full_at: Option<String>,
+}
+
+impl Page {
+    /// Returns whether there is room for more.
+    fn add(&mut self, runs: Vec<pb::Run>, before: Option<&str>) -> bool {
+        let skip = std::mem::take(&mut self.skip);
+        let room = self.size - self.runs.len();
+        let left = runs.len().saturating_sub(skip);
+        self.runs.extend(runs.into_iter().skip(skip).take(room));
+        if left > room {
+            self.full_at = Some(format!("{}#{}", before.unwrap_or_default(), skip + room));
+        }
+        left <= room
+    }
+}
+
+/// From a token's text: the schedule after which to go on, and how many runs of the next one to skip.
+fn resume(position: Option<&str>) -> (Option<&str>, usize) {
+    let Some(position) = position else { return (None, 0) };
+    match position.split_once('#') {
+        Some((after, skip)) => (Some(after).filter(|after| !after.is_empty()), skip.parse().unwrap_or(0)),
+        None => (Some(position), 0),
+    }
+}
+
+fn matches(filter: &pb::RunFilter, run: &pb::Run) -> bool {
+    let nominal = run.nominal_time.map(|time| (time.seconds, time.nanos));
+    let from = filter.nominal_from.map(|time| (time.seconds, time.nanos));
+    let to = filter.nominal_to.map(|time| (time.seconds, time.nanos));
+    let class = run.failure.as_ref().map_or(0, |failure| failure.class);
+    (filter.states.is_empty() || filter.states.contains(&run.state))
+        && (filter.triggers.is_empty() || filter.triggers.contains(&run.trigger))
+        && (filter.failure_classes.is_empty() || filter.failure_classes.contains(&class))
+        && (from.is_none() || nominal >= from)
+        && (to.is_none() || nominal < to)
+}

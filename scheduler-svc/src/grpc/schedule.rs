@@ -1,0 +1,329 @@
+//! `ScheduleService`.
+
+use std::{pin::Pin, sync::Arc, time::SystemTime};
+
+use docket::{
+    errors::{Violation, not_implemented},
+    identity::{self, Identity},
+    schedule::v1::{self as pb, schedule_service_server::ScheduleService},
+};
+use futures_util::Stream;
+use prost::Message as _;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Services, call_error, convert, deadline, field, history, mismatch, page, request_id, validate};
+use crate::state_machine::{
+    command::{self, Command},
+    definition::ScheduleKey,
+    id::Uid,
+    output::Answer,
+    schedule::Status as ScheduleStatus,
+    timing::{Timing, spread_offset},
+    view::ScheduleView,
+};
+
+const NOTE_BYTES: usize = 1 << 10;
+/// Next times that an upsert answers with.
+const NEXT_TIMES: usize = 5;
+const PREVIEW_MAX: u32 = 1_000;
+
+pub struct Api(pub Arc<Services>);
+
+type Reply<T> = Result<Response<T>, Status>;
+type ExportStream = Pin<Box<dyn Stream<Item = Result<pb::ExportSchedulesResponse, Status>> + Send>>;
+
+/// Namespace and id of a request, checked.
+fn key(identity: &Identity, namespace: &str, id: &str) -> Result<ScheduleKey, Status> {
+    let namespace = identity.namespace(namespace)?;
+    Ok(ScheduleKey::new(field::id("namespace", namespace)?, field::id("schedule_id", id)?))
+}
+
+/// The calls that take a filter serve one id so far.
+fn no_filter(filter: Option<&pb::ScheduleFilter>) -> Result<(), Status> {
+    filter.map_or(Ok(()), |_| Err(not_implemented("a filter instead of schedule_id")))
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Api {
+    async fn ask<T>(&self, request: &Request<T>, command: Command) -> Result<Answer, Status> {
+        self.0.shard.call(command, deadline(request)).await.map_err(call_error)
+    }
+
+    async fn shown(&self, view: ScheduleView) -> Result<pb::Schedule, Status> {
+        history::schedule(&self.0.shard, view).await
+    }
+}
+
+#[tonic::async_trait]
+impl ScheduleService for Api {
+    async fn upsert_schedule(
+        &self,
+        request: Request<pb::UpsertScheduleRequest>,
+    ) -> Reply<pb::UpsertScheduleResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let asked = body.schedule.as_ref().ok_or_else(|| Violation::new("schedule", "is required"))?;
+        let namespace = identity.namespace(&asked.namespace)?;
+        let definition = validate::schedule(namespace, asked, self.0.default_spread)?;
+        let without_id = pb::UpsertScheduleRequest { request_id: String::new(), ..body.clone() };
+        let upsert = command::Upsert {
+            definition,
+            uid: Uid(rand::random()),
+            etag: Some(body.etag.clone()).filter(|etag| !etag.is_empty()),
+            request: request_id("UpsertSchedule", &body.request_id, &without_id)?,
+            validate_only: body.validate_only,
+            actor: identity.name().into(),
+        };
+        let answer = self.ask(&request, Command::Upsert(Box::new(upsert))).await?;
+        let Answer::Upserted { schedule, change, no_worker } = answer else { return Err(mismatch()) };
+        let mut warnings = Vec::new();
+        if no_worker {
+            warnings.push(format!("no connected worker takes kind {}", schedule.definition.task.kind));
+        }
+        Ok(Response::new(pb::UpsertScheduleResponse {
+            next_times: next_times(&schedule).take(NEXT_TIMES).map(convert::timestamp).collect(),
+            change: change as i32,
+            warnings,
+            schedule: Some(self.shown(*schedule).await?),
+        }))
+    }
+
+    async fn get_schedule(&self, request: Request<pb::GetScheduleRequest>) -> Reply<pb::GetScheduleResponse> {
+        let identity = identity::of(&request)?;
+        let key = key(&identity, &request.get_ref().namespace, &request.get_ref().schedule_id)?;
+        let Answer::Schedule(view) = self.ask(&request, Command::GetSchedule(key)).await? else {
+            return Err(mismatch());
+        };
+        Ok(Response::new(pb::GetScheduleResponse { schedule: Some(self.shown(*view).await?) }))
+    }
+
+    async fn list_schedules(
+        &self,
+        request: Request<pb::ListSchedulesRequest>,
+    ) -> Reply<pb::ListSchedulesResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let namespace = field::id("namespace", identity.namespace(&body.namespace)?)?;
+        let filter = body.filter.clone().unwrap_or_default();
+        let binding = page::binding(&[b"ListSchedules", namespace.as_bytes(), &filter.encode_to_vec()]);
+        let list = command::ListSchedules {
+            namespace: namespace.into(),
+            after: page::position(binding, &body.page_token)?,
+            prefix: field::optional_id("filter.id_prefix", &filter.id_prefix)?.into(),
+            labels: validate::labels(&filter.labels)?,
+            states: states(&filter.states)?,
+            limit: field::page_size(body.page_size)?,
+        };
+        let Answer::Schedules { schedules, next } = self.ask(&request, Command::ListSchedules(list)).await?
+        else {
+            return Err(mismatch());
+        };
+        Ok(Response::new(pb::ListSchedulesResponse {
+            schedules: history::schedules(&self.0.shard, &schedules).await?,
+            next_page_token: next.map(|last| page::token(binding, &last)).unwrap_or_default(),
+        }))
+    }
+
+    async fn delete_schedule(
+        &self,
+        request: Request<pb::DeleteScheduleRequest>,
+    ) -> Reply<pb::DeleteScheduleResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        no_filter(body.filter.as_ref())?;
+        let without_id = pb::DeleteScheduleRequest { request_id: String::new(), ..body.clone() };
+        let delete = command::Delete {
+            key: key(&identity, &body.namespace, &body.schedule_id)?,
+            cancel_running: body.cancel_running,
+            etag: Some(body.etag.clone()).filter(|etag| !etag.is_empty()),
+            request: request_id("DeleteSchedule", &body.request_id, &without_id)?,
+            actor: identity.name().into(),
+        };
+        let Answer::Deleted(deleted) = self.ask(&request, Command::Delete(delete)).await? else {
+            return Err(mismatch());
+        };
+        Ok(Response::new(pb::DeleteScheduleResponse { deleted: deleted as i64 }))
+    }
+
+    async fn pause_schedule(
+        &self,
+        request: Request<pb::PauseScheduleRequest>,
+    ) -> Reply<pb::PauseScheduleResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        no_filter(body.filter.as_ref())?;
+        let until = field::optional_time("until", body.until.as_ref())?;
+        if until.is_some_and(|until| until <= now()) {
+            return Err(Violation::new(
+                "until",
+                "must be in the future; leave it out to pause until ResumeSchedule",
+            )
+            .into());
+        }
+        let without_id = pb::PauseScheduleRequest { request_id: String::new(), ..body.clone() };
+        let pause = command::Pause {
+            key: key(&identity, &body.namespace, &body.schedule_id)?,
+            note: field::note("note", &body.note, NOTE_BYTES)?,
+            until,
+            request: request_id("PauseSchedule", &body.request_id, &without_id)?,
+            actor: identity.name().into(),
+        };
+        let Answer::Paused { schedule, changed } = self.ask(&request, Command::Pause(pause)).await? else {
+            return Err(mismatch());
+        };
+        let schedule = Some(self.shown(*schedule).await?);
+        Ok(Response::new(pb::PauseScheduleResponse { schedule, paused: changed.into() }))
+    }
+
+    async fn resume_schedule(
+        &self,
+        request: Request<pb::ResumeScheduleRequest>,
+    ) -> Reply<pb::ResumeScheduleResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        no_filter(body.filter.as_ref())?;
+        let without_id = pb::ResumeScheduleRequest { request_id: String::new(), ..body.clone() };
+        let resume = command::Resume {
+            key: key(&identity, &body.namespace, &body.schedule_id)?,
+            catch_up: body.catch_up,
+            request: request_id("ResumeSchedule", &body.request_id, &without_id)?,
+            actor: identity.name().into(),
+        };
+        let Answer::Resumed { schedule, changed } = self.ask(&request, Command::Resume(resume)).await? else {
+            return Err(mismatch());
+        };
+        let schedule = Some(self.shown(*schedule).await?);
+        Ok(Response::new(pb::ResumeScheduleResponse { schedule, resumed: changed.into() }))
+    }
+
+    async fn trigger_schedule(
+        &self,
+        request: Request<pb::TriggerScheduleRequest>,
+    ) -> Reply<pb::TriggerScheduleResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let without_id = pb::TriggerScheduleRequest { request_id: String::new(), ..body.clone() };
+        let trigger = command::TriggerNow {
+            key: key(&identity, &body.namespace, &body.schedule_id)?,
+            request: request_id("TriggerSchedule", &body.request_id, &without_id)?,
+            actor: identity.name().into(),
+        };
+        let Answer::Triggered { run, created } = self.ask(&request, Command::Trigger(trigger)).await? else {
+            return Err(mismatch());
+        };
+        let run = Some(history::run(&self.0.shard, *run).await?);
+        Ok(Response::new(pb::TriggerScheduleResponse { run, created }))
+    }
+
+    async fn preview_schedule(
+        &self,
+        request: Request<pb::PreviewScheduleRequest>,
+    ) -> Reply<pb::PreviewScheduleResponse> {
+        let body = request.get_ref();
+        let asked = body.schedule.as_ref().ok_or_else(|| Violation::new("schedule", "is required"))?;
+        let after = field::optional_time("after", body.after.as_ref())?.unwrap_or_else(now);
+        let count = field::number("count", body.count, 1, PREVIEW_MAX, 10)? as usize;
+        Ok(Response::new(preview(asked, self.0.default_spread, after, count)?))
+    }
+
+    async fn explain_schedule(
+        &self,
+        request: Request<pb::ExplainScheduleRequest>,
+    ) -> Reply<pb::ExplainScheduleResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let key = key(&identity, &body.namespace, &body.schedule_id)?;
+        let nominal = field::optional_time("nominal_time", body.nominal_time.as_ref())?;
+        let Answer::Schedule(view) = self.ask(&request, Command::GetSchedule(key)).await? else {
+            return Err(mismatch());
+        };
+        let decisions = history::decisions(&self.0.shard, &view).await?;
+        let about = |d: &&_| nominal.is_none_or(|at| super::explain::covers(&view, d, at));
+        let decisions =
+            decisions.iter().filter(about).map(|d| convert::decision(view.uid, d)).collect::<Vec<_>>();
+        let summary = super::explain::summary(&view, nominal, !decisions.is_empty());
+        Ok(Response::new(pb::ExplainScheduleResponse {
+            decisions,
+            summary,
+            schedule: Some(self.shown(*view).await?),
+        }))
+    }
+
+    async fn backfill_schedule(
+        &self,
+        _: Request<pb::BackfillScheduleRequest>,
+    ) -> Reply<pb::BackfillScheduleResponse> {
+        Err(not_implemented("BackfillSchedule"))
+    }
+
+    async fn import_schedules(
+        &self,
+        _: Request<Streaming<pb::ImportSchedulesRequest>>,
+    ) -> Reply<pb::ImportSchedulesResponse> {
+        Err(not_implemented("ImportSchedules"))
+    }
+
+    type ExportSchedulesStream = ExportStream;
+
+    async fn export_schedules(&self, _: Request<pb::ExportSchedulesRequest>) -> Reply<ExportStream> {
+        Err(not_implemented("ExportSchedules"))
+    }
+}
+
+fn states(states: &[i32]) -> Result<Vec<ScheduleStatus>, Violation> {
+    let state = |number: &i32| match pb::ScheduleState::try_from(*number) {
+        Ok(pb::ScheduleState::Active) => Ok(ScheduleStatus::Active),
+        Ok(pb::ScheduleState::Paused) => Ok(ScheduleStatus::Paused),
+        Ok(pb::ScheduleState::Ended) => Ok(ScheduleStatus::Ended),
+        Ok(pb::ScheduleState::Quarantined) => Ok(ScheduleStatus::Quarantined),
+        Ok(pb::ScheduleState::Unspecified) | Err(_) => {
+            Err(Violation::new("filter.states", "must be of ACTIVE, PAUSED, ENDED, QUARANTINED"))
+        }
+    };
+    states.iter().map(state).collect()
+}
+
+/// Due times to come.
+fn next_times(view: &ScheduleView) -> impl Iterator<Item = i64> {
+    let offset = view.definition.spread_offset();
+    let times = view.definition.times(view.anchor);
+    std::iter::successors(view.next, move |at| times.next(*at))
+        .map(move |nominal| nominal.saturating_add(offset))
+}
+
+fn preview(
+    asked: &pb::Schedule,
+    default_spread: u32,
+    after: i64,
+    count: usize,
+) -> Result<pb::PreviewScheduleResponse, Status> {
+    let timing = validate::timing(asked)?;
+    let spread = validate::spread(asked, default_spread)?;
+    let start = field::optional_time("schedule.start_time", asked.start_time.as_ref())?;
+    let end = field::optional_time("schedule.end_time", asked.end_time.as_ref())?;
+    let anchor = match &timing {
+        Timing::Every { anchor, .. } => anchor.unwrap_or(after),
+        Timing::Cron(_) | Timing::At(_) => after,
+    };
+    let namespace = if asked.namespace.is_empty() { docket::DEFAULT_NAMESPACE } else { &asked.namespace };
+    let offset = spread_offset(namespace, &asked.schedule_id, spread);
+    let times = crate::state_machine::timing::Times { timing: &timing, anchor, start, end };
+    let fires: Vec<i64> =
+        std::iter::successors(times.next(after), |at| times.next(*at)).take(count).collect();
+    let note = |fire: &i64| match &timing {
+        Timing::Cron(cron) => {
+            let text = cron.note(fire / 1000)?;
+            Some(pb::TimingNote { fire_time: Some(convert::timestamp(*fire)), text })
+        }
+        Timing::Every { .. } | Timing::At(_) => None,
+    };
+    Ok(pb::PreviewScheduleResponse {
+        notes: fires.iter().filter_map(note).collect(),
+        due_times: fires.iter().map(|fire| convert::timestamp(fire.saturating_add(offset))).collect(),
+        fire_times: fires.into_iter().map(convert::timestamp).collect(),
+    })
+}

@@ -1,0 +1,85 @@
+//! `StatusService`, and `LimitService` for as long as it serves nothing.
+
+use std::{sync::Arc, time::SystemTime};
+
+use docket::{
+    errors::not_implemented,
+    identity,
+    schedule::v1::{self as pb, limit_service_server::LimitService, status_service_server::StatusService},
+};
+use tonic::{Request, Response, Status};
+
+use super::{Services, call_error, convert, deadline, field, mismatch};
+use crate::state_machine::{command::Command, output::Answer};
+
+pub struct Api(pub Arc<Services>);
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl StatusService for Api {
+    async fn get_status(&self, request: Request<pb::GetStatusRequest>) -> Reply<pb::GetStatusResponse> {
+        let identity = identity::of(&request)?;
+        let namespace = field::id("namespace", identity.namespace(&request.get_ref().namespace)?)?;
+        let command = Command::GetStatus { namespace: namespace.into() };
+        let answer = self.0.shard.call(command, deadline(&request)).await.map_err(call_error)?;
+        let Answer::Status(view) = answer else { return Err(mismatch()) };
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+        let role = if self.0.stopping.is_cancelled() { pb::Role::Stopping } else { pb::Role::Leader };
+        let backlog = view.backlog.iter().map(|((kind, cause), backlog)| pb::Backlog {
+            kind: kind.to_string(),
+            cause: convert::wait_cause(*cause).into(),
+            runs: backlog.runs as i64,
+            oldest_age: Some(convert::duration((now - backlog.oldest_due).max(0))),
+        });
+        Ok(Response::new(pb::GetStatusResponse {
+            role: role.into(),
+            leader: String::new(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            epoch: view.epoch as i64,
+            store: Some(pb::StoreStatus {
+                kind: self.0.shard.store_kind().into(),
+                available: true,
+                detail: String::new(),
+                last_commit_latency: None,
+            }),
+            start_time: Some(convert::timestamp(self.0.start_time)),
+            schedules_active: view.active as i64,
+            schedules_paused: view.paused as i64,
+            schedules_ended: view.ended as i64,
+            schedules_quarantined: view.quarantined as i64,
+            runs_queued: view.queued as i64,
+            runs_running: view.running as i64,
+            runs_succeeded: view.totals.succeeded as i64,
+            runs_failed: view.totals.failed as i64,
+            runs_cancelled: view.totals.cancelled as i64,
+            workers: view.workers as i64,
+            slots: view.slots as i64,
+            lateness_p50: Some(convert::duration(view.lateness_p50)),
+            lateness_p99: Some(convert::duration(view.lateness_p99)),
+            backlog: backlog.collect(),
+        }))
+    }
+
+    async fn get_forecast(&self, _: Request<pb::GetForecastRequest>) -> Reply<pb::GetForecastResponse> {
+        Err(not_implemented("GetForecast"))
+    }
+}
+
+pub struct Limits;
+
+#[tonic::async_trait]
+impl LimitService for Limits {
+    async fn set_limit(&self, _: Request<pb::SetLimitRequest>) -> Reply<pb::SetLimitResponse> {
+        Err(not_implemented("SetLimit"))
+    }
+
+    async fn list_limits(&self, _: Request<pb::ListLimitsRequest>) -> Reply<pb::ListLimitsResponse> {
+        Err(not_implemented("ListLimits"))
+    }
+
+    async fn delete_limit(&self, _: Request<pb::DeleteLimitRequest>) -> Reply<pb::DeleteLimitResponse> {
+        Err(not_implemented("DeleteLimit"))
+    }
+}

@@ -1,0 +1,219 @@
+//! From a client's `Schedule` to a `Definition` that can only be valid. Checked once, here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use docket::{
+    errors::Violation,
+    schedule::v1::{self as pb, schedule::Timing as PbTiming},
+};
+use prost::Message as _;
+
+use super::field;
+use crate::state_machine::{
+    definition::{DEFAULT_PRIORITY, Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+    timing::{Cron, CronError, CronSource, Fold, Gap, Timing},
+};
+
+const DAY: i64 = 86_400_000;
+const TASK_BYTES: usize = 16 << 10;
+const EXPRESSIONS: usize = 8;
+const LIMITS: usize = 8;
+const LABELS: usize = 16;
+const LABEL_BYTES: usize = 63;
+
+/// What a schedule could be refused for.
+#[derive(Debug)]
+pub enum Invalid {
+    Field(Violation),
+    /// Part of the contract, not of this release.
+    NotServed(&'static str),
+}
+
+impl From<Violation> for Invalid {
+    fn from(violation: Violation) -> Self {
+        Self::Field(violation)
+    }
+}
+
+fn refuse<T>(field: &str, remedy: &str) -> Result<T, Invalid> {
+    Err(Invalid::Field(Violation::new(field, remedy)))
+}
+
+/// `default_spread` (milliseconds) is the server's, for schedules that say nothing.
+pub fn schedule(
+    namespace: &str,
+    schedule: &pb::Schedule,
+    default_spread: u32,
+) -> Result<Definition, Invalid> {
+    field::id("schedule.namespace", namespace)?;
+    let id = field::id("schedule.schedule_id", &schedule.schedule_id)?;
+    let start = field::optional_time("schedule.start_time", schedule.start_time.as_ref())?;
+    let end = field::optional_time("schedule.end_time", schedule.end_time.as_ref())?;
+    if start.zip(end).is_some_and(|(start, end)| start >= end) {
+        return refuse("schedule.end_time", "must be later than start_time");
+    }
+    Ok(Definition {
+        key: ScheduleKey::new(namespace, id),
+        timing: timing(schedule)?,
+        task: task(schedule.task.as_ref())?,
+        spread: spread(schedule, default_spread)?,
+        overlap: overlap(schedule.overlap())?,
+        misfire: misfire(schedule.misfire.as_ref())?,
+        retry: retry(schedule.retry.as_ref())?,
+        tenant: field::optional_id("schedule.tenant", &schedule.tenant)?.into(),
+        limits: limits(&schedule.limits)?,
+        priority: priority(schedule.priority)?,
+        start,
+        end,
+        max_runs: u64::try_from(schedule.max_runs)
+            .map_err(|_| Violation::new("schedule.max_runs", "must be 0 (unlimited) or more"))?,
+        pause_after_failures: u32::try_from(schedule.pause_after_failures)
+            .map_err(|_| Violation::new("schedule.pause_after_failures", "must be 0 (never) or more"))?,
+        delete_when_ended: schedule.delete_when_ended,
+        labels: labels(&schedule.labels)?,
+    })
+}
+
+pub fn timing(schedule: &pb::Schedule) -> Result<Timing, Invalid> {
+    match &schedule.timing {
+        None => refuse("schedule.timing", "is required: set one of cron, every and at"),
+        Some(PbTiming::Cron(timing)) => cron(timing),
+        Some(PbTiming::Every(every)) => {
+            let field = "schedule.every.interval";
+            if every.interval.is_none() {
+                return refuse(field, "is required, as in \"3600s\"");
+            }
+            let interval = field::millis(field, every.interval.as_ref(), 1_000, 366 * DAY, 0)?;
+            Ok(Timing::Every {
+                interval,
+                anchor: field::optional_time("schedule.every.anchor", every.anchor.as_ref())?,
+            })
+        }
+        Some(PbTiming::At(at)) => Ok(Timing::At(field::time("schedule.at", at)?)),
+    }
+}
+
+fn cron(timing: &pb::Cron) -> Result<Timing, Invalid> {
+    if timing.expressions.is_empty() {
+        return refuse("schedule.cron.expressions", "needs at least one, as in \"0 2 * * *\"");
+    }
+    field::count("schedule.cron.expressions", timing.expressions.len(), EXPRESSIONS)?;
+    let gap = match timing.gap() {
+        pb::GapPolicy::Unspecified | pb::GapPolicy::NextValid => Gap::NextValid,
+        pb::GapPolicy::Shift => Gap::Shift,
+        pb::GapPolicy::Skip => Gap::Skip,
+    };
+    let fold = match timing.fold() {
+        pb::FoldPolicy::Unspecified | pb::FoldPolicy::First => Fold::First,
+        pb::FoldPolicy::Last => Fold::Last,
+        pb::FoldPolicy::Both => Fold::Both,
+    };
+    known("schedule.cron.gap", timing.gap, |n| pb::GapPolicy::try_from(n).is_ok())?;
+    known("schedule.cron.fold", timing.fold, |n| pb::FoldPolicy::try_from(n).is_ok())?;
+    let (expressions, time_zone) = (timing.expressions.clone(), timing.time_zone.clone());
+    match Cron::new(CronSource { expressions, time_zone, gap, fold }) {
+        Ok(cron) => Ok(Timing::Cron(Arc::new(cron))),
+        Err(CronError::Expression(index, error)) => {
+            let text = super::text::clean(&timing.expressions[index], 64);
+            refuse(&format!("schedule.cron.expressions[{index}]"), &format!("`{text}` {error}"))
+        }
+        Err(CronError::TimeZone(_)) => {
+            let text = super::text::clean(&timing.time_zone, 64);
+            refuse(
+                "schedule.cron.time_zone",
+                &format!("`{text}` is no IANA zone; write for instance Europe/Berlin"),
+            )
+        }
+    }
+}
+
+fn known(field: &str, number: i32, is_known: impl Fn(i32) -> bool) -> Result<(), Invalid> {
+    if is_known(number) { Ok(()) } else { refuse(field, "is a value that this server does not know") }
+}
+
+fn task(task: Option<&pb::Task>) -> Result<Task, Invalid> {
+    let Some(task) = task else { return refuse("schedule.task", "is required, with at least a kind") };
+    let kind = field::id("schedule.task.kind", &task.kind)?;
+    let args: Bytes = task.args.as_ref().map(|args| args.encode_to_vec().into()).unwrap_or_default();
+    field::bytes("schedule.task.args", args.len() + task.payload.len(), TASK_BYTES)?;
+    let timeout = field::millis("schedule.task.timeout", task.timeout.as_ref(), 1_000, DAY, 600_000)?;
+    let queue_timeout =
+        field::millis("schedule.task.queue_timeout", task.queue_timeout.as_ref(), 1_000, DAY, 0)?;
+    Ok(Task {
+        kind: kind.into(),
+        args,
+        payload: task.payload.clone(),
+        timeout: timeout as u32,
+        queue_timeout: queue_timeout as u32,
+    })
+}
+
+pub fn spread(schedule: &pb::Schedule, default: u32) -> Result<u32, Invalid> {
+    Ok(field::millis("schedule.spread", schedule.spread.as_ref(), 0, DAY, default.into())? as u32)
+}
+
+fn overlap(policy: pb::OverlapPolicy) -> Result<Overlap, Invalid> {
+    match policy {
+        pb::OverlapPolicy::Unspecified | pb::OverlapPolicy::Skip => Ok(Overlap::Skip),
+        pb::OverlapPolicy::BufferOne => Err(Invalid::NotServed("overlap BUFFER_ONE")),
+        pb::OverlapPolicy::Allow => Err(Invalid::NotServed("overlap ALLOW")),
+        pb::OverlapPolicy::CancelRunning => Err(Invalid::NotServed("overlap CANCEL_RUNNING")),
+    }
+}
+
+fn misfire(misfire: Option<&pb::Misfire>) -> Result<Misfire, Invalid> {
+    match misfire.map_or(pb::MisfireMode::Unspecified, pb::Misfire::mode) {
+        pb::MisfireMode::Unspecified | pb::MisfireMode::Coalesce => Ok(Misfire::Coalesce),
+        pb::MisfireMode::Skip => Err(Invalid::NotServed("misfire SKIP")),
+        pb::MisfireMode::All => Err(Invalid::NotServed("misfire ALL")),
+    }
+}
+
+fn retry(retry: Option<&pb::Retry>) -> Result<Retry, Invalid> {
+    let default = Retry::default();
+    let Some(retry) = retry else { return Ok(default) };
+    let max_attempts =
+        field::number("schedule.retry.max_attempts", retry.max_attempts, 1, 100, default.max_attempts)?;
+    let backoff = |field: &str, value, default: u32| field::millis(field, value, 1_000, DAY, default.into());
+    let min = backoff("schedule.retry.min_backoff", retry.min_backoff.as_ref(), default.min_backoff)?;
+    let max = backoff(
+        "schedule.retry.max_backoff",
+        retry.max_backoff.as_ref(),
+        default.max_backoff.max(min as u32),
+    )?;
+    if min > max {
+        return refuse("schedule.retry.max_backoff", "must be at least min_backoff");
+    }
+    Ok(Retry { max_attempts, min_backoff: min as u32, max_backoff: max as u32 })
+}
+
+fn limits(limits: &[String]) -> Result<Box<[Box<str>]>, Invalid> {
+    field::count("schedule.limits", limits.len(), LIMITS)?;
+    let check = |(index, limit): (usize, &String)| {
+        field::id(&format!("schedule.limits[{index}]"), limit).map(Into::into)
+    };
+    Ok(limits.iter().enumerate().map(check).collect::<Result<_, _>>()?)
+}
+
+fn priority(priority: i32) -> Result<u8, Invalid> {
+    Ok(field::number("schedule.priority", priority, 1, 9, DEFAULT_PRIORITY.into())? as u8)
+}
+
+pub fn labels(
+    labels: &std::collections::BTreeMap<String, String>,
+) -> Result<std::collections::BTreeMap<String, String>, Violation> {
+    field::count("labels", labels.len(), LABELS)?;
+    for (key, value) in labels {
+        if key.is_empty() || key.len() > LABEL_BYTES || value.len() > LABEL_BYTES {
+            return Err(Violation::new(
+                "labels",
+                format!("keys are 1 to {LABEL_BYTES} bytes, values at most {LABEL_BYTES}"),
+            ));
+        }
+        if !super::text::is_clean(key) || !super::text::is_clean(value) {
+            return Err(Violation::new("labels", "must not hold control or direction characters"));
+        }
+    }
+    Ok(labels.clone())
+}

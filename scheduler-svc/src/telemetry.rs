@@ -1,0 +1,285 @@
+//! Logs, and the trace of each run.
+//!
+//! A run's root span and trace have ids derived from the run id (`docket::trace`), so every process that touches the
+//! run, before and after a crash, adds to the same trace without storing anything. The scheduler's spans are made when
+//! their end is known, from the times in the events:
+//!
+//! ```text
+//! run (due → final)
+//! ├── queued (due or last end → start of the attempt)
+//! └── attempt (start → end, with the worker's spans below it in its own process)
+//! ```
+//!
+//! Without an endpoint nothing of this is computed.
+
+use std::{
+    cell::Cell,
+    io::{self, IsTerminal as _},
+    time::{Duration, SystemTime},
+};
+
+use docket::trace::TraceParent;
+use opentelemetry::{
+    Context, KeyValue, SpanId, TraceFlags, TraceId,
+    trace::{
+        Span as _, SpanContext, SpanKind, Status, TraceContextExt as _, TraceState, Tracer as _,
+        TracerProvider as _,
+    },
+};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::{
+    Resource,
+    trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider},
+};
+use tracing::{debug, info, warn};
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::{
+    config::{Config, LogFormat},
+    shard::Observer,
+    state_machine::{
+        definition::Definition,
+        failure::Failure,
+        id::RunId,
+        output::Event,
+        run::{Finished, Outcome},
+    },
+};
+
+/// Flushes what is left when dropped.
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Sets up logging and, with an endpoint, the export of traces.
+    ///
+    /// # Errors
+    /// When the level or the endpoint cannot be used.
+    pub fn start(config: &Config) -> anyhow::Result<Self> {
+        // The libraries below are loud at debug; name them in log.level to hear them.
+        let quiet = "h2=info,hyper=info,hyper_util=info,tower=info,tonic=info,fjall=info,lsm_tree=info";
+        let filter = EnvFilter::try_new(format!("{quiet},{}", config.log.level))
+            .map_err(|error| anyhow::anyhow!("log.level `{}`: {error}", config.log.level))?;
+        let layer = match config.log.format {
+            LogFormat::Text => tracing_subscriber::fmt::layer()
+                .with_target(false)
+                .with_ansi(io::stdout().is_terminal())
+                .boxed(),
+            LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).boxed(),
+        };
+        tracing_subscriber::registry().with(filter).with(layer).try_init()?;
+        let endpoint = &config.telemetry.otlp_endpoint;
+        let provider = if endpoint.is_empty() { None } else { Some(provider(endpoint)?) };
+        Ok(Self { provider })
+    }
+
+    pub fn observer(&self) -> impl Observer + use<> {
+        RunObserver { tracer: self.provider.as_ref().map(|provider| provider.tracer("docket")) }
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.provider {
+            // A collector that is down must not keep the process from ending.
+            let _ = provider.shutdown_with_timeout(Duration::from_secs(2));
+        }
+    }
+}
+
+fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+    let exporter =
+        opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+    let resource = Resource::builder().with_service_name("scheduler-svc").build();
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_id_generator(GivenIds)
+        .with_resource(resource)
+        .build();
+    Ok(provider)
+}
+
+thread_local! {
+    /// Ids for the next span that this thread makes.
+    static NEXT: Cell<Option<(u128, u64)>> = const { Cell::new(None) };
+}
+
+/// Lets a span have ids that are derived; all others are random.
+#[derive(Debug)]
+struct GivenIds;
+
+impl IdGenerator for GivenIds {
+    fn new_trace_id(&self) -> TraceId {
+        NEXT.get().map_or_else(|| RandomIdGenerator::default().new_trace_id(), |(trace, _)| trace.into())
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        NEXT.take().map_or_else(|| RandomIdGenerator::default().new_span_id(), |(_, span)| span.into())
+    }
+}
+
+/// Turns events into log lines and spans.
+struct RunObserver {
+    tracer: Option<SdkTracer>,
+}
+
+impl Observer for RunObserver {
+    fn observe(&self, event: &Event) {
+        log(event);
+        match event {
+            Event::Started { id, definition, attempt, due, at, .. } => {
+                self.child(*id, definition, "queued", (*due, *at), *attempt, "", None);
+            }
+            Event::AttemptEnded { id, definition, attempt, worker_id, start, at, failure } => {
+                self.child(
+                    *id,
+                    definition,
+                    "attempt",
+                    (*start, *at),
+                    *attempt,
+                    worker_id,
+                    failure.as_deref(),
+                );
+            }
+            Event::Finished { definition, finished } => self.root(definition, finished),
+            Event::Fired { .. }
+            | Event::SchedulePaused { .. }
+            | Event::ScheduleEnded { .. }
+            | Event::WorkerJoined { .. }
+            | Event::WorkerLost { .. }
+            | Event::WorkerTwice { .. } => {}
+        }
+    }
+}
+
+impl RunObserver {
+    fn root(&self, definition: &Definition, finished: &Finished) {
+        let Some(tracer) = &self.tracer else { return };
+        let parent = TraceParent::of_run(&finished.id.to_string(), true);
+        NEXT.set(Some((parent.trace_id, parent.span_id)));
+        let mut span = tracer
+            .span_builder("run")
+            .with_kind(SpanKind::Producer)
+            .with_start_time(instant(finished.due))
+            .with_attributes(attributes(finished.id, definition))
+            .start_with_context(tracer, &Context::new());
+        span.set_attribute(KeyValue::new("docket.outcome", format!("{:?}", finished.outcome).to_lowercase()));
+        if finished.outcome == Outcome::Failed {
+            fail(&mut span, finished.failure.as_deref());
+        }
+        span.end_with_timestamp(instant(finished.finish));
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn child(
+        &self,
+        id: RunId,
+        definition: &Definition,
+        name: &'static str,
+        (from, to): (i64, i64),
+        attempt: u32,
+        worker_id: &str,
+        failure: Option<&Failure>,
+    ) {
+        let Some(tracer) = &self.tracer else { return };
+        let mut span = tracer
+            .span_builder(name)
+            .with_kind(SpanKind::Internal)
+            .with_start_time(instant(from))
+            .with_attributes(attributes(id, definition))
+            .start_with_context(tracer, &root_of(id));
+        span.set_attribute(KeyValue::new("docket.attempt", i64::from(attempt)));
+        if !worker_id.is_empty() {
+            span.set_attribute(KeyValue::new("docket.worker_id", worker_id.to_owned()));
+        }
+        if failure.is_some() {
+            fail(&mut span, failure);
+        }
+        span.end_with_timestamp(instant(to.max(from)));
+    }
+}
+
+fn root_of(id: RunId) -> Context {
+    let parent = TraceParent::of_run(&id.to_string(), true);
+    Context::new().with_remote_span_context(SpanContext::new(
+        parent.trace_id.into(),
+        parent.span_id.into(),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::default(),
+    ))
+}
+
+fn attributes(id: RunId, definition: &Definition) -> Vec<KeyValue> {
+    vec![
+        KeyValue::new("docket.namespace", definition.key.namespace.to_string()),
+        KeyValue::new("docket.schedule_id", definition.key.id.to_string()),
+        KeyValue::new("docket.run_id", id.to_string()),
+        KeyValue::new("docket.kind", definition.task.kind.to_string()),
+        KeyValue::new("docket.trigger", format!("{:?}", id.trigger).to_lowercase()),
+    ]
+}
+
+fn fail(span: &mut opentelemetry_sdk::trace::Span, failure: Option<&Failure>) {
+    let text = failure.map_or_else(String::new, |failure| format!("{:?} {}", failure.class, failure.code));
+    span.set_status(Status::error(text));
+}
+
+fn instant(millis: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(millis.max(0).unsigned_abs())
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Fired { id, definition, .. } => {
+            debug!(schedule = %definition.key.id, run = %id, trace_id = %trace(*id), "fired");
+        }
+        Event::Started { id, definition, attempt, worker_id, .. } => {
+            debug!(schedule = %definition.key.id, run = %id, attempt, worker = %worker_id, trace_id = %trace(*id), "handed out");
+        }
+        Event::AttemptEnded { id, definition, attempt, worker_id, failure, .. } => {
+            let Some(failure) = failure else { return };
+            info!(
+                schedule = %definition.key.id, run = %id, attempt, worker = %worker_id, trace_id = %trace(*id),
+                class = ?failure.class, code = %failure.code, message = %failure.message, "attempt failed"
+            );
+        }
+        Event::Finished { definition, finished } => log_finished(definition, finished),
+        Event::SchedulePaused { definition, actor, note } => {
+            info!(schedule = %definition.key.id, %actor, %note, "schedule paused");
+        }
+        Event::ScheduleEnded { definition } => info!(schedule = %definition.key.id, "schedule ended"),
+        Event::WorkerJoined { worker_id, session, slots } => {
+            info!(worker = %worker_id, %session, slots, "worker connected")
+        }
+        Event::WorkerLost { worker_id, session, runs } if *runs > 0 => {
+            warn!(worker = %worker_id, %session, runs, "worker lost; its runs are given to others");
+        }
+        Event::WorkerLost { worker_id, session, .. } => info!(worker = %worker_id, %session, "worker gone"),
+        Event::WorkerTwice { worker_id } => {
+            warn!(worker = %worker_id, "two processes use this worker id; give each its own worker.id");
+        }
+    }
+}
+
+fn log_finished(definition: &Definition, finished: &Finished) {
+    let (schedule, run, trace_id) = (&definition.key.id, finished.id, trace(finished.id));
+    match (finished.outcome, finished.failure.as_deref()) {
+        (Outcome::Failed, Some(failure)) => warn!(
+            %schedule, %run, %trace_id, class = ?failure.class, code = %failure.code, message = %failure.message,
+            "run failed"
+        ),
+        (outcome, _) => debug!(%schedule, %run, %trace_id, ?outcome, "run finished"),
+    }
+}
+
+fn trace(id: RunId) -> impl std::fmt::Display {
+    struct Lazy(RunId);
+    impl std::fmt::Display for Lazy {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{:032x}", TraceParent::of_run(&self.0.to_string(), true).trace_id)
+        }
+    }
+    Lazy(id)
+}
