@@ -1,0 +1,255 @@
+//! The task around the agent: the stream, heartbeats, reports, and the attempts themselves.
+//!
+//! Everything that can happen comes in through one loop; everything the agent wants done goes out of it. Calls and
+//! attempts run in tasks of their own, so the loop never waits for one of them.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use docket::{
+    errors::{Reason, reason_of},
+    schedule::v1::{self as pb, worker_service_client::WorkerServiceClient},
+};
+use futures_util::FutureExt as _;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Streaming, transport::Channel};
+use tracing::{Instrument as _, info, warn};
+
+use crate::{
+    agent::{Agent, Effect, Key},
+    kind::{Context, Outcome, Progress, Registry},
+    telemetry,
+};
+
+/// Of a heartbeat or a report.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// An attempt that does not stop when asked is abandoned after this.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+const MESSAGE_BYTES: usize = 4 << 20;
+
+/// Everything that can happen to the link.
+enum Input {
+    Opened(Box<Streaming<pb::StreamDueJobsResponse>>),
+    OpenFailed,
+    Progressed(Key, Progress),
+    Ended(Key, Outcome),
+    Heard(Option<pb::HeartbeatResponse>),
+    Receipts(Option<Vec<pb::Receipt>>),
+}
+
+/// What others may know about the link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkStatus {
+    pub connected: bool,
+    pub held: usize,
+}
+
+pub struct Link {
+    agent: Agent,
+    client: WorkerServiceClient<Channel>,
+    registry: Registry,
+    stream: Option<Streaming<pb::StreamDueJobsResponse>>,
+    attempts: HashMap<Key, CancellationToken>,
+    inputs: mpsc::UnboundedSender<Input>,
+    received: mpsc::UnboundedReceiver<Input>,
+    status: watch::Sender<LinkStatus>,
+    start: Instant,
+    drain: Duration,
+}
+
+impl Link {
+    /// `drain`: how long attempts may go on after the worker is asked to stop.
+    pub fn new(agent: Agent, channel: Channel, registry: Registry, drain: Duration) -> (Self, watch::Receiver<LinkStatus>) {
+        let (inputs, received) = mpsc::unbounded_channel();
+        let (status, shown) = watch::channel(LinkStatus::default());
+        let client = WorkerServiceClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES);
+        let link = Self {
+            agent,
+            client,
+            registry,
+            stream: None,
+            attempts: HashMap::new(),
+            inputs,
+            received,
+            status,
+            start: Instant::now(),
+            drain,
+        };
+        (link, shown)
+    }
+
+    /// Runs until `stopping` is cancelled and everything that was taken has been handed in.
+    pub async fn run(mut self, stopping: CancellationToken) {
+        let mut drained = false;
+        loop {
+            self.agent.wake(self.now());
+            for effect in self.agent.effects() {
+                self.perform(effect);
+            }
+            self.status.send_if_modified(|status| {
+                let now = LinkStatus { connected: self.agent.is_connected(), held: self.agent.held() };
+                std::mem::replace(status, now) != now
+            });
+            if self.agent.is_drained() {
+                return;
+            }
+            let nap = Duration::from_millis(self.agent.next_wake().saturating_sub(self.now()).min(60_000));
+            let mut inputs = Vec::new();
+            // All branches are safe to cancel: what was not received stays in its channel or stream.
+            tokio::select! {
+                () = stopping.cancelled(), if !drained => {
+                    drained = true;
+                    self.agent.drain(self.now(), u64::try_from(self.drain.as_millis()).unwrap_or(u64::MAX));
+                }
+                message = next_message(&mut self.stream) => self.stream_said(message),
+                _ = self.received.recv_many(&mut inputs, 1_000) => {}
+                () = tokio::time::sleep(nap) => {}
+            }
+            inputs.into_iter().for_each(|input| self.happened(input));
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn stream_said(&mut self, message: Result<pb::StreamDueJobsResponse, Option<tonic::Status>>) {
+        let now = self.now();
+        match message {
+            Ok(message) => self.agent.stream_message(now, message),
+            Err(status) => {
+                if let Some(status) = status {
+                    log_end(&status);
+                }
+                self.stream = None;
+                self.agent.stream_ended(now);
+            }
+        }
+    }
+
+    fn happened(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Opened(stream) => self.stream = Some(*stream),
+            Input::OpenFailed => self.agent.stream_ended(now),
+            Input::Progressed(key, progress) => self.agent.progressed(&key, progress),
+            Input::Ended(key, outcome) => {
+                self.attempts.remove(&key);
+                self.agent.ended(now, &key, outcome);
+            }
+            Input::Heard(answer) => self.agent.heartbeat_answered(now, answer),
+            Input::Receipts(receipts) => self.agent.report_answered(now, receipts),
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let (mut client, inputs) = (self.client.clone(), self.inputs.clone());
+        match effect {
+            Effect::Open(request) => {
+                self.stream = None;
+                tokio::spawn(async move {
+                    let input = match client.stream_due_jobs(request).await {
+                        Ok(response) => Input::Opened(Box::new(response.into_inner())),
+                        Err(status) => {
+                            log_end(&status);
+                            Input::OpenFailed
+                        }
+                    };
+                    inputs.send(input)
+                });
+            }
+            Effect::CloseStream => self.stream = None,
+            Effect::Start(job) => self.start_attempt(*job),
+            Effect::Stop(key) => {
+                if let Some(token) = self.attempts.get(&key) {
+                    token.cancel();
+                }
+            }
+            Effect::Heartbeat(request) => {
+                tokio::spawn(async move {
+                    let answer = tokio::time::timeout(CALL_TIMEOUT, client.heartbeat(request)).await;
+                    inputs.send(Input::Heard(answer.ok().and_then(Result::ok).map(tonic::Response::into_inner)))
+                });
+            }
+            Effect::Report(request) => {
+                tokio::spawn(async move {
+                    let answer = tokio::time::timeout(CALL_TIMEOUT, client.report_results(request)).await;
+                    let receipts = answer.ok().and_then(Result::ok).map(|response| response.into_inner().receipts);
+                    inputs.send(Input::Receipts(receipts))
+                });
+            }
+        }
+    }
+
+    fn start_attempt(&mut self, job: pb::DueJob) {
+        let key = Key { run_id: job.run_id.clone(), attempt: job.attempt };
+        let token = CancellationToken::new();
+        self.attempts.insert(key.clone(), token.clone());
+        let inputs = self.inputs.clone();
+        let kind_name = job.task.as_ref().map(|task| task.kind.as_str()).unwrap_or_default();
+        let Some(kind) = self.registry.get(kind_name) else {
+            let outcome = Outcome::failure(pb::FailureClass::Permanent, "UNKNOWN_KIND", "this worker does not run this kind");
+            let _ = inputs.send(Input::Ended(key, outcome));
+            return;
+        };
+        let span = telemetry::attempt_span(&job);
+        let progress = {
+            let (inputs, key) = (inputs.clone(), key.clone());
+            Arc::new(move |progress| {
+                let _ = inputs.send(Input::Progressed(key.clone(), progress));
+            })
+        };
+        let context = Context { cancelled: token.clone(), progress };
+        let attempt = AssertUnwindSafe(async move { kind.run(job, context).await }).catch_unwind();
+        tokio::spawn(
+            async move {
+                let outcome = tokio::select! {
+                    outcome = attempt => outcome.unwrap_or_else(|_| {
+                        warn!("the job panicked");
+                        Outcome::failure(pb::FailureClass::Transient, "PANICKED", "the job panicked; the worker's log has the detail")
+                    }),
+                    () = abandoned(&token) => {
+                        warn!("the job did not stop when asked and was abandoned");
+                        Outcome::failure(pb::FailureClass::Interrupted, "ABANDONED", "the job did not stop when asked")
+                    }
+                };
+                let _ = inputs.send(Input::Ended(key, outcome));
+            }
+            .instrument(span),
+        );
+    }
+}
+
+async fn abandoned(token: &CancellationToken) {
+    token.cancelled().await;
+    tokio::time::sleep(STOP_GRACE).await;
+}
+
+/// Pends for ever while there is no stream.
+async fn next_message(
+    stream: &mut Option<Streaming<pb::StreamDueJobsResponse>>,
+) -> Result<pb::StreamDueJobsResponse, Option<tonic::Status>> {
+    let Some(stream) = stream else { return std::future::pending().await };
+    match stream.message().await {
+        Ok(Some(message)) => Ok(message),
+        Ok(None) => Err(None),
+        Err(status) => Err(Some(status)),
+    }
+}
+
+fn log_end(status: &tonic::Status) {
+    match (status.code(), reason_of(status)) {
+        (Code::InvalidArgument | Code::PermissionDenied | Code::FailedPrecondition | Code::Unauthenticated, reason) => {
+            let reason = reason.map_or("", Reason::name);
+            warn!(code = ?status.code(), reason, message = status.message(), "the scheduler refuses this worker");
+        }
+        (code, _) => info!(?code, message = status.message(), "the scheduler is not connected; trying again"),
+    }
+}
