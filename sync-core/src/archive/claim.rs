@@ -58,12 +58,7 @@ impl Catalog {
     ///
     /// # Errors
     /// See [`Refused`]; `NotFound` if there is no such mailbox.
-    pub async fn claim(
-        &self,
-        namespace: &str,
-        mailbox_id: &str,
-        holder: &Holder,
-    ) -> std::result::Result<Claim, Refused> {
+    pub async fn claim(&self, namespace: &str, mailbox_id: &str, holder: &Holder) -> Result<Claim, Refused> {
         let mut tx = self.begin().await?;
         let mailbox = super::mailboxes::find(&mut tx, namespace, mailbox_id).await?;
         let mailbox = mailbox.ok_or(super::Error::NotFound("mailbox"))?;
@@ -101,7 +96,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Refused`], if the claim is lost.
-    pub async fn finish(&self, claim: &Claim, now: i64) -> std::result::Result<(), Refused> {
+    pub async fn finish(&self, claim: &Claim, now: i64) -> Result<(), Refused> {
         let mut tx = self.begin().await?;
         check(&mut tx, claim).await?;
         sqlx::query("UPDATE mailboxes SET last_sync_time = $3 WHERE namespace = $1 AND mailbox_id = $2")
@@ -118,12 +113,7 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Refused`], if the claim is lost.
-    pub async fn needs_reauthorization(
-        &self,
-        claim: &Claim,
-        reason: &str,
-        now: i64,
-    ) -> std::result::Result<(), Refused> {
+    pub async fn needs_reauthorization(&self, claim: &Claim, reason: &str, now: i64) -> Result<(), Refused> {
         let mut tx = self.begin().await?;
         check(&mut tx, claim).await?;
         sqlx::query(
@@ -143,10 +133,7 @@ impl Catalog {
 }
 
 /// Whether `claim` may still write, within the transaction that is going to.
-pub(super) async fn check(
-    tx: &mut Transaction<'_, Sqlite>,
-    claim: &Claim,
-) -> std::result::Result<(), Refused> {
+pub(super) async fn check(tx: &mut Transaction<'_, Sqlite>, claim: &Claim) -> Result<(), Refused> {
     let row = sqlx::query(
         "SELECT state FROM mailboxes WHERE namespace = $1 AND mailbox_id = $2 AND claim = $3 \
          AND cursor_version = $4 AND source_generation = $5",
