@@ -139,6 +139,10 @@ async fn file_message(
             .await?;
     let attempts: i64 = match &earlier {
         Some(row) if row.try_get::<i64, _>("retry")? == 0 => return Ok(Committed::default()),
+        // Named twice, or tried by an earlier attempt of this run: once per run is enough.
+        Some(row) if row.try_get::<&str, _>("run_id")? == claim.holder.run_id => {
+            return Ok(Committed::default());
+        }
         Some(row) => row.try_get::<i64, _>("attempts")? + 1,
         None => 1,
     };
