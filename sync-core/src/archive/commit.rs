@@ -132,7 +132,7 @@ async fn file_message(
     let spec = &claim.mailbox.spec;
     let key = message_key(&spec.namespace, &spec.mailbox_id, claim.source_generation, &message.source_id);
     let earlier =
-        sqlx::query("SELECT attempts, retry FROM messages WHERE namespace = $1 AND message_key = $2")
+        sqlx::query("SELECT attempts, retry, run_id FROM messages WHERE namespace = $1 AND message_key = $2")
             .bind(&spec.namespace)
             .bind(&key)
             .fetch_optional(&mut **tx)
