@@ -99,6 +99,15 @@ CREATE TABLE likely_duplicates (
     other_id    TEXT NOT NULL,
     PRIMARY KEY (namespace, document_id, other_id)
 );
+CREATE INDEX likely_duplicates_other ON likely_duplicates (namespace, other_id);
+
+-- Messages whose document was dropped, because another message had brought the same bytes.
+CREATE TABLE dropped_duplicates (
+    namespace   TEXT NOT NULL,
+    document_id TEXT NOT NULL,
+    message_key TEXT NOT NULL,
+    PRIMARY KEY (namespace, document_id, message_key)
+);
 
 -- What was deleted. Holds nothing of the document but hashes.
 CREATE TABLE tombstones (

@@ -15,6 +15,8 @@ pub mod claim;
 pub mod commit;
 pub mod database;
 pub mod documents;
+pub mod erase;
+mod filing;
 mod likely;
 pub mod mailboxes;
 pub mod messages;

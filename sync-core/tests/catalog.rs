@@ -31,6 +31,9 @@ conformance!(
     documents_are_found_by_every_filter,
     pages_hold_still_under_insertion,
     reauthorization_stops_the_mailbox,
+    processing_again_updates_documents_in_place,
+    a_dropped_duplicate_returns_when_its_twin_goes,
+    an_owner_is_erased_entirely,
 );
 
 /// Two processes that start at once: one archive id, one schema.

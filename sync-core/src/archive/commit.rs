@@ -131,12 +131,13 @@ async fn file_message(
 ) -> Result<Committed> {
     let spec = &claim.mailbox.spec;
     let key = message_key(&spec.namespace, &spec.mailbox_id, claim.source_generation, &message.source_id);
-    let earlier =
-        sqlx::query("SELECT attempts, retry, run_id FROM messages WHERE namespace = $1 AND message_key = $2")
-            .bind(&spec.namespace)
-            .bind(&key)
-            .fetch_optional(&mut **tx)
-            .await?;
+    let earlier = sqlx::query(
+        "SELECT attempts, retry, run_id, document_ids FROM messages WHERE namespace = $1 AND message_key = $2",
+    )
+    .bind(&spec.namespace)
+    .bind(&key)
+    .fetch_optional(&mut **tx)
+    .await?;
     let attempts: i64 = match &earlier {
         Some(row) if row.try_get::<i64, _>("retry")? == 0 => return Ok(Committed::default()),
         // Named twice, or tried by an earlier attempt of this run: once per run is enough.
@@ -151,11 +152,16 @@ async fn file_message(
     let (state, retry) = match &message.outcome {
         Outcome::Failed { retry_below } => {
             counts.failed = 1;
-            (MessageState::Failed, attempts < *retry_below)
+            // A message that is read again and fails keeps what was filed before.
+            if let Some(row) = &earlier {
+                ids = serde_json::from_str(row.try_get("document_ids")?)?;
+            }
+            let state = if ids.is_empty() { MessageState::Failed } else { MessageState::Filed };
+            (state, attempts < *retry_below)
         }
         Outcome::Read(found) => {
             for (document, put) in found {
-                let filed = super::documents::file(tx, claim, &key, document, put, now).await?;
+                let filed = super::filing::file(tx, claim, &key, document, put, now).await?;
                 counts.documents_new += u64::from(filed.is_new);
                 counts.duplicates += u64::from(filed.is_duplicate);
                 ids.extend(filed.document_id);

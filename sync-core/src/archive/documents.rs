@@ -1,17 +1,12 @@
-//! Documents: filing, reading, deleting.
+//! Documents: reading and deleting. How they get here is `filing`.
 
 use std::collections::BTreeMap;
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
 
-use super::blobs::Put;
-use super::claim::Claim;
-use super::commit::document_id;
-use super::likely::{self, Keys};
 use super::record::{MessageRef, name_of, named};
 use super::{Catalog, Document, DocumentFilter, DocumentPlace, Error, Result};
-use crate::document::{EXTRACTOR_VERSION, FoundDocument};
 
 const SELECT: &str = "SELECT d.namespace, d.document_id, d.owner, d.mailbox_id, d.run_id, d.kind, d.state, \
     d.confidence, d.fields, d.part, d.file_name, d.media_type, d.size, d.sha256, d.blob_key, d.flags, \
@@ -169,121 +164,6 @@ fn read(row: &SqliteRow) -> Result<Document> {
     })
 }
 
-/// What became of one found document.
-pub(super) struct Filed {
-    /// The document that the message refers to now.
-    pub document_id: Option<String>,
-    pub is_new: bool,
-    pub is_duplicate: bool,
-}
-
-pub(super) async fn file(
-    tx: &mut Transaction<'_, Sqlite>,
-    claim: &Claim,
-    message_key: &str,
-    document: &FoundDocument,
-    put: &Put,
-    now: i64,
-) -> Result<Filed> {
-    let spec = &claim.mailbox.spec;
-    let id = document_id(message_key, &document.part);
-    if let Some(same) = same_content(tx, &spec.namespace, &spec.owner, &put.sha256).await? {
-        let is_duplicate = same != id;
-        return Ok(Filed { document_id: Some(same), is_new: false, is_duplicate });
-    }
-    if exists(tx, &spec.namespace, &id).await? {
-        return Ok(Filed { document_id: Some(id), is_new: false, is_duplicate: false });
-    }
-    if is_deleted_for_good(tx, &spec.namespace, &id).await? {
-        return Ok(Filed { document_id: None, is_new: false, is_duplicate: false });
-    }
-    let keys = Keys::of(&document.fields);
-    insert(tx, claim, (&id, message_key), document, put, &keys, now).await?;
-    likely::link(tx, &spec.namespace, &spec.owner, &id, document.kind, &keys).await?;
-    Ok(Filed { document_id: Some(id), is_new: true, is_duplicate: false })
-}
-
-async fn same_content(
-    tx: &mut Transaction<'_, Sqlite>,
-    namespace: &str,
-    owner: &str,
-    sha256: &str,
-) -> Result<Option<String>> {
-    let row =
-        sqlx::query("SELECT document_id FROM documents WHERE namespace = $1 AND owner = $2 AND sha256 = $3")
-            .bind(namespace)
-            .bind(owner)
-            .bind(sha256)
-            .fetch_optional(&mut **tx)
-            .await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
-}
-
-async fn exists(tx: &mut Transaction<'_, Sqlite>, namespace: &str, id: &str) -> Result<bool> {
-    let row = sqlx::query("SELECT 1 FROM documents WHERE namespace = $1 AND document_id = $2")
-        .bind(namespace)
-        .bind(id)
-        .fetch_optional(&mut **tx)
-        .await?;
-    Ok(row.is_some())
-}
-
-async fn is_deleted_for_good(tx: &mut Transaction<'_, Sqlite>, namespace: &str, id: &str) -> Result<bool> {
-    let row = sqlx::query("SELECT final FROM tombstones WHERE namespace = $1 AND document_id = $2")
-        .bind(namespace)
-        .bind(id)
-        .fetch_optional(&mut **tx)
-        .await?;
-    let is_final: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
-    Ok(is_final == Some(1))
-}
-
-async fn insert(
-    tx: &mut Transaction<'_, Sqlite>,
-    claim: &Claim,
-    (id, message_key): (&str, &str),
-    document: &FoundDocument,
-    put: &Put,
-    keys: &Keys,
-    now: i64,
-) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO documents (namespace, document_id, owner, mailbox_id, run_id, message_key, kind, state, \
-         confidence, fields, supplier, supplier_key, number_key, issue_date, currency, total, part, \
-         file_name, media_type, size, sha256, blob_key, flags, extractor_version, create_time) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
-         $21, $22, $23, $24, $25)",
-    )
-    .bind(&claim.mailbox.spec.namespace)
-    .bind(id)
-    .bind(&claim.mailbox.spec.owner)
-    .bind(&claim.mailbox.spec.mailbox_id)
-    .bind(&claim.holder.run_id)
-    .bind(message_key)
-    .bind(name_of(&document.kind))
-    .bind(name_of(&document.state))
-    .bind(f64::from(document.confidence))
-    .bind(serde_json::to_string(&document.fields)?)
-    .bind(&keys.supplier_name)
-    .bind(&keys.supplier)
-    .bind(&keys.number)
-    .bind(&keys.issue_date)
-    .bind(&keys.currency)
-    .bind(&keys.total)
-    .bind(&document.part)
-    .bind(&document.file_name)
-    .bind(&document.media_type)
-    .bind(i64::try_from(put.size).unwrap_or(i64::MAX))
-    .bind(&put.sha256)
-    .bind(&put.key)
-    .bind(serde_json::to_string(&document.flags)?)
-    .bind(i64::from(EXTRACTOR_VERSION))
-    .bind(now)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
 /// Removes all documents of a mailbox; reading their messages again files them again.
 pub(super) async fn delete_of_mailbox(
     tx: &mut Transaction<'_, Sqlite>,
@@ -299,6 +179,8 @@ pub(super) async fn delete_of_mailbox(
     .fetch_all(&mut **tx)
     .await?;
     for row in &rows {
+        // What another mailbox brought, too, is filed again from there.
+        super::filing::release_duplicates(tx, namespace, row.try_get("document_id")?).await?;
         bury(tx, namespace, row, false, now).await?;
     }
     Ok(())
@@ -312,11 +194,7 @@ async fn bury(
     now: i64,
 ) -> Result<()> {
     let id: String = row.try_get("document_id")?;
-    sqlx::query("DELETE FROM likely_duplicates WHERE namespace = $1 AND (document_id = $2 OR other_id = $2)")
-        .bind(namespace)
-        .bind(&id)
-        .execute(&mut **tx)
-        .await?;
+    super::likely::unlink(tx, namespace, &id).await?;
     sqlx::query(
         "INSERT INTO tombstones (namespace, document_id, blob_key, final, delete_time) \
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (namespace, document_id) DO UPDATE SET \

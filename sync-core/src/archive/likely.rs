@@ -89,6 +89,19 @@ pub(super) async fn link(
     Ok(())
 }
 
+pub(super) async fn unlink(
+    tx: &mut Transaction<'_, Sqlite>,
+    namespace: &str,
+    document_id: &str,
+) -> Result<()> {
+    sqlx::query("DELETE FROM likely_duplicates WHERE namespace = $1 AND (document_id = $2 OR other_id = $2)")
+        .bind(namespace)
+        .bind(document_id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// The kinds that can be the same document: a shop's receipt often repeats its invoice.
 fn same_class(kind: Kind) -> (&'static str, &'static str) {
     match kind {

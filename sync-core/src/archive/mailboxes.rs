@@ -140,7 +140,12 @@ impl Catalog {
 }
 
 /// Removes all that a mailbox filed.
-async fn forget(tx: &mut Transaction<'_, Sqlite>, namespace: &str, mailbox_id: &str, now: i64) -> Result<()> {
+pub(super) async fn forget(
+    tx: &mut Transaction<'_, Sqlite>,
+    namespace: &str,
+    mailbox_id: &str,
+    now: i64,
+) -> Result<()> {
     super::documents::delete_of_mailbox(tx, namespace, mailbox_id, now).await?;
     for statement in [
         "DELETE FROM messages WHERE namespace = $1 AND mailbox_id = $2",

@@ -1,5 +1,6 @@
 //! One message: fetched, read, and its documents' bytes made durable. Nothing here touches the catalog.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -92,13 +93,24 @@ async fn file(
     };
     let spec = &context.claim.mailbox.spec;
     let mut filed = Vec::with_capacity(reading.message.documents.len());
+    let mut parts = HashSet::new();
     for mut document in reading.message.documents {
+        document.part = unique(&mut parts, document.part);
         let content = Bytes::from(std::mem::take(&mut document.content));
         let put = context.archive.blobs.put(&spec.namespace, &spec.owner, content).await?;
         context.reached(Point::BlobPut).await;
         filed.push((document, put));
     }
     Ok((reading.message.head, Outcome::Read(filed), reading.message.reason))
+}
+
+/// A document's id is made of its part, and an archive may hold two members of one name.
+fn unique(parts: &mut HashSet<String>, part: String) -> String {
+    let names = (2..).map(|n| format!("{part}#{n}"));
+    let unique = std::iter::once(part.clone()).chain(names).find(|name| !parts.contains(name));
+    let unique = unique.unwrap_or(part);
+    parts.insert(unique.clone());
+    unique
 }
 
 fn record(context: &Context, item: Item, head: MessageHead, outcome: Outcome, reason: String) -> Processed {
@@ -112,5 +124,17 @@ fn record(context: &Context, item: Item, head: MessageHead, outcome: Outcome, re
         subject: clean(&head.subject, TEXT_MAX),
         reason: clean(&reason, TEXT_MAX),
         outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_one_name_stay_apart() {
+        let mut parts = HashSet::new();
+        let named: Vec<_> = ["2/a", "2/a", "2/a#2", "2/a"].map(|it| unique(&mut parts, it.into())).into();
+        assert_eq!(named, ["2/a", "2/a#2", "2/a#2#2", "2/a#3"]);
     }
 }

@@ -3,6 +3,7 @@
 use sync_core::archive::blobs::Put;
 use sync_core::archive::claim::{Claim, Holder, Refused};
 use sync_core::archive::commit::{Batch, Committed, Outcome, Processed};
+use sync_core::archive::erase::Selection;
 use sync_core::archive::mailboxes::{Change, MailboxFilter};
 use sync_core::archive::{
     Archive, Catalog, DocumentFilter, DocumentPlace, Error, MailboxState, MessageFilter, MessagePlace,
@@ -132,14 +133,8 @@ pub async fn mailboxes_are_listed_in_stable_pages(catalog: Catalog) {
     let first = ids(catalog.list_mailboxes(&filter, None, 3).await.unwrap());
     connect(&catalog, "mb-00", "alice").await;
     let rest = ids(catalog.list_mailboxes(&filter, first.last().map(String::as_str), 10).await.unwrap());
-    assert_eq!(
-        [first, rest].concat(),
-        ["mb-0", "mb-1", "mb-2", "mb-3", "mb-4", "mb-5", "mb-6"]
-            .map(str::to_owned)
-            .iter()
-            .flat_map(|id| [id.clone()])
-            .collect::<Vec<_>>()
-    );
+    let expected: Vec<String> = (0..7).map(|n| format!("mb-{n}")).collect();
+    assert_eq!([first, rest].concat(), expected);
     let bob = MailboxFilter { owner: Some("bob".into()), ..filter };
     assert_eq!(ids(catalog.list_mailboxes(&bob, None, 10).await.unwrap()), ["mb-1", "mb-3", "mb-5"]);
 }
@@ -340,4 +335,57 @@ pub async fn reauthorization_stops_the_mailbox(catalog: Catalog) {
     assert!(matches!(claim(&catalog, "mb", "run", 2).await, Err(Refused::Reauthorize)));
     connect(&catalog, "mb", "alice").await;
     claim(&catalog, "mb", "run", 2).await.unwrap();
+}
+
+pub async fn processing_again_updates_documents_in_place(catalog: Catalog) {
+    let line = "Acme|1|2026-01-01|1.00";
+    file(&catalog, "mb", "alice", "m1", &[line]).await;
+    let before = catalog.list_documents(&all(), None, 10).await.unwrap().remove(0);
+    let selection = Selection { state: Some(MessageState::Filed), message_keys: vec![] };
+    assert_eq!(catalog.reprocess_messages(NS, "mb", &selection).await.unwrap(), 1);
+    let item = Item { id: "m1".into(), locator: String::new(), time: None, size: None };
+    let mut again = claim(&catalog, "mb", "again", 1).await.unwrap();
+    assert_eq!(catalog.unprocessed(&again, vec![item]).await.unwrap().len(), 1);
+    let mut better = document(line, 0);
+    better.fields.number.value = Some("one".into());
+    let found = Outcome::Read(vec![(better.clone(), put(&better))]);
+    let done = catalog.commit(&mut again, &batch(vec![processed("m1", found)], "c"), NOW + 5).await.unwrap();
+    assert_eq!(done, Committed::default());
+    let after = catalog.list_documents(&all(), None, 10).await.unwrap().remove(0);
+    assert_eq!(after.fields.number.value.as_deref(), Some("one"));
+    assert_eq!((after.document_id, after.create_time), (before.document_id.clone(), before.create_time));
+    // Failing the next time loses nothing.
+    catalog.reprocess_messages(NS, "mb", &Selection::default()).await.unwrap();
+    let mut third = claim(&catalog, "mb", "third", 1).await.unwrap();
+    let failed = processed("m1", Outcome::Failed { retry_below: 0 });
+    catalog.commit(&mut third, &batch(vec![failed], "c"), NOW).await.unwrap();
+    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), state: None };
+    let message = catalog.list_messages(&filter, None, 10).await.unwrap().remove(0);
+    assert_eq!((message.state, message.document_ids), (MessageState::Filed, vec![before.document_id]));
+}
+
+pub async fn a_dropped_duplicate_returns_when_its_twin_goes(catalog: Catalog) {
+    let line = "Acme|1|2026-01-01|1.00";
+    file(&catalog, "mb-1", "alice", "m1", &[line]).await;
+    file(&catalog, "mb-2", "alice", "m2", &[line]).await;
+    catalog.disconnect_mailbox(NS, "mb-1", None, true, NOW).await.unwrap();
+    let mut next = claim(&catalog, "mb-2", "next", 1).await.unwrap();
+    let retries = catalog.retries(&next, None, 10).await.unwrap();
+    assert_eq!(retries.len(), 1);
+    let done = catalog.commit(&mut next, &batch(vec![message("m2", &[line])], "c"), NOW).await.unwrap();
+    assert_eq!(done.documents_new, 1);
+}
+
+pub async fn an_owner_is_erased_entirely(catalog: Catalog) {
+    file(&catalog, "mb-1", "alice", "m1", &["Acme|1|2026-01-01|1.00"]).await;
+    file(&catalog, "mb-2", "alice", "m2", &["Acme|2|2026-01-01|2.00"]).await;
+    file(&catalog, "mb-3", "bob", "m3", &["Acme|3|2026-01-01|3.00"]).await;
+    let mut running = claim(&catalog, "mb-1", "run", 1).await.unwrap();
+    assert_eq!(catalog.erase_owner(NS, "alice", NOW).await.unwrap(), 2);
+    assert_eq!(catalog.erase_owner(NS, "alice", NOW).await.unwrap(), 0);
+    let late = catalog.commit(&mut running, &batch(vec![], "c"), NOW).await;
+    assert!(matches!(late, Err(Refused::Superseded)));
+    assert_eq!(list(&catalog, all()).await.len(), 1);
+    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb-1".into(), state: None };
+    assert!(catalog.list_messages(&filter, None, 10).await.unwrap().is_empty());
 }
