@@ -200,9 +200,12 @@ async fn a_large_folder_is_synced_in_bounded_memory() {
         let body = if n % 10 == 0 { invoice(n) } else { mail("newsletter", "nothing") };
         write_eml(&world.root(), &format!("{n}.eml"), &body);
     }
+    let sources = Arc::new(FolderSources { root: Root::new(world.root()), clock: clock() });
+    let reader = Arc::new(ToyReader);
+    let syncer = Syncer::new(world.archive.clone(), reader, sources, Settings::default(), clock());
     for run_id in ["first", "idle"] {
         let begin = std::time::Instant::now();
-        let outcome = run(&world.syncer(), &job(run_id, 1)).await.unwrap();
+        let outcome = run(&syncer, &job(run_id, 1)).await.unwrap();
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let memory = status.lines().find(|line| line.starts_with("VmHWM")).unwrap().to_owned();
         let mut report = std::io::stderr().lock();
