@@ -1,4 +1,9 @@
 //! Mailbox → messages → documents → fields → archive.
 
+pub mod archive;
 pub mod document;
 pub mod read;
+pub mod reader;
+pub mod source;
+pub mod sync;
+pub mod text;

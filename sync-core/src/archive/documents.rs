@@ -1,0 +1,211 @@
+//! Documents: reading and deleting. How they get here is `filing`.
+
+use std::collections::BTreeMap;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
+
+use super::record::{MessageRef, name_of, named};
+use super::{Catalog, Document, DocumentFilter, DocumentPlace, Error, Result};
+
+const SELECT: &str = "SELECT d.namespace, d.document_id, d.owner, d.mailbox_id, d.run_id, d.kind, d.state, \
+    d.confidence, d.fields, d.part, d.file_name, d.media_type, d.size, d.sha256, d.blob_key, d.flags, \
+    d.extractor_version, d.create_time, m.source_id, m.received_time, m.sender, m.subject \
+    FROM documents d LEFT JOIN messages m ON m.namespace = d.namespace AND m.message_key = d.message_key";
+
+impl Catalog {
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn get_document(&self, namespace: &str, document_id: &str) -> Result<Document> {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" WHERE d.namespace = ").push_bind(namespace.to_owned());
+        query.push(" AND d.document_id = ").push_bind(document_id.to_owned());
+        let row = query.build().fetch_optional(self.reader()).await?.ok_or(Error::NotFound("document"))?;
+        let mut found = [read(&row)?];
+        self.add_likely(namespace, &mut found).await?;
+        let [document] = found;
+        Ok(document)
+    }
+
+    /// Newest filed first, after `after`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn list_documents(
+        &self,
+        filter: &DocumentFilter,
+        after: Option<&DocumentPlace>,
+        limit: u32,
+    ) -> Result<Vec<Document>> {
+        let mut query = QueryBuilder::new(SELECT);
+        push_filter(&mut query, filter);
+        if let Some(after) = after {
+            query.push(" AND (d.create_time, d.document_id) < (").push_bind(after.create_time);
+            query.push(", ").push_bind(after.document_id.clone()).push(")");
+        }
+        query.push(" ORDER BY d.create_time DESC, d.document_id DESC LIMIT ").push_bind(i64::from(limit));
+        let rows = query.build().fetch_all(self.reader()).await?;
+        let mut found = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+        self.add_likely(&filter.namespace, &mut found).await?;
+        Ok(found)
+    }
+
+    /// Deletes a document for good: reading its message again does not bring it back.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn delete_document(&self, namespace: &str, document_id: &str, now: i64) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query(
+            "DELETE FROM documents WHERE namespace = $1 AND document_id = $2 \
+             RETURNING document_id, blob_key, mailbox_id",
+        )
+        .bind(namespace)
+        .bind(document_id)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let row = row.ok_or(Error::NotFound("document"))?;
+        bury(&mut tx, namespace, &row, true, now).await?;
+        sqlx::query(
+            "UPDATE mailboxes SET documents = documents - 1 WHERE namespace = $1 AND mailbox_id = $2",
+        )
+        .bind(namespace)
+        .bind(row.try_get::<String, _>("mailbox_id")?)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn add_likely(&self, namespace: &str, documents: &mut [Document]) -> Result<()> {
+        if documents.is_empty() {
+            return Ok(());
+        }
+        let mut query =
+            QueryBuilder::new("SELECT document_id, other_id FROM likely_duplicates WHERE namespace = ");
+        query.push_bind(namespace.to_owned()).push(" AND document_id IN (");
+        let mut ids = query.separated(", ");
+        documents.iter().for_each(|document| {
+            ids.push_bind(document.document_id.clone());
+        });
+        query.push(") ORDER BY other_id");
+        let mut links: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for row in query.build().fetch_all(self.reader()).await? {
+            links.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
+        }
+        for document in documents {
+            document.likely_duplicate_ids = links.remove(&document.document_id).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &DocumentFilter) {
+    query.push(" WHERE d.namespace = ").push_bind(filter.namespace.clone());
+    let texts = [
+        (" AND d.owner = ", filter.owner.clone()),
+        (" AND d.mailbox_id = ", filter.mailbox_id.clone()),
+        (" AND d.run_id = ", filter.run_id.clone()),
+        (" AND d.kind = ", filter.kind.as_ref().map(name_of)),
+        (" AND d.state = ", filter.state.as_ref().map(name_of)),
+        (" AND d.issue_date >= ", filter.issued_from.clone()),
+        // Documents without a date are in no range of dates.
+        (" AND d.issue_date <> '' AND d.issue_date <= ", filter.issued_to.clone()),
+    ];
+    for (condition, value) in texts {
+        if let Some(value) = value {
+            query.push(condition).push_bind(value);
+        }
+    }
+    if let Some(from) = filter.created_from {
+        query.push(" AND d.create_time >= ").push_bind(from);
+    }
+    if let Some(to) = filter.created_to {
+        query.push(" AND d.create_time < ").push_bind(to);
+    }
+    if let Some(supplier) = &filter.supplier {
+        let literal = supplier.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        query.push(" AND d.supplier LIKE ").push_bind(format!("%{literal}%")).push(" ESCAPE '\\'");
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<Document> {
+    let source_id: Option<String> = row.try_get("source_id")?;
+    let message = match source_id {
+        None => None,
+        Some(source_id) => Some(MessageRef {
+            source_id,
+            received_time: row.try_get("received_time")?,
+            from: row.try_get("sender")?,
+            subject: row.try_get("subject")?,
+        }),
+    };
+    Ok(Document {
+        namespace: row.try_get("namespace")?,
+        document_id: row.try_get("document_id")?,
+        owner: row.try_get("owner")?,
+        mailbox_id: row.try_get("mailbox_id")?,
+        run_id: row.try_get("run_id")?,
+        kind: named(row.try_get("kind")?)?,
+        state: named(row.try_get("state")?)?,
+        confidence: row.try_get::<f64, _>("confidence")? as f32,
+        fields: serde_json::from_str(row.try_get("fields")?)?,
+        message,
+        part: row.try_get("part")?,
+        file_name: row.try_get("file_name")?,
+        media_type: row.try_get("media_type")?,
+        size: row.try_get::<i64, _>("size")?.unsigned_abs(),
+        sha256: row.try_get("sha256")?,
+        blob_key: row.try_get("blob_key")?,
+        flags: serde_json::from_str(row.try_get("flags")?)?,
+        likely_duplicate_ids: Vec::new(),
+        extractor_version: u32::try_from(row.try_get::<i64, _>("extractor_version")?).unwrap_or(0),
+        create_time: row.try_get("create_time")?,
+    })
+}
+
+/// Removes all documents of a mailbox; reading their messages again files them again.
+pub(super) async fn delete_of_mailbox(
+    tx: &mut Transaction<'_, Sqlite>,
+    namespace: &str,
+    mailbox_id: &str,
+    now: i64,
+) -> Result<()> {
+    let rows = sqlx::query(
+        "DELETE FROM documents WHERE namespace = $1 AND mailbox_id = $2 RETURNING document_id, blob_key",
+    )
+    .bind(namespace)
+    .bind(mailbox_id)
+    .fetch_all(&mut **tx)
+    .await?;
+    for row in &rows {
+        // What another mailbox brought, too, is filed again from there.
+        super::filing::release_duplicates(tx, namespace, row.try_get("document_id")?).await?;
+        bury(tx, namespace, row, false, now).await?;
+    }
+    Ok(())
+}
+
+async fn bury(
+    tx: &mut Transaction<'_, Sqlite>,
+    namespace: &str,
+    row: &SqliteRow,
+    is_final: bool,
+    now: i64,
+) -> Result<()> {
+    let id: String = row.try_get("document_id")?;
+    super::likely::unlink(tx, namespace, &id).await?;
+    sqlx::query(
+        "INSERT INTO tombstones (namespace, document_id, blob_key, final, delete_time) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (namespace, document_id) DO UPDATE SET \
+         blob_key = excluded.blob_key, final = excluded.final, delete_time = excluded.delete_time",
+    )
+    .bind(namespace)
+    .bind(id)
+    .bind(row.try_get::<String, _>("blob_key")?)
+    .bind(i64::from(is_final))
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

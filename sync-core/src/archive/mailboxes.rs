@@ -1,0 +1,247 @@
+//! Connected mailboxes.
+//!
+//! Connecting is an upsert by id. What it does to a running sync and to the cursor depends on what changed:
+//!
+//! | change | cursor | running attempt |
+//! |---|---|---|
+//! | address, labels | kept | goes on |
+//! | state back to CONNECTED (new credential) | kept | goes on |
+//! | folders, since | begins again; known messages are skipped by id | superseded |
+//! | source | begins again under a new source generation: ids of the old source mean nothing | superseded |
+//!
+//! The owner never changes: documents belong to it.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
+
+use super::record::{name_of, named};
+use super::{Catalog, Error, Mailbox, MailboxSpec, MailboxState, Result};
+
+const COLUMNS: &str = "namespace, mailbox_id, owner, address, source, since, folders, labels, state, \
+    state_reason, version, last_sync_time, messages, documents, duplicates, create_time, update_time";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Created,
+    Updated,
+    Unchanged,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MailboxFilter {
+    pub namespace: String,
+    pub owner: Option<String>,
+    pub state: Option<MailboxState>,
+}
+
+impl Catalog {
+    /// Creates or replaces a mailbox and sets it to CONNECTED.
+    ///
+    /// # Errors
+    /// [`Error::OwnerMismatch`]; [`Error::VersionMismatch`] if `expected` is not the current version.
+    pub async fn connect_mailbox(
+        &self,
+        spec: &MailboxSpec,
+        expected: Option<i64>,
+        now: i64,
+    ) -> Result<(Mailbox, Change)> {
+        let mut tx = self.begin().await?;
+        let change = match find(&mut tx, &spec.namespace, &spec.mailbox_id).await? {
+            None if expected.is_some() => return Err(Error::VersionMismatch),
+            None => {
+                insert(&mut tx, spec, now).await?;
+                Change::Created
+            }
+            Some(old) if old.spec.owner != spec.owner => return Err(Error::OwnerMismatch),
+            Some(old) if expected.is_some_and(|expected| expected != old.version) => {
+                return Err(Error::VersionMismatch);
+            }
+            Some(old) if old.spec == *spec && old.state == MailboxState::Connected => Change::Unchanged,
+            Some(old) => {
+                update(&mut tx, &old, spec, now).await?;
+                Change::Updated
+            }
+        };
+        let mailbox = find(&mut tx, &spec.namespace, &spec.mailbox_id).await?;
+        tx.commit().await?;
+        Ok((mailbox.ok_or(Error::NotFound("mailbox"))?, change))
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn get_mailbox(&self, namespace: &str, mailbox_id: &str) -> Result<Mailbox> {
+        let mut query = select();
+        query.push(" WHERE namespace = ").push_bind(namespace.to_owned());
+        query.push(" AND mailbox_id = ").push_bind(mailbox_id.to_owned());
+        let row = query.build().fetch_optional(self.reader()).await?;
+        read(&row.ok_or(Error::NotFound("mailbox"))?)
+    }
+
+    /// By id, after `after`.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn list_mailboxes(
+        &self,
+        filter: &MailboxFilter,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Mailbox>> {
+        let mut query = select();
+        query.push(" WHERE namespace = ").push_bind(filter.namespace.clone());
+        if let Some(owner) = &filter.owner {
+            query.push(" AND owner = ").push_bind(owner.clone());
+        }
+        if let Some(state) = &filter.state {
+            query.push(" AND state = ").push_bind(name_of(state));
+        }
+        if let Some(after) = after {
+            query.push(" AND mailbox_id > ").push_bind(after.to_owned());
+        }
+        query.push(" ORDER BY mailbox_id LIMIT ").push_bind(i64::from(limit));
+        query.build().fetch_all(self.reader()).await?.iter().map(read).collect()
+    }
+
+    /// Ends syncing; a running attempt is superseded. With `delete_documents`, documents leave tombstones
+    /// and messages are forgotten, so that connecting again files everything anew.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::VersionMismatch`].
+    pub async fn disconnect_mailbox(
+        &self,
+        namespace: &str,
+        mailbox_id: &str,
+        expected: Option<i64>,
+        delete_documents: bool,
+        now: i64,
+    ) -> Result<Mailbox> {
+        let mut tx = self.begin().await?;
+        let old = find(&mut tx, namespace, mailbox_id).await?.ok_or(Error::NotFound("mailbox"))?;
+        if expected.is_some_and(|expected| expected != old.version) {
+            return Err(Error::VersionMismatch);
+        }
+        sqlx::query(
+            "UPDATE mailboxes SET state = $3, state_reason = '', version = version + 1, claim = claim + 1, \
+             update_time = $4 WHERE namespace = $1 AND mailbox_id = $2",
+        )
+        .bind(namespace)
+        .bind(mailbox_id)
+        .bind(name_of(&MailboxState::Disconnected))
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        if delete_documents {
+            forget(&mut tx, namespace, mailbox_id, now).await?;
+        }
+        let mailbox = find(&mut tx, namespace, mailbox_id).await?;
+        tx.commit().await?;
+        mailbox.ok_or(Error::NotFound("mailbox"))
+    }
+}
+
+/// Removes all that a mailbox filed.
+pub(super) async fn forget(
+    tx: &mut Transaction<'_, Sqlite>,
+    namespace: &str,
+    mailbox_id: &str,
+    now: i64,
+) -> Result<()> {
+    super::documents::delete_of_mailbox(tx, namespace, mailbox_id, now).await?;
+    for statement in [
+        "DELETE FROM messages WHERE namespace = $1 AND mailbox_id = $2",
+        "UPDATE mailboxes SET source_cursor = NULL, cursor_version = cursor_version + 1, messages = 0, \
+         documents = 0, duplicates = 0 WHERE namespace = $1 AND mailbox_id = $2",
+    ] {
+        sqlx::query(statement).bind(namespace).bind(mailbox_id).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+async fn insert(tx: &mut Transaction<'_, Sqlite>, spec: &MailboxSpec, now: i64) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO mailboxes (namespace, mailbox_id, owner, address, source, since, folders, labels, \
+         state, state_reason, version, source_generation, claim, cursor_version, messages, documents, \
+         duplicates, create_time, update_time) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', 1, 1, 0, 0, 0, 0, 0, $10, $10)",
+    )
+    .bind(&spec.namespace)
+    .bind(&spec.mailbox_id)
+    .bind(&spec.owner)
+    .bind(&spec.address)
+    .bind(serde_json::to_string(&spec.source)?)
+    .bind(spec.since)
+    .bind(serde_json::to_string(&spec.folders)?)
+    .bind(serde_json::to_string(&spec.labels)?)
+    .bind(name_of(&MailboxState::Connected))
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn update(tx: &mut Transaction<'_, Sqlite>, old: &Mailbox, spec: &MailboxSpec, now: i64) -> Result<()> {
+    let other_source = old.spec.source != spec.source;
+    let begins_again = other_source || old.spec.folders != spec.folders || old.spec.since != spec.since;
+    sqlx::query(
+        "UPDATE mailboxes SET address = $3, source = $4, since = $5, folders = $6, labels = $7, state = $8, \
+         state_reason = '', version = version + 1, source_generation = source_generation + $9, \
+         claim = claim + $10, cursor_version = cursor_version + $10, \
+         source_cursor = CASE WHEN $10 = 1 THEN NULL ELSE source_cursor END, update_time = $11 \
+         WHERE namespace = $1 AND mailbox_id = $2",
+    )
+    .bind(&spec.namespace)
+    .bind(&spec.mailbox_id)
+    .bind(&spec.address)
+    .bind(serde_json::to_string(&spec.source)?)
+    .bind(spec.since)
+    .bind(serde_json::to_string(&spec.folders)?)
+    .bind(serde_json::to_string(&spec.labels)?)
+    .bind(name_of(&MailboxState::Connected))
+    .bind(i64::from(other_source))
+    .bind(i64::from(begins_again))
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn select() -> QueryBuilder<Sqlite> {
+    QueryBuilder::new(format!("SELECT {COLUMNS} FROM mailboxes"))
+}
+
+pub(super) async fn find(
+    tx: &mut Transaction<'_, Sqlite>,
+    namespace: &str,
+    mailbox_id: &str,
+) -> Result<Option<Mailbox>> {
+    let mut query = select();
+    query.push(" WHERE namespace = ").push_bind(namespace.to_owned());
+    query.push(" AND mailbox_id = ").push_bind(mailbox_id.to_owned());
+    let row = query.build().fetch_optional(&mut **tx).await?;
+    row.as_ref().map(read).transpose()
+}
+
+fn read(row: &SqliteRow) -> Result<Mailbox> {
+    let spec = MailboxSpec {
+        namespace: row.try_get("namespace")?,
+        mailbox_id: row.try_get("mailbox_id")?,
+        owner: row.try_get("owner")?,
+        address: row.try_get("address")?,
+        source: serde_json::from_str(row.try_get("source")?)?,
+        since: row.try_get("since")?,
+        folders: serde_json::from_str(row.try_get("folders")?)?,
+        labels: serde_json::from_str(row.try_get("labels")?)?,
+    };
+    Ok(Mailbox {
+        spec,
+        state: named(row.try_get("state")?)?,
+        state_reason: row.try_get("state_reason")?,
+        version: row.try_get("version")?,
+        last_sync_time: row.try_get("last_sync_time")?,
+        messages: row.try_get("messages")?,
+        documents: row.try_get("documents")?,
+        duplicates: row.try_get("duplicates")?,
+        create_time: row.try_get("create_time")?,
+        update_time: row.try_get("update_time")?,
+    })
+}

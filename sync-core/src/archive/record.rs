@@ -1,0 +1,166 @@
+//! The archive's records as the services see them, and the places in lists.
+//!
+//! A *place* is the key of the last entry of a page. Lists are ordered by keys that an insertion elsewhere
+//! cannot move, so going on from a place neither repeats nor skips what was there before.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::document::{Fields, Kind, State};
+use crate::source::folder;
+
+/// Where a mailbox's mail comes from. Further kinds (gmail, imap, graph) follow as variants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceConfig {
+    Folder(folder::Config),
+}
+
+/// What an app sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxSpec {
+    pub namespace: String,
+    pub mailbox_id: String,
+    pub owner: String,
+    pub address: String,
+    pub source: SourceConfig,
+    /// Unix milliseconds: older mail is left alone.
+    pub since: Option<i64>,
+    pub folders: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailboxState {
+    Connected,
+    Reauthorize,
+    Disconnected,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mailbox {
+    pub spec: MailboxSpec,
+    pub state: MailboxState,
+    pub state_reason: String,
+    /// The etag: grows with the definition and the state, never with syncing.
+    pub version: i64,
+    pub last_sync_time: Option<i64>,
+    pub messages: i64,
+    pub documents: i64,
+    /// Exact duplicates that were dropped.
+    pub duplicates: i64,
+    pub create_time: i64,
+    pub update_time: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageState {
+    Filed,
+    NoDocument,
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub mailbox_id: String,
+    pub message_key: String,
+    pub source_id: String,
+    pub received_time: i64,
+    pub message_id: Option<String>,
+    pub from: String,
+    pub subject: String,
+    pub state: MessageState,
+    pub reason: String,
+    /// Also those that another message brought first.
+    pub document_ids: Vec<String>,
+    pub attempts: i64,
+    /// A later run will process it again.
+    pub retry: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    pub namespace: String,
+    pub document_id: String,
+    pub owner: String,
+    pub mailbox_id: String,
+    pub run_id: String,
+    pub kind: Kind,
+    pub state: State,
+    pub confidence: f32,
+    pub fields: Fields,
+    /// The message that brought it; `None` if its row is gone.
+    pub message: Option<MessageRef>,
+    pub part: String,
+    pub file_name: Option<String>,
+    pub media_type: String,
+    pub size: u64,
+    pub sha256: String,
+    pub blob_key: String,
+    pub flags: Vec<String>,
+    pub likely_duplicate_ids: Vec<String>,
+    pub extractor_version: u32,
+    pub create_time: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageRef {
+    pub source_id: String,
+    pub received_time: i64,
+    pub from: String,
+    pub subject: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageFilter {
+    pub namespace: String,
+    pub mailbox_id: String,
+    pub state: Option<MessageState>,
+}
+
+/// Newest received first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessagePlace {
+    pub received_time: i64,
+    pub message_key: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DocumentFilter {
+    pub namespace: String,
+    pub owner: Option<String>,
+    pub mailbox_id: Option<String>,
+    pub run_id: Option<String>,
+    pub kind: Option<Kind>,
+    pub state: Option<State>,
+    /// A part of the supplier's name, in any case.
+    pub supplier: Option<String>,
+    /// ISO dates, first and last day.
+    pub issued_from: Option<String>,
+    pub issued_to: Option<String>,
+    /// Unix milliseconds, from (inclusive) and to (exclusive).
+    pub created_from: Option<i64>,
+    pub created_to: Option<i64>,
+}
+
+/// Newest filed first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentPlace {
+    pub create_time: i64,
+    pub document_id: String,
+}
+
+/// An enum's name in the catalog: its serde name.
+pub(super) fn name_of<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+pub(super) fn named<T: for<'a> Deserialize<'a>>(name: String) -> super::Result<T> {
+    Ok(serde_json::from_value(serde_json::Value::String(name))?)
+}

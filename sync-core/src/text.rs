@@ -1,0 +1,37 @@
+//! Foreign text made safe: bounded, and without characters that could drive a terminal or a log.
+
+/// `text` without control and direction-override characters, at most `max` characters long.
+pub fn clean(text: &str, max: usize) -> String {
+    let safe = text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| !is_override(*c));
+    safe.take(max).collect::<String>().trim().to_owned()
+}
+
+/// Characters that reorder or hide the text around them.
+fn is_override(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// For comparing names: lower case, letters and digits only.
+pub fn fold(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_and_override_characters_are_removed() {
+        assert_eq!(clean("a\u{1b}[31m\r\nb\u{202e}c", 100), "a [31m  bc");
+        assert_eq!(clean(&"é".repeat(50), 10), "é".repeat(10));
+        assert_eq!(fold("ACME GmbH & Co. KG"), "acmegmbhcokg");
+    }
+}
