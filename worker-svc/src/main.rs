@@ -1,1 +1,194 @@
-fn main() {}
+//! `worker-svc`: configuration, logging, archive, listeners, the link to the scheduler; then waits for a signal and
+//! drains.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tracing::{error, info};
+use worker_svc::{
+    agent::{Agent, Profile},
+    config::{Config, DEFAULTS},
+    http,
+    kind::{Registry, noop::Noop},
+    link::{Link, LinkStatus},
+    telemetry::Telemetry,
+};
+
+/// EX_USAGE of sysexits.h: the configuration has to be changed.
+const BAD_CONFIG: u8 = 64;
+/// For calls that are under way after the jobs are handed in.
+const DRAIN_CALLS: Duration = Duration::from_secs(3);
+
+/// Runs due jobs, and serves mailboxes and documents.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Overrides the defaults; see --print-defaults for every key.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check the configuration and exit.
+    #[arg(long)]
+    check_config: bool,
+    /// Print the configuration in force and exit.
+    #[arg(long)]
+    print_config: bool,
+    /// Print the documented default file and exit.
+    #[arg(long)]
+    print_defaults: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reads mails from stdin, for the worker's own use: it limits itself so that a hostile mail ends only this process.
+    #[command(hide = true)]
+    ReadMail,
+}
+
+#[allow(clippy::print_stdout, clippy::print_stderr)]
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(Command::ReadMail) = arguments.command {
+        let code = sync_core::reader::serve(std::io::stdin(), std::io::stdout(), sync_core::read::read_message);
+        return ExitCode::from(u8::try_from(code).unwrap_or(1));
+    }
+    if arguments.print_defaults {
+        print!("{DEFAULTS}");
+        return ExitCode::SUCCESS;
+    }
+    let config = match Config::load(arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("configuration: {error}");
+            return ExitCode::from(BAD_CONFIG);
+        }
+    };
+    if arguments.check_config {
+        println!("configuration is valid");
+        return ExitCode::SUCCESS;
+    }
+    if arguments.print_config {
+        println!("{config:#?}");
+        return ExitCode::SUCCESS;
+    }
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not be up yet, so a person gets it on stderr in any case.
+            error!(error = format!("{error:#}"), "stopped");
+            eprintln!("worker-svc: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config) -> anyhow::Result<()> {
+    let _telemetry = Telemetry::start(&config)?;
+    let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
+    let mut registry = Registry::default();
+    if config.kinds().any(|kind| kind == "noop") {
+        registry.add(Noop);
+    }
+
+    let grpc = bind("grpc.listen", config.grpc.listen).await?;
+    let http = bind("http.listen", config.http.listen).await?;
+    announce(&config.runtime.address_file, grpc.local_addr()?, http.local_addr()?)?;
+
+    let (mut link, status) = start_link(&config, registry, String::new(), stopping.clone())?.unzip();
+    tokio::spawn(http::serve(http, status, stopping.clone(), stopped.clone()));
+    tokio::select! {
+        () = terminated() => info!("stopping"),
+    }
+    // Jobs are handed in while calls are still served; then the calls end, then the health port goes.
+    stopping.cancel();
+    if let Some(link) = link.take() {
+        link.await?;
+    }
+    let _ = DRAIN_CALLS;
+    stopped.cancel();
+    info!("stopped");
+    Ok(())
+}
+
+/// The task that takes and runs jobs; none in a process with 0 slots.
+fn start_link(
+    config: &Config,
+    registry: Registry,
+    archive_id: String,
+    stopping: CancellationToken,
+) -> anyhow::Result<Option<(JoinHandle<()>, watch::Receiver<LinkStatus>)>> {
+    if config.worker.slots == 0 {
+        return Ok(None);
+    }
+    let guarded = registry.kinds().filter(|kind| kind.is_guarded()).map(|kind| kind.name().into());
+    let profile = Profile {
+        worker_id: config.worker_id(),
+        instance: format!("{:016x}", rand::random::<u64>()),
+        slots: i32::try_from(config.worker.slots)?,
+        kinds: registry.kinds().map(|kind| kind.name().into()).collect(),
+        guarded: guarded.collect(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        archive_id,
+    };
+    info!(worker = profile.worker_id, slots = profile.slots, kinds = ?profile.kinds, scheduler = config.scheduler.url, "taking jobs");
+    let agent = Agent::new(profile, rand::random());
+    let drain = Duration::from_millis(config.worker.drain_ms);
+    let (link, status) = Link::new(agent, channel(&config.scheduler.url)?, registry, drain);
+    Ok(Some((tokio::spawn(link.run(stopping)), status)))
+}
+
+/// Connects when it is first used, and again whenever it has to. A peer that went silent is noticed by pings.
+fn channel(url: &str) -> anyhow::Result<Channel> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("scheduler.url {url}"))?;
+    Ok(endpoint
+        .connect_timeout(Duration::from_secs(3))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true)
+        .initial_connection_window_size(4 << 20)
+        .initial_stream_window_size(2 << 20)
+        .connect_lazy())
+}
+
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{key} {address}"))
+}
+
+/// The first lines of the log, and the address file for scripts: written whole or not at all.
+fn announce(file: &Path, grpc: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
+    info!(%grpc, %http, pid = std::process::id(), "serving");
+    if file.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let unfinished = file.with_extension("tmp");
+    let write = fs::write(&unfinished, format!("grpc={grpc}\nhttp={http}\n")).and_then(|()| fs::rename(&unfinished, file));
+    write.with_context(|| format!("runtime.address_file {}", file.display()))
+}
+
+async fn terminated() {
+    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

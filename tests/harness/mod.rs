@@ -1,0 +1,180 @@
+//! Real processes for tests, the demo and benchmarks: starts services on free loopback ports, knows when they serve,
+//! kills them, and connects clients.
+
+#![allow(dead_code)] // Each user of this module uses a part of it.
+
+use std::{
+    env, fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use docket::{
+    library::v1::{document_service_client::DocumentServiceClient, mailbox_service_client::MailboxServiceClient},
+    schedule::v1::{
+        run_service_client::RunServiceClient, schedule_service_client::ScheduleServiceClient,
+        status_service_client::StatusServiceClient, worker_service_client::WorkerServiceClient,
+    },
+};
+use tonic::transport::{Channel, Endpoint};
+
+/// How long a service may take until it serves.
+const START: Duration = Duration::from_secs(30);
+
+/// A service that runs. Dropping it kills it.
+pub struct Service {
+    child: Child,
+    pub name: &'static str,
+    pub grpc: SocketAddr,
+    pub http: SocketAddr,
+    /// Everything it logged, over all its lives.
+    pub log: PathBuf,
+}
+
+/// What a service is started with, kept to start it again.
+#[derive(Clone)]
+pub struct Plan {
+    pub name: &'static str,
+    pub folder: PathBuf,
+    pub settings: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// `name` is that of the binary and its folder below `folder`.
+    pub fn new(name: &'static str, folder: &Path) -> Self {
+        Self { name, folder: folder.join(name), settings: Vec::new() }
+    }
+
+    pub fn set(mut self, key: &str, value: impl ToString) -> Self {
+        self.settings.retain(|(known, _)| known != key);
+        self.settings.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// On free ports, or on those that were set.
+    pub fn start(&self) -> anyhow::Result<Service> {
+        fs::create_dir_all(&self.folder)?;
+        let binary = binary(self.name)?;
+        let mut command = Command::new(&binary);
+        command.current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        for (key, _) in env::vars().filter(|(key, _)| key.starts_with("DOCKET_")) {
+            command.env_remove(key);
+        }
+        command.env("DOCKET_GRPC__LISTEN", "127.0.0.1:0").env("DOCKET_HTTP__LISTEN", "127.0.0.1:0");
+        command.envs(self.settings.iter().map(|(key, value)| (key, value)));
+        let mut child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
+        let log = self.folder.join("log");
+        let (announce, announced) = mpsc::channel();
+        let out = child.stdout.take().context("stdout")?;
+        let errors = child.stderr.take().context("stderr")?;
+        for stream in [Box::new(out) as Box<dyn std::io::Read + Send>, Box::new(errors)] {
+            let mut file = fs::OpenOptions::new().create(true).append(true).open(&log)?;
+            let announce = announce.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    if let Some(addresses) = addresses(&line) {
+                        let _ = announce.send(addresses);
+                    }
+                    let _ = writeln!(file, "{line}");
+                }
+            });
+        }
+        drop(announce);
+        let Ok((grpc, http)) = announced.recv_timeout(START) else {
+            let _ = child.kill();
+            bail!("{} did not come up:\n{}", self.name, fs::read_to_string(&log).unwrap_or_default());
+        };
+        Ok(Service { child, name: self.name, grpc, http, log })
+    }
+}
+
+/// From the first line that says where the service serves.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let value = |key: &str| line.split_whitespace().find_map(|word| word.strip_prefix(key)).and_then(|v| v.parse().ok());
+    line.contains("serving").then(|| Some((value("grpc=")?, value("http=")?)))?
+}
+
+/// Beside this program's own binary, as cargo lays them out.
+fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let own = env::current_exe()?;
+    let found = own.ancestors().skip(1).take(3).map(|folder| folder.join(name)).find(|path| path.is_file());
+    found.with_context(|| format!("{name} is not built; run `cargo build --workspace` in the same profile first"))
+}
+
+impl Service {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM. Returns its exit code once it has drained.
+    pub fn terminate(&mut self) -> anyhow::Result<Option<i32>> {
+        Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
+        Ok(self.child.wait()?.code())
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
+    pub fn channel(&self) -> anyhow::Result<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc))?;
+        Ok(endpoint.connect_timeout(Duration::from_secs(5)).timeout(Duration::from_secs(60)).tcp_nodelay(true).connect_lazy())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Clients of the scheduler. They connect again by themselves after a restart on the same port.
+#[derive(Clone)]
+pub struct Scheduler {
+    pub schedules: ScheduleServiceClient<Channel>,
+    pub runs: RunServiceClient<Channel>,
+    pub workers: WorkerServiceClient<Channel>,
+    pub status: StatusServiceClient<Channel>,
+}
+
+impl Scheduler {
+    pub fn connect(service: &Service) -> anyhow::Result<Self> {
+        let channel = service.channel()?;
+        Ok(Self {
+            schedules: ScheduleServiceClient::new(channel.clone()),
+            runs: RunServiceClient::new(channel.clone()),
+            workers: WorkerServiceClient::new(channel.clone()),
+            status: StatusServiceClient::new(channel),
+        })
+    }
+}
+
+/// Clients of a worker's library.
+#[derive(Clone)]
+pub struct Library {
+    pub mailboxes: MailboxServiceClient<Channel>,
+    pub documents: DocumentServiceClient<Channel>,
+}
+
+impl Library {
+    pub fn connect(service: &Service) -> anyhow::Result<Self> {
+        let channel = service.channel()?;
+        Ok(Self {
+            mailboxes: MailboxServiceClient::new(channel.clone()),
+            documents: DocumentServiceClient::new(channel),
+        })
+    }
+}

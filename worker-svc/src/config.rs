@@ -1,0 +1,192 @@
+//! Configuration: the compiled-in default file, then `--config FILE`, then `DOCKET_SECTION__KEY`.
+//!
+//! It is checked as a whole before anything is opened.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use figment::{
+    Figment,
+    providers::{Env, Format as _, Toml},
+};
+use serde::{Deserialize, Serialize};
+
+/// The documented defaults.
+pub const DEFAULTS: &str = include_str!("../default.toml");
+
+/// Kinds that this program can run.
+const KINDS: [&str; 2] = ["document-sync", "noop"];
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub grpc: Listener,
+    pub http: Listener,
+    pub scheduler: Scheduler,
+    pub worker: Worker,
+    pub archive: Archive,
+    pub sources: Sources,
+    pub reader: Reader,
+    pub log: Log,
+    pub telemetry: Telemetry,
+    pub runtime: Runtime,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    pub listen: SocketAddr,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scheduler {
+    pub url: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    pub id: String,
+    pub slots: u32,
+    pub kinds: String,
+    pub drain_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    pub database_url: String,
+    pub blobs_url: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sources {
+    pub folder_root: PathBuf,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reader {
+    pub children: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    pub otlp_endpoint: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    pub address_file: PathBuf,
+}
+
+/// What is wrong, with the key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
+fn environment() -> Env {
+    const SECTIONS: [&str; 10] =
+        ["grpc", "http", "scheduler", "worker", "archive", "sources", "reader", "log", "telemetry", "runtime"];
+    let ours = |key: &figment::value::UncasedStr| {
+        let section = key.as_str().split("__").next().unwrap_or_default();
+        key.as_str().contains("__") && SECTIONS.iter().any(|one| one.eq_ignore_ascii_case(section))
+    };
+    Env::prefixed("DOCKET_").filter(ours).split("__")
+}
+
+impl Config {
+    /// # Errors
+    /// Names the key that is unknown, missing or out of bounds.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(file) = file {
+            if !file.is_file() {
+                return Err(ConfigError(format!("--config {}: there is no such file", file.display())));
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let config: Self =
+            figment.merge(environment()).extract().map_err(|error| ConfigError(error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.database()?;
+        self.blobs()?;
+        if let Some(unknown) = self.kinds().find(|kind| !KINDS.contains(kind)) {
+            return Err(ConfigError(format!("worker.kinds names `{unknown}`; known are {}", KINDS.join(", "))));
+        }
+        if self.worker.slots > 10_000 {
+            return Err(ConfigError(format!("worker.slots is {}; it must be 0 to 10000", self.worker.slots)));
+        }
+        if self.worker.slots > 0 && self.kinds().next().is_none() {
+            return Err(ConfigError("worker.kinds is empty; name at least one, or set worker.slots to 0".into()));
+        }
+        let scheme = self.scheduler.url.split_once("://").map(|(scheme, _)| scheme);
+        if scheme != Some("http") {
+            return Err(ConfigError(format!("scheduler.url is `{}`; write http://HOST:PORT", self.scheduler.url)));
+        }
+        Ok(())
+    }
+
+    pub fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.worker.kinds.split(',').map(str::trim).filter(|kind| !kind.is_empty())
+    }
+
+    /// # Errors
+    /// When `archive.database_url` is of no known form.
+    pub fn database(&self) -> Result<PathBuf, ConfigError> {
+        let url = &self.archive.database_url;
+        let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
+        path.map(PathBuf::from).ok_or_else(|| ConfigError(format!("archive.database_url is `{url}`; write sqlite:FILE")))
+    }
+
+    /// # Errors
+    /// When `archive.blobs_url` is of no known form.
+    pub fn blobs(&self) -> Result<PathBuf, ConfigError> {
+        let url = &self.archive.blobs_url;
+        let path = url.strip_prefix("file://").or_else(|| url.strip_prefix("file:")).filter(|path| !path.is_empty());
+        path.map(PathBuf::from).ok_or_else(|| ConfigError(format!("archive.blobs_url is `{url}`; write file:FOLDER")))
+    }
+
+    /// The configured name, or the host's, as far as it is made of characters that an id may have.
+    pub fn worker_id(&self) -> String {
+        if !self.worker.id.is_empty() {
+            return self.worker.id.clone();
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "._:@-".contains(*c)).take(128).collect();
+        if host.is_empty() { "worker".into() } else { host }
+    }
+}

@@ -1,0 +1,87 @@
+//! Logs, and spans that go into the trace of their run.
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
+use docket::{schedule::v1 as pb, trace::TraceParent};
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, TraceContextExt as _, TraceFlags, TraceState, TracerProvider as _},
+};
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use tracing::{Span, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::config::{Config, LogFormat};
+
+/// Flushes what is left when dropped.
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Sets up logging and, with an endpoint, the export of traces.
+    ///
+    /// # Errors
+    /// When the level or the endpoint cannot be used.
+    pub fn start(config: &Config) -> anyhow::Result<Self> {
+        // The libraries below are loud at debug; name them in log.level to hear them.
+        let quiet = "h2=info,hyper=info,hyper_util=info,tower=info,tonic=info,sqlx=warn,html5ever=error";
+        let filter = EnvFilter::try_new(format!("{quiet},{}", config.log.level))
+            .map_err(|error| anyhow::anyhow!("log.level `{}`: {error}", config.log.level))?;
+        let layer = match config.log.format {
+            LogFormat::Text => {
+                tracing_subscriber::fmt::layer().with_target(false).with_ansi(io::stdout().is_terminal()).boxed()
+            }
+            LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).boxed(),
+        };
+        let endpoint = &config.telemetry.otlp_endpoint;
+        let provider = if endpoint.is_empty() { None } else { Some(provider(endpoint)?) };
+        let export = provider.as_ref().map(|provider| {
+            tracing_opentelemetry::layer().with_tracer(provider.tracer("docket")).with_location(false)
+        });
+        tracing_subscriber::registry().with(filter).with(export).with(layer).try_init()?;
+        Ok(Self { provider })
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.provider {
+            // A collector that is down must not keep the process from ending.
+            let _ = provider.shutdown_with_timeout(Duration::from_secs(2));
+        }
+    }
+}
+
+fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+    let resource = Resource::builder().with_service_name("worker-svc").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// The span of one attempt, below the run's own.
+pub fn attempt_span(job: &pb::DueJob) -> Span {
+    let parent = TraceParent::parse(&job.traceparent);
+    let kind = job.task.as_ref().map_or("", |task| task.kind.as_str());
+    let span = info_span!(
+        "run",
+        run = job.run_id,
+        attempt = job.attempt,
+        schedule = job.schedule_id,
+        kind,
+        trace_id = parent.map(|parent| format!("{:032x}", parent.trace_id)),
+    );
+    if let Some(parent) = parent {
+        let flags = if parent.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
+        let context =
+            SpanContext::new(parent.trace_id.into(), parent.span_id.into(), flags, true, TraceState::default());
+        // Without an exporter there is nothing to attach it to.
+        let _ = span.set_parent(Context::new().with_remote_span_context(context));
+    }
+    span
+}
