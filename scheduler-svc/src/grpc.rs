@@ -25,9 +25,11 @@ use docket::{
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Status, transport::Server};
+use tonic::{
+    Request, Status,
+    transport::{Server, server::TcpIncoming},
+};
 
 use crate::{
     shard::{CallError, Handle},
@@ -76,7 +78,6 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
     }
     Server::builder()
         .layer(Gate)
-        .tcp_nodelay(true)
         .max_concurrent_streams(Some(STREAMS))
         .http2_max_header_list_size(Some(HEADER_BYTES))
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
@@ -95,7 +96,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         ))))
         .add_service(bounded!(pb::limit_service_server::LimitServiceServer::new(status::Limits)))
         .add_service(bounded!(pb::status_service_server::StatusServiceServer::new(status::Api(services))))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
             stopping.cancelled().await;
             health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         })
