@@ -32,6 +32,28 @@ const KINDS: [(Role, Kind); 4] = [
     (Role::Invoice, Kind::Invoice),
 ];
 
+const TILL: &[&str] = &[
+    "cashier",
+    "terminal",
+    "till",
+    "pos",
+    "table",
+    "kasse",
+    "kassierer",
+    "caisse",
+    "cassa",
+    "kasa",
+    "kassa",
+    "pokladna",
+    "caja",
+    "caixa",
+    "salesperson",
+    "waiter",
+    "tse",
+    "kasjer",
+    "pax",
+];
+
 /// Points for each kind and for being something else.
 #[derive(Clone, Debug, Default)]
 struct Score {
@@ -95,7 +117,12 @@ pub fn attachment(view: &View, around: &Around) -> Result<Verdict, String> {
     let sum = points + substance.points;
     if points < 8 || sum < 26 {
         // a till's slip needs no title
-        if substance.points >= 34 && substance.paid {
+        let till = substance.till && (substance.has_tax || substance.paid || substance.adds_up);
+        if substance.has_date
+            && (till || substance.paid && substance.adds_up)
+            && score.other < 10
+            && substance.words < 500
+        {
             return Ok(Verdict { kind: Kind::Receipt, confidence: 0.7 });
         }
         return Err("it does not say that it is an invoice or a receipt".into());
@@ -134,7 +161,7 @@ pub fn body(view: &View, around: &Around) -> Result<Verdict, String> {
     }
     // amounts that add up speak for themselves: a ride, a meal
     let adds_up = substance.adds_up && substance.has_date;
-    if sum < 34 && !(adds_up && sum >= 26) {
+    if sum < 34 && !(adds_up && sum >= 26) && !(single && sum >= 28) {
         return Err("it talks of payments but is no document".into());
     }
     let kind = if points < 8 { Kind::Receipt } else { refine(kind, &score, &substance) };
@@ -279,6 +306,9 @@ struct Substance {
     has_date: bool,
     has_number: bool,
     single_amount: bool,
+    has_tax: bool,
+    /// Words that only a till prints.
+    till: bool,
     words: usize,
 }
 
@@ -298,6 +328,8 @@ fn substance(view: &View) -> Substance {
         has_date: view.dates().next().is_some(),
         has_number,
         single_amount: facts.single_amount,
+        has_tax: facts.tax,
+        till: view.cells().any(|(_, _, m)| m.words.iter().any(|w| TILL.contains(&w.key.as_str()))),
         words,
         ..Substance::default()
     };

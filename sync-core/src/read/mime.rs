@@ -129,6 +129,10 @@ fn leaf(message: &Message<'_>, part: &MessagePart<'_>, path: String, mail: &mut 
         }
     }
     let bytes = match &part.body {
+        // without a closing delimiter the parser leaves the encoding in place
+        PartType::Binary(bytes) | PartType::InlineBinary(bytes) if part.is_encoding_problem => {
+            still_encoded(part, bytes).unwrap_or_else(|| bytes.to_vec())
+        }
         PartType::Binary(bytes) | PartType::InlineBinary(bytes) => bytes.to_vec(),
         PartType::Text(text) | PartType::Html(text) => {
             original(message, part).unwrap_or_else(|| text.as_bytes().to_vec())
@@ -164,6 +168,16 @@ fn original(message: &Message<'_>, part: &MessagePart<'_>) -> Option<Vec<u8>> {
         Encoding::QuotedPrintable => quoted_printable_decode(raw),
         Encoding::None => Some(raw.to_vec()),
     }
+}
+
+/// Base64 that was not decoded: decoded as far as it goes.
+fn still_encoded(part: &MessagePart<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
+    let stated = part.content_transfer_encoding()?.trim().eq_ignore_ascii_case("base64");
+    let fits = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'\r' | b'\n');
+    let clean: Vec<u8> =
+        bytes.iter().take_while(fits).filter(|b| !b.is_ascii_whitespace()).copied().collect();
+    let whole = clean.len() - clean.len() % 4;
+    if !stated { None } else { base64_decode(clean.get(..whole)?) }
 }
 
 /// Small pictures in signatures and layouts.

@@ -63,12 +63,6 @@ impl Sheet {
         self.lines.iter().map(Line::text).collect::<Vec<_>>().join("\n")
     }
 
-    /// The tallest text of the sheet, 0 if unknown.
-    #[must_use]
-    pub fn tallest(&self) -> f32 {
-        self.lines.iter().map(|l| l.size).fold(0.0, f32::max)
-    }
-
     /// The size of most of the text.
     #[must_use]
     pub fn usual_size(&self) -> f32 {

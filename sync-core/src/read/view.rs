@@ -13,7 +13,6 @@ pub struct View {
     pub lines: Vec<Row>,
     pub style: Style,
     pub usual_size: f32,
-    pub tallest: f32,
 }
 
 pub struct Row {
@@ -65,7 +64,7 @@ impl View {
             })
             .collect();
         let style = amount::style_of(lines.iter().flat_map(|l| &l.cells).flat_map(|c| &c.amounts));
-        Self { lines, style, usual_size: sheet.usual_size(), tallest: sheet.tallest() }
+        Self { lines, style, usual_size: sheet.usual_size() }
     }
 
     #[must_use]

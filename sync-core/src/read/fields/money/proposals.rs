@@ -36,7 +36,6 @@ pub struct Proposal {
 #[must_use]
 pub fn collect(view: &View) -> Vec<Proposal> {
     let mut out = Vec::new();
-    let mut waiting: Vec<(usize, Slot, i32)> = Vec::new();
     for (line, row) in view.lines.iter().enumerate() {
         triple(view, line, &mut out);
         let labels = row_labels(&row.cells);
@@ -49,18 +48,31 @@ pub fn collect(view: &View) -> Vec<Proposal> {
             let values = amounts_after(view, line, *cell, label.end, until);
             any |= !values.is_empty();
             push(&mut out, *slot, *score, line, &values);
+            // `Net total`: without tax in one country, what is to pay in another
+            if *slot == Slot::Net && label.is(Role::PlainTotal) {
+                push(&mut out, Slot::Sum, 64, line, &values);
+            }
         }
-        if !any {
-            // a header over a column, or a label with its value on the next line
-            any = below(view, line, &labels, &mut out);
-        }
-        if !any && row.cells.len() == 1 {
-            waiting.extend(labels.first().map(|(_, _, slot, score)| (line, *slot, *score)));
+        if !any && row.cells.len() > 1 {
+            below(view, line, &labels, &mut out);
         }
     }
-    pair_columns(view, &waiting, &mut out);
+    runs(view, &mut out);
+    sum_rows(&mut out);
     out.retain(|p| p.slot != Slot::Ignored);
     out
+}
+
+/// Of several rows with net, tax and total the one that sums up the others is the document's.
+fn sum_rows(out: &mut [Proposal]) {
+    let rows: Vec<(usize, Decimal)> =
+        out.iter().filter(|p| p.slot == Slot::Sum && !p.main).map(|p| (p.line, p.value)).collect();
+    for (line, value) in &rows {
+        let others: Decimal = rows.iter().filter(|(l, _)| l != line).map(|(_, v)| *v).sum();
+        if rows.len() > 2 && others == *value {
+            out.iter_mut().filter(|p| p.line == *line).for_each(|p| p.score += 30);
+        }
+    }
 }
 
 fn push(out: &mut Vec<Proposal>, slot: Slot, score: i32, line: usize, values: &[Decimal]) {
@@ -88,24 +100,137 @@ fn row_labels(cells: &[Marked]) -> Vec<RowLabel<'_>> {
             }
         }
     }
-    merge(out)
+    merge(cells, out)
 }
 
-/// Neighbours in one cell that make one label: `Total` + `VAT`, `Total` + `net`, `VAT` + `included`.
-fn merge(labels: Vec<RowLabel<'_>>) -> Vec<RowLabel<'_>> {
-    let mut out: Vec<RowLabel<'_>> = Vec::new();
+/// Neighbours in one cell that make one label: `Total` + `VAT`, `Total` + `VAT included`, `Total` + `excl. VAT`.
+fn merge<'a>(cells: &[Marked], labels: Vec<RowLabel<'a>>) -> Vec<RowLabel<'a>> {
+    let mut out: Vec<RowLabel<'a>> = Vec::new();
     for label in labels {
-        let joined = out.last().is_some_and(|(cell, before, ..)| {
-            *cell == label.0 && label.1.first_word <= before.first_word + before.words + 1
+        let near = out.last().is_some_and(|(cell, before, ..)| {
+            *cell == label.0 && label.1.first_word <= before.first_word + before.words + 2
         });
-        match out.last_mut() {
-            // `Total EUR (VAT incl.)` stays a total, `VAT total` a tax; `Total VAT` is in the tables
-            Some(last) if joined && matches!(label.2, Slot::Sum | Slot::Ignored) => last.1 = label.1,
-            Some(last) if joined && last.2 == Slot::Sum => *last = label,
+        let Some(last) = out.last_mut().filter(|_| near) else {
+            out.push(label);
+            continue;
+        };
+        let sums = matches!(last.2, Slot::Sum | Slot::Total | Slot::Subtotal | Slot::Net | Slot::Payable);
+        match (label.2, scope(cells, last, &label)) {
+            (Slot::Tax, Scope::Without) if sums => (last.1, last.2, last.3) = (label.1, Slot::Net, 92),
+            (Slot::Tax, Scope::With) if sums => last.1 = label.1,
+            (Slot::Sum | Slot::Ignored, _) => last.1 = label.1,
+            (slot, _) if last.2 == Slot::Sum && adjoins(last.1, label.1) => {
+                // `Total TVA` is the tax; `Total` with anything else is that thing
+                *last = (label.0, label.1, slot, label.3);
+            }
             _ => out.push(label),
         }
     }
     out
+}
+
+fn adjoins(before: &Label, after: &Label) -> bool {
+    after.first_word <= before.first_word + before.words + 1
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    With,
+    Without,
+    Open,
+}
+
+/// Whether the words up to and in the second label say that tax is in the amount or not.
+fn scope(cells: &[Marked], before: &RowLabel<'_>, after: &RowLabel<'_>) -> Scope {
+    const WITH: &[&str] = &[
+        "incl",
+        "inkl",
+        "including",
+        "inclusive",
+        "included",
+        "inc",
+        "inclus",
+        "incluse",
+        "incluido",
+        "incluida",
+        "inclusa",
+        "compresa",
+        "comprise",
+        "comprises",
+        "inclusief",
+        "vcetne",
+        "vc",
+        "vratane",
+        "s",
+        "z",
+        "su",
+        "ar",
+        "con",
+        "com",
+        "c",
+        "med",
+        "mit",
+        "with",
+        "sis",
+        "dahil",
+        "cu",
+        "avec",
+        "με",
+        "с",
+        "met",
+        "ttc",
+        "enthalten",
+        "ivato",
+        "inclusive",
+        "sa",
+        "przez",
+    ];
+    const WITHOUT: &[&str] = &[
+        "excl",
+        "exkl",
+        "excluding",
+        "exclusive",
+        "excluded",
+        "ex",
+        "ekskl",
+        "eks",
+        "ohne",
+        "hors",
+        "sin",
+        "esclusa",
+        "sem",
+        "exclusief",
+        "bez",
+        "be",
+        "uden",
+        "utan",
+        "uten",
+        "ilman",
+        "nelkul",
+        "fara",
+        "без",
+        "χωρις",
+        "brez",
+        "without",
+        "before",
+        "hariç",
+        "haric",
+        "sans",
+        "zonder",
+        "exclus",
+    ];
+    let Some(marked) = cells.get(after.0) else { return Scope::Open };
+    let from = before.1.first_word;
+    let to = after.1.first_word + after.1.words + 1;
+    let words = marked.words.get(from..to.min(marked.words.len())).unwrap_or_default();
+    let has = |list: &[&str]| words.iter().any(|w| list.contains(&w.key.as_str()));
+    if has(WITHOUT) {
+        Scope::Without
+    } else if has(WITH) {
+        Scope::With
+    } else {
+        Scope::Open
+    }
 }
 
 fn slot_of(label: &Label) -> Option<(Slot, i32)> {
@@ -170,20 +295,13 @@ fn is_money(view: &View, line: usize, cell: usize, amount: &Amount) -> bool {
     lonely_sign(cell.checked_sub(1)) || lonely_sign(Some(cell + 1))
 }
 
-/// Values under their labels: a small table, or label and value on lines of their own.
-fn below(view: &View, line: usize, labels: &[RowLabel<'_>], out: &mut Vec<Proposal>) -> bool {
-    let mut any = false;
-    for (cell, label, slot, score) in labels {
+/// Values under their labels: a small table.
+fn below(view: &View, line: usize, labels: &[RowLabel<'_>], out: &mut Vec<Proposal>) {
+    let next = line + 1;
+    let Some(row) = view.lines.get(next).filter(|row| row_labels(&row.cells).is_empty()) else { return };
+    for (cell, _, slot, score) in labels {
         let Some(own) = view.cell(line, *cell) else { continue };
-        // a column of items has such a header as well: only the line right below, and only summary words
-        let next = line + 1;
-        let Some(row) = view.lines.get(next) else { continue };
-        if !row_labels(&row.cells).is_empty() {
-            continue;
-        }
-        let single = row.cells.len() == 1 && view.lines.get(line).is_some_and(|l| l.cells.len() == 1);
-        let target = row.cells.iter().enumerate().filter(|(_, c)| single || c.cell.overlap(&own.cell) > 0.3);
-        for (c, marked) in target {
+        for (c, marked) in row.cells.iter().enumerate().filter(|(_, c)| c.cell.overlap(&own.cell) > 0.3) {
             let only_amount =
                 marked.words.iter().all(|w| w.key.chars().any(|c| c.is_ascii_digit()) || w.key.len() <= 4);
             let values: Vec<Decimal> = marked
@@ -192,44 +310,84 @@ fn below(view: &View, line: usize, labels: &[RowLabel<'_>], out: &mut Vec<Propos
                 .filter(|a| is_money(view, next, c, a))
                 .filter_map(|a| a.value(view.style))
                 .collect();
-            if only_amount
-                && !values.is_empty()
-                && label.end + 4 >= own.cell.text.trim_end().len().saturating_sub(24)
-            {
-                let penalty = if single { 2 } else { 22 };
-                push(out, *slot, score - penalty, next, &values);
-                any = true;
+            if only_amount {
+                push(out, *slot, score - 22, next, &values);
             }
         }
     }
-    any
 }
 
-/// Text from a scan may hold a block of labels and then a block of amounts: paired in order.
-fn pair_columns(view: &View, waiting: &[(usize, Slot, i32)], out: &mut Vec<Proposal>) {
-    let mut i = 0;
-    while let Some((first, ..)) = waiting.get(i) {
-        let mut n = 1;
-        while waiting.get(i + n).is_some_and(|(line, ..)| *line == first + n) {
-            n += 1;
-        }
-        let values: Vec<Decimal> = (0..n).map_while(|k| lone_amount(view, first + n + k)).collect();
-        if n > 1 && values.len() == n && lone_amount(view, first + 2 * n).is_none() {
-            for (k, value) in values.iter().enumerate() {
-                if let Some((_, slot, score)) = waiting.get(i + k) {
-                    push(out, *slot, score - 8, first + n + k, &[*value]);
+/// Text from a scan: a label and its amount on lines of their own, or a block of labels and then a block of
+/// amounts, paired in order.
+fn runs(view: &View, out: &mut Vec<Proposal>) {
+    let mut labels: Vec<(Slot, i32, bool)> = Vec::new();
+    let mut values: Vec<(usize, Decimal)> = Vec::new();
+    for line in 0..=view.lines.len() {
+        let kind = kind_of(view, line);
+        match kind {
+            Kind::Noise => continue,
+            Kind::Amount(value) if !labels.is_empty() => values.push((line, value)),
+            Kind::Label(slot, score, both) => {
+                if !values.is_empty() {
+                    settle(&mut labels, &mut values, out);
                 }
+                labels.push((slot, score, both));
+            }
+            Kind::Amount(_) | Kind::Other => settle(&mut labels, &mut values, out),
+        }
+    }
+}
+
+enum Kind {
+    Label(Slot, i32, bool),
+    Amount(Decimal),
+    /// A colon, a sign, a code of the tax.
+    Noise,
+    Other,
+}
+
+fn kind_of(view: &View, line: usize) -> Kind {
+    let Some(row) = view.lines.get(line) else { return Kind::Other };
+    let [marked] = row.cells.as_slice() else { return Kind::Other };
+    if let Some(value) = lone_amount(view, line) {
+        return Kind::Amount(value);
+    }
+    let has_money = marked.amounts.iter().any(|a| a.is_money());
+    if let Some((_, label, slot, score)) =
+        row_labels(&row.cells).last().filter(|_| !has_money && marked.words.len() <= 8)
+    {
+        return Kind::Label(*slot, *score, *slot == Slot::Net && label.is(Role::PlainTotal));
+    }
+    let letters = marked.cell.text.chars().filter(|c| c.is_alphanumeric()).count();
+    if letters <= 2 { Kind::Noise } else { Kind::Other }
+}
+
+fn settle(labels: &mut Vec<(Slot, i32, bool)>, values: &mut Vec<(usize, Decimal)>, out: &mut Vec<Proposal>) {
+    // fewer values than labels: no telling which is missing
+    if values.len() >= labels.len() {
+        let penalty = if labels.len() == 1 { 2 } else { 6 };
+        for ((slot, score, both), (line, value)) in labels.iter().zip(values.iter()) {
+            push(out, *slot, score - penalty, *line, &[*value]);
+            if *both {
+                push(out, Slot::Sum, 62, *line, &[*value]);
             }
         }
-        i += n;
     }
+    labels.clear();
+    values.clear();
 }
 
 fn lone_amount(view: &View, line: usize) -> Option<Decimal> {
     let row = view.lines.get(line).filter(|r| r.cells.len() == 1)?;
     let marked = row.cells.first()?;
     match marked.amounts.as_slice() {
-        [only] if only.is_money() && marked.words.len() <= 2 => only.value(view.style),
+        [only]
+            if only.is_money()
+                && marked.words.len() <= 3
+                && marked.labels.iter().all(|l| l.words == 1 && l.end - l.start < 4) =>
+        {
+            only.value(view.style)
+        }
         _ => None,
     }
 }

@@ -11,9 +11,17 @@ pub fn clean(text: &str) -> Option<String> {
             || matches!(c, ':' | '-' | '–' | '•' | '*' | '|' | '.' | ',' | '#' | '"' | '“' | '„')
     });
     let mut end = text.len();
-    for separator in [" – ", " — ", " - ", " | ", " · ", " • ", " ∙ ", "; ", " (", "\t", " * ", " / "]
-    {
+    for separator in [" – ", " — ", " - ", " | ", " · ", " • ", " ∙ ", "; ", "\t", " * ", " / "] {
         if let Some(at) = text.find(separator).filter(|at| *at > 0) {
+            end = end.min(at);
+        }
+    }
+    // `TF VALUE-MART SDN BHD (482123-U)`, but `BEMED (SP) SDN BHD` stays
+    if let Some(at) = text.find('(').filter(|at| *at > 0) {
+        let inside = text.get(at..).and_then(|t| t.split(')').next()).unwrap_or_default();
+        let closes_late =
+            text.get(at + inside.len()..).is_some_and(|t| t.trim_start_matches(')').trim().is_empty());
+        if inside.chars().filter(char::is_ascii_digit).count() > 3 || closes_late {
             end = end.min(at);
         }
     }
@@ -96,6 +104,7 @@ pub fn is_name(text: &str) -> bool {
         && date::scan(text).is_empty()
         && (!address || formed && digits == 0)
         && !street
+        && !text.starts_with('(')
         && !text.contains(['@', '?', '!', '=', '{'])
         && !text.contains("://")
         && !text.to_ascii_lowercase().starts_with("www.")
