@@ -130,10 +130,9 @@ fn leaf(message: &Message<'_>, part: &MessagePart<'_>, path: String, mail: &mut 
     }
     let bytes = match &part.body {
         // without a closing delimiter the parser leaves the encoding in place
-        PartType::Binary(bytes) | PartType::InlineBinary(bytes) if part.is_encoding_problem => {
+        PartType::Binary(bytes) | PartType::InlineBinary(bytes) => {
             still_encoded(part, bytes).unwrap_or_else(|| bytes.to_vec())
         }
-        PartType::Binary(bytes) | PartType::InlineBinary(bytes) => bytes.to_vec(),
         PartType::Text(text) | PartType::Html(text) => {
             original(message, part).unwrap_or_else(|| text.as_bytes().to_vec())
         }
@@ -177,7 +176,8 @@ fn still_encoded(part: &MessagePart<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
     let clean: Vec<u8> =
         bytes.iter().take_while(fits).filter(|b| !b.is_ascii_whitespace()).copied().collect();
     let whole = clean.len() - clean.len() % 4;
-    if !stated { None } else { base64_decode(clean.get(..whole)?) }
+    let most = clean.len() > 40 && clean.len() * 10 > bytes.len() * 9;
+    if !stated || !most { None } else { base64_decode(clean.get(..whole)?) }
 }
 
 /// Small pictures in signatures and layouts.

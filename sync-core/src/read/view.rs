@@ -130,6 +130,7 @@ impl View {
     fn below(&self, line: usize, cell: usize, out: &mut Vec<Spot>) {
         let Some(own) = self.cell(line, cell) else { return };
         let page = self.lines.get(line).map(|l| l.page);
+        let last = self.lines.get(line).is_some_and(|l| l.cells.len() == cell + 1);
         for next in line + 1..=line + 3 {
             let Some(row) = self.lines.get(next).filter(|r| Some(r.page) == page) else { return };
             let best = row
@@ -139,7 +140,16 @@ impl View {
                 .map(|(i, c)| (i, c, c.cell.overlap(&own.cell)))
                 .filter(|(_, _, overlap)| *overlap > 0.3)
                 .max_by(|a, b| a.2.total_cmp(&b.2));
-            if let Some((index, found, _)) = best {
+            // a value set to the right margin under a label on the left of the same column
+            let flush = || {
+                let mut right =
+                    row.cells.iter().enumerate().filter(|(_, c)| c.cell.left >= own.cell.left - 3.0);
+                right
+                    .next()
+                    .filter(|_| right.next().is_none() && next == line + 1 && last)
+                    .map(|(i, c)| (i, c, 0.0))
+            };
+            if let Some((index, found, _)) = best.or_else(flush) {
                 out.push(Spot {
                     line: next,
                     cell: index,

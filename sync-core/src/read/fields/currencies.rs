@@ -198,6 +198,23 @@ fn sign(mark: Mark) -> &'static str {
     }
 }
 
+const CURRENCY_WORDS: &[&str] = &[
+    "currency",
+    "wahrung",
+    "rechnungswahrung",
+    "devise",
+    "moneda",
+    "divisa",
+    "valuta",
+    "moeda",
+    "waluta",
+    "mena",
+    "valuutta",
+    "penznem",
+    "moneda",
+    "валута",
+    "νομισμα",
+];
 const MONEY: [Role; 6] =
     [Role::Total, Role::PlainTotal, Role::PlainAmount, Role::Payable, Role::Net, Role::Subtotal];
 
@@ -205,6 +222,9 @@ const MONEY: [Role; 6] =
 fn stated_codes(view: &View, line: usize, cell: usize) -> Vec<&'static str> {
     let Some(marked) = view.cell(line, cell) else { return Vec::new() };
     let text = &marked.cell.text;
+    let alone = marked.words.len() == 1;
+    let named = marked.words.iter().any(|w| CURRENCY_WORDS.contains(&w.key.as_str()));
+    let money_label = alone || named || marked.labels.iter().any(|l| l.any(&MONEY));
     let mut out: Vec<&'static str> = marked
         .words
         .iter()
@@ -212,12 +232,9 @@ fn stated_codes(view: &View, line: usize, cell: usize) -> Vec<&'static str> {
         .filter_map(|w| text.get(w.start..w.end))
         .filter_map(|raw| match raw {
             "RM" => Some("MYR"),
-            // words of every day in capitals
-            "ALL" | "TRY" | "MAD" | "PEN" | "TOP" | "COP" | "BHD" | "INR"
-                if !marked.labels.iter().any(|l| l.any(&MONEY)) =>
-            {
-                None
-            }
+            // other codes are words and places as well: only beside the name of an amount
+            "EUR" | "USD" | "GBP" => currency::code(raw),
+            _ if !money_label => None,
             raw => currency::code(raw),
         })
         .collect();

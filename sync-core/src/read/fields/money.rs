@@ -88,7 +88,20 @@ fn choose_total(all: &[Proposal], kind: Kind) -> Option<Proposal> {
             best = Some((score, Proposal { score, ..candidate.clone() }));
         }
     }
+    let best = best.map(|(score, p)| (score, after_rounding(all, p)));
     best.filter(|(score, p)| *score >= 45 && (!p.value.is_zero() || *score >= 90)).map(|(_, p)| p)
+}
+
+/// Where cash is rounded to five cents, the amount after rounding is the total.
+fn after_rounding(all: &[Proposal], total: Proposal) -> Proposal {
+    let five = Decimal::new(5, 2);
+    let rounded = slots(all, &[Slot::Rounding])
+        .map(|r| total.value + r.value)
+        .find(|v| *v != total.value && (*v % five).is_zero());
+    match rounded {
+        Some(value) if !(total.value % five).is_zero() => Proposal { value, ..total },
+        _ => total,
+    }
 }
 
 fn support(all: &[Proposal], candidate: &Proposal, kind: Kind) -> i32 {

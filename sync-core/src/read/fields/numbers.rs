@@ -89,14 +89,28 @@ fn labelled(view: &View, kind: Kind) -> Vec<Candidate> {
                 How::Right => 2,
                 How::Below => 12 + i32::from(plain) * 15,
             };
+            let party = i32::from(plain && in_party(view, line)) * 30;
             let prose = i32::from(text.split_whitespace().count() > 8) * 10;
             let short = i32::from(value.chars().count() < 2) * 10;
-            let score = base - penalty - prose - short;
+            let score = base - penalty - prose - short - party;
             out.push(Candidate { value, score, place: view.line_text(line) });
             break;
         }
     }
     out
+}
+
+/// The seller's or the buyer's own number: just under their heading.
+fn in_party(view: &View, line: usize) -> bool {
+    (line.saturating_sub(4)..line).any(|above| {
+        view.lines.get(above).is_some_and(|row| {
+            row.cells.iter().any(|c| {
+                c.labels.first().is_some_and(|l| {
+                    l.start == 0 && l.any(&[Role::Seller, Role::Buyer]) && c.words.len() <= l.words + 2
+                })
+            })
+        })
+    })
 }
 
 /// `Ref: invoice 12`, `for order 7`: the number of something else.
@@ -158,7 +172,14 @@ fn in_titles(view: &View, kind: Kind) -> Vec<Candidate> {
         {
             continue;
         }
-        let Some(value) = identifiers::leading(text) else { continue };
+        // `Rechnung des Versicherers Nr. 5`: the number comes some words later
+        let later = || {
+            let mark = marked.labels.iter().find(|l| {
+                l.start >= label.end && l.is(Role::PlainNumber) && l.first_word <= label.first_word + 5
+            })?;
+            identifiers::leading(marked.cell.text.get(mark.end..)?)
+        };
+        let Some(value) = identifiers::leading(text).or_else(later) else { continue };
         let looks_counted = value.chars().all(|c| c.is_ascii_digit()) && value.len() < 2;
         let tall = view.lines.get(line).is_some_and(|l| l.size > view.usual_size * 1.2);
         let score =

@@ -122,6 +122,10 @@ fn sender_name(hints: &Hints) -> Option<String> {
 fn labelled(view: &View, buyer: &BTreeSet<(usize, usize)>, witness: &Witness, out: &mut Vec<Candidate>) {
     for (line, cell, label) in view.labels(&[Role::Seller]) {
         let alone = view.cell(line, cell).is_some_and(|m| m.words.len() <= label.words + 1);
+        if alone && let Some((name, at)) = name_below(view, line, cell, buyer) {
+            let score = 80 + names::form_weight(&name) / 2 + witness.weight(&name) / 2;
+            out.push(Candidate { name, score, place: view.line_text(at) });
+        }
         for spot in view.spots(line, cell, label) {
             let marked_off = view.spot_text(&spot).trim_start().starts_with(':');
             if label.first_word > 1 && !marked_off || spot.how != How::Inline && !alone {
@@ -151,6 +155,24 @@ fn labelled(view: &View, buyer: &BTreeSet<(usize, usize)>, witness: &Witness, ou
             break;
         }
     }
+}
+
+/// The first name under a heading such as `Seller`: numbers may stand before it.
+fn name_below(
+    view: &View,
+    line: usize,
+    cell: usize,
+    buyer: &BTreeSet<(usize, usize)>,
+) -> Option<(String, usize)> {
+    let own = view.cell(line, cell)?;
+    (line + 1..=line + 5).find_map(|next| {
+        let row = view.lines.get(next)?;
+        let (at, marked) = row.cells.iter().enumerate().find(|(_, c)| c.cell.overlap(&own.cell) > 0.3)?;
+        let labelled = marked.cell.text.contains(':')
+            || marked.labels.first().is_some_and(|l| l.start == 0 && !l.is(Role::Seller));
+        let name = clean(&marked.cell.text).filter(|n| names::is_name(n))?;
+        (!labelled && !buyer.contains(&(next, at))).then_some((name, next))
+    })
 }
 
 /// Names by where and how they stand.
@@ -191,6 +213,8 @@ fn by_place(
         let tall = i32::from(row_size > view.usual_size * 1.25) * 16;
         let times = seen.iter().find(|(k, _)| *k == key).map_or(1, |(_, n)| *n);
         let repeated = i32::from(times > 1) * 8;
+        let titles = [Role::Invoice, Role::Receipt, Role::CreditNote, Role::Order, Role::Other];
+        let titled = marked.labels.iter().any(|l| l.any(&titles));
         let label_free =
             marked.labels.iter().all(|l| l.any(&[Role::Seller]) || l.words * 3 < marked.words.len().max(3));
         let registered = names::has_registration(&marked.cell.text) || next_is_registration(view, line);
@@ -204,7 +228,8 @@ fn by_place(
             - i32::from(!label_free) * 60
             - i32::from(buyer.contains(&(line, cell))) * 120
             - i32::from(fold::words(&name).len() > 8) * 25
-            - i32::from(!marked.amounts.is_empty()) * 20;
+            - i32::from(marked.amounts.iter().any(|a| a.is_money())) * 20
+            - i32::from(titled) * 40;
         out.push(Candidate { name, score, place: view.line_text(line) });
     }
 }

@@ -153,6 +153,7 @@ fn line(mut row: Vec<Run>) -> Option<(f32, Line)> {
             _ => cells.push(Cell::new(run.text.clone(), run.left, run.right)),
         }
     }
+    cells.iter_mut().for_each(|cell| cell.text = unspaced(&cell.text));
     let size = row.iter().map(|r| r.size).fold(0.0, f32::max);
     let first = row.first()?;
     Some((first.y, Line { cells, size, page: first.page, gap: false }))
@@ -160,4 +161,11 @@ fn line(mut row: Vec<Run>) -> Option<(f32, Line)> {
 
 fn joins(gap: f32, run: &Run) -> bool {
     gap < 1.1 * run.size && gap > -0.3 * run.size
+}
+
+/// `W A R E N R E C H N U N G`: a word set with wide spacing.
+fn unspaced(text: &str) -> String {
+    let words: Vec<&str> = text.split(' ').collect();
+    let single = words.iter().all(|w| w.chars().count() == 1 && w.chars().all(char::is_alphabetic));
+    if single && words.len() > 4 { words.concat() } else { text.to_owned() }
 }

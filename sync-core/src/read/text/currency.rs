@@ -77,7 +77,6 @@ const SIGNS: &[(&str, Mark)] = &[
     ("ευρώ", Mark::Code("EUR")),
     ("SFr", Mark::Code("CHF")),
     ("sFr", Mark::Code("CHF")),
-    ("Fr", Mark::Code("CHF")),
     ("RM", Mark::Code("MYR")),
     ("Rs", Mark::Rupee),
     ("kr", Mark::Krone),

@@ -296,6 +296,8 @@ pub const LEGAL_FORMS: &[&str] = &[
     "private limited",
     "sdn bhd",
     "bhd",
+    "s b",
+    "sb",
     "co",
     "lp",
     "cic",
@@ -490,6 +492,8 @@ pub const LEGAL_FORMS: &[&str] = &[
 /// Legal forms that are also everyday words or initials: they count only after a comma or at the end of a
 /// name of several words in which they stand in capitals.
 pub const WEAK_FORMS: &[&str] = &[
+    "s b",
+    "sb",
     "as",
     "da",
     "is",
@@ -552,6 +556,11 @@ pub const WEAK_FORMS: &[&str] = &[
 
 /// Words of trades and shops in names.
 pub const TRADE_WORDS: &[&str] = &[
+    "handicraft",
+    "confectionery",
+    "retail",
+    "gallery",
+    "packaging",
     "enterprise",
     "enterprises",
     "trading",

@@ -164,7 +164,7 @@ pub const TITLES: &[Entry] = &[
     (
         "de",
         CreditNote,
-        "Gutschrift|Rechnungskorrektur|Stornorechnung|Korrekturrechnung|Gutschriftsanzeige|Storno-Rechnung|Erstattung|Rückerstattung|Gutschrift Nr|Erstattungsbestätigung",
+        "Gutschrift|Stornorechnung|Gutschriftsanzeige|Storno-Rechnung|Erstattung|Rückerstattung|Gutschrift Nr|Erstattungsbestätigung",
     ),
     (
         "fr",

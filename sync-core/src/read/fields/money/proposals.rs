@@ -68,8 +68,9 @@ fn sum_rows(out: &mut [Proposal]) {
     let rows: Vec<(usize, Decimal)> =
         out.iter().filter(|p| p.slot == Slot::Sum && !p.main).map(|p| (p.line, p.value)).collect();
     for (line, value) in &rows {
-        let others: Decimal = rows.iter().filter(|(l, _)| l != line).map(|(_, v)| *v).sum();
-        if rows.len() > 2 && others == *value {
+        let others: Vec<Decimal> = rows.iter().filter(|(l, _)| l != line).map(|(_, v)| *v).collect();
+        let pair = others.iter().enumerate().any(|(i, a)| others.iter().skip(i + 1).any(|b| a + b == *value));
+        if pair || others.len() > 2 && others.iter().sum::<Decimal>() == *value {
             out.iter_mut().filter(|p| p.line == *line).for_each(|p| p.score += 30);
         }
     }
@@ -452,7 +453,6 @@ pub fn says_paid(view: &View) -> bool {
         "ideal op",
         "payee par",
         "uhrazeno",
-        "acquittee",
     ];
     view.cells().any(|(_, _, m)| {
         let key = m.words.iter().map(|w| w.key.as_str()).collect::<Vec<_>>().join(" ");

@@ -49,6 +49,13 @@ pub fn clean(text: &str) -> Option<String> {
 fn end_of_form(name: &str) -> Option<usize> {
     let words = fold::words(name);
     for (i, word) in words.iter().enumerate().skip(1) {
+        let pair = words.get(i + 1).map(|n| format!("{} {}", word.key, n.key)).unwrap_or_default();
+        let after_pair = words.get(i + 2).and_then(|w| name.get(w.start..w.end)).unwrap_or_default();
+        if matches!(pair.as_str(), "sdn bhd" | "s b" | "pte ltd" | "pvt ltd")
+            && after_pair.chars().any(|c| c.is_ascii_digit())
+        {
+            return words.get(i + 1).map(|w| w.end);
+        }
         let strong = LEGAL_FORMS.contains(&word.key.as_str()) && !WEAK_FORMS.contains(&word.key.as_str());
         let next = words.get(i + 1)?;
         let raw = name.get(next.start..next.end).unwrap_or_default();
@@ -84,7 +91,7 @@ pub fn is_name(text: &str) -> bool {
     let digits = text.chars().filter(char::is_ascii_digit).count();
     let money = amount::scan(text).iter().any(|a| a.is_money() || a.percent);
     let address = words.iter().any(|w| ADDRESS_WORDS.contains(&w.key.as_str()) && w.key.len() > 3)
-        || words.first().is_some_and(|w| w.key.chars().all(|c| c.is_ascii_digit()));
+        || words.first().is_some_and(|w| w.key.chars().all(|c| c.is_ascii_digit())) && form_weight(text) == 0;
     let street = digits > 0
         && words.iter().any(|w| {
             w.key.ends_with("strasse")
