@@ -136,8 +136,8 @@ pub fn attachment(view: &View, around: &Around) -> Result<Verdict, String> {
 /// Why it is none, for people.
 pub fn body(view: &View, around: &Around) -> Result<Verdict, String> {
     let mut score = titles(view);
-    labels_in(view, &mut score);
     hint(&mut score, &around.subject, 14);
+    labels_in(view, &mut score);
     let substance = substance(view);
     let (kind, points) = score.best();
     let key = fold::key(&around.letter);

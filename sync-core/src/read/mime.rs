@@ -134,7 +134,8 @@ fn leaf(message: &Message<'_>, part: &MessagePart<'_>, path: String, mail: &mut 
             still_encoded(part, bytes).unwrap_or_else(|| bytes.to_vec())
         }
         PartType::Text(text) | PartType::Html(text) => {
-            original(message, part).unwrap_or_else(|| text.as_bytes().to_vec())
+            let bytes = original(message, part).unwrap_or_else(|| text.as_bytes().to_vec());
+            still_encoded(part, &bytes).unwrap_or(bytes)
         }
         PartType::Message(_) | PartType::Multipart(_) => return,
     };

@@ -74,7 +74,8 @@ fn accept(token: &str, text: &str) -> Option<String> {
     let is_money = amount::scan(text).first().is_some_and(|a| {
         a.start == 0
             && a.end >= token.len()
-            && (a.mark.is_some() || token.contains([',', '.']) && a.has_cents())
+            && (a.mark.is_some() && token.starts_with(|c: char| c.is_ascii_digit())
+                || token.contains([',', '.']) && a.has_cents())
     });
     (fits && !is_date && !is_money && !is_rate && !is_address).then(|| token.to_owned())
 }
@@ -104,7 +105,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_looks_like_a_number_of_ours_is_read_whole(prefix in "[A-LN-QS-Z]{1,3}", year in 2000u32..2030, n in 1u32..99999) {
+        fn what_looks_like_a_number_of_ours_is_read_whole(prefix in "[A-Z]{1,3}", year in 2000u32..2030, n in 1u32..99999) {
             for text in [format!("{prefix}-{year}-{n}"), format!("{prefix}{n}"), format!("{prefix}/{year}/{n}")] {
                 prop_assert_eq!(leading(&format!(": {text} x")), Some(text));
             }

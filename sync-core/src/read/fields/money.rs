@@ -81,8 +81,11 @@ fn slots<'a>(all: &'a [Proposal], wanted: &'a [Slot]) -> impl Iterator<Item = &'
 /// The total with the best evidence.
 fn choose_total(all: &[Proposal], kind: Kind) -> Option<Proposal> {
     let mut best: Option<(i32, Proposal)> = None;
-    for candidate in slots(all, &[Slot::Total, Slot::Payable, Slot::Sum]) {
-        let score = candidate.score + support(all, candidate, kind);
+    let till = kind == Kind::Receipt || slots(all, &[Slot::Tendered]).next().is_some();
+    let wanted = [Slot::Total, Slot::Payable, Slot::Sum, if till { Slot::Subtotal } else { Slot::Total }];
+    for candidate in slots(all, &wanted) {
+        let weak = i32::from(candidate.slot == Slot::Subtotal) * 22;
+        let score = candidate.score + support(all, candidate, kind) - weak;
         // of equals the later: totals stand at the end
         if best.as_ref().is_none_or(|(s, _)| score >= *s) {
             best = Some((score, Proposal { score, ..candidate.clone() }));
@@ -160,7 +163,7 @@ fn tax_values(all: &[Proposal]) -> Vec<Decimal> {
     let mut lines = BTreeSet::new();
     let distinct: Vec<Decimal> =
         slots(all, &[Slot::Tax]).filter(|p| p.main && lines.insert(p.line)).map(|p| p.value).collect();
-    if (2..=4).contains(&distinct.len()) {
+    if (2..=8).contains(&distinct.len()) {
         values.push(distinct.iter().sum());
         for (i, a) in distinct.iter().enumerate() {
             values.extend(distinct.iter().skip(i + 1).map(|b| a + b));

@@ -140,7 +140,10 @@ fn labelled(view: &View, buyer: &BTreeSet<(usize, usize)>, witness: &Witness, ou
                     })
             });
             let Some(name) = clean(raw).filter(|n| names::is_name(n)) else { continue };
+            // `Seller: Number: 5`, a heading over further labels
+            let inner_label = raw.trim_start_matches([' ', ':']).contains(':');
             if begins_label
+                || inner_label
                 || !separated && !names::has_legal_form(&name)
                 || buyer.contains(&(spot.line, spot.cell))
             {

@@ -211,30 +211,29 @@ fn separator(bytes: &[u8], mut at: usize) -> Option<(u8, usize)> {
     Some((separator, at))
 }
 
+/// The month that a word names; abbreviations of at least three letters count if only one month has them.
 fn month_of(key: &str) -> Option<u32> {
-    static INDEX: OnceLock<HashMap<&'static str, u32>> = OnceLock::new();
+    static INDEX: OnceLock<HashMap<&'static str, Option<u32>>> = OnceLock::new();
     let index = INDEX.get_or_init(|| {
-        let mut index = HashMap::new();
-        for (month, names) in (1u32..).zip(MONTHS) {
-            for name in names.split(' ') {
-                index.entry(name).or_insert(month);
+        let mut index: HashMap<&'static str, Option<u32>> = HashMap::new();
+        let names =
+            || (1u32..).zip(MONTHS).flat_map(|(month, names)| names.split(' ').map(move |n| (n, month)));
+        for (name, month) in names() {
+            let prefixes = name.char_indices().skip(3).filter_map(|(at, _)| name.get(..at));
+            for prefix in prefixes {
+                index.entry(prefix).and_modify(|m| *m = m.filter(|m| *m == month)).or_insert(Some(month));
             }
         }
+        // a name written out beats any abbreviation
+        names().for_each(|(name, month)| {
+            index.insert(name, Some(month));
+        });
+        AMBIGUOUS.iter().for_each(|name| {
+            index.insert(name, None);
+        });
         index
     });
-    if AMBIGUOUS.contains(&key) {
-        return None;
-    }
-    if let Some(month) = index.get(key) {
-        return Some(*month);
-    }
-    if key.chars().count() < 3 {
-        return None;
-    }
-    let mut months =
-        index.iter().filter(|(name, _)| name.len() > key.len() && name.starts_with(key)).map(|(_, m)| *m);
-    let first = months.next()?;
-    months.all(|m| m == first).then_some(first)
+    index.get(key).copied().flatten()
 }
 
 /// Dates with the month as a word.

@@ -71,7 +71,7 @@ fn sum_rows(out: &mut [Proposal]) {
         let others: Vec<Decimal> = rows.iter().filter(|(l, _)| l != line).map(|(_, v)| *v).collect();
         let pair = others.iter().enumerate().any(|(i, a)| others.iter().skip(i + 1).any(|b| a + b == *value));
         if pair || others.len() > 2 && others.iter().sum::<Decimal>() == *value {
-            out.iter_mut().filter(|p| p.line == *line).for_each(|p| p.score += 30);
+            out.iter_mut().filter(|p| p.line == *line).for_each(|p| p.score += 45);
         }
     }
 }
@@ -323,6 +323,7 @@ fn below(view: &View, line: usize, labels: &[RowLabel<'_>], out: &mut Vec<Propos
 fn runs(view: &View, out: &mut Vec<Proposal>) {
     let mut labels: Vec<(Slot, i32, bool)> = Vec::new();
     let mut values: Vec<(usize, Decimal)> = Vec::new();
+    let mut interrupted = false;
     for line in 0..=view.lines.len() {
         let kind = kind_of(view, line);
         match kind {
@@ -334,7 +335,12 @@ fn runs(view: &View, out: &mut Vec<Proposal>) {
                 }
                 labels.push((slot, score, both));
             }
-            Kind::Amount(_) | Kind::Other => settle(&mut labels, &mut values, out),
+            // a card's number or the like between the labels
+            Kind::Other if values.is_empty() && labels.len() > 1 && !interrupted => interrupted = true,
+            Kind::Amount(_) | Kind::Other => {
+                interrupted = false;
+                settle(&mut labels, &mut values, out);
+            }
         }
     }
 }
@@ -353,7 +359,8 @@ fn kind_of(view: &View, line: usize) -> Kind {
     if let Some(value) = lone_amount(view, line) {
         return Kind::Amount(value);
     }
-    let has_money = marked.amounts.iter().any(|a| a.is_money());
+    // its value stands beside it
+    let has_money = marked.amounts.iter().any(|a| !a.percent);
     if let Some((_, label, slot, score)) =
         row_labels(&row.cells).last().filter(|_| !has_money && marked.words.len() <= 8)
     {
@@ -364,6 +371,9 @@ fn kind_of(view: &View, line: usize) -> Kind {
 }
 
 fn settle(labels: &mut Vec<(Slot, i32, bool)>, values: &mut Vec<(usize, Decimal)>, out: &mut Vec<Proposal>) {
+    if values.len() < labels.len() {
+        labels.retain(|(slot, ..)| *slot != Slot::Ignored);
+    }
     // fewer values than labels: no telling which is missing
     if values.len() >= labels.len() {
         let penalty = if labels.len() == 1 { 2 } else { 6 };
@@ -381,6 +391,9 @@ fn settle(labels: &mut Vec<(Slot, i32, bool)>, values: &mut Vec<(usize, Decimal)
 fn lone_amount(view: &View, line: usize) -> Option<Decimal> {
     let row = view.lines.get(line).filter(|r| r.cells.len() == 1)?;
     let marked = row.cells.first()?;
+    if marked.cell.text.trim() == "0" {
+        return Some(Decimal::ZERO);
+    }
     match marked.amounts.as_slice() {
         [only]
             if only.is_money()

@@ -83,6 +83,66 @@ fn legal_end(name: &str) -> bool {
     form_weight(name) >= 40
 }
 
+const COUNTRIES: &[&str] = &[
+    "deutschland",
+    "germany",
+    "osterreich",
+    "austria",
+    "schweiz",
+    "switzerland",
+    "suisse",
+    "france",
+    "italia",
+    "italy",
+    "espana",
+    "spain",
+    "portugal",
+    "nederland",
+    "netherlands",
+    "the netherlands",
+    "belgie",
+    "belgique",
+    "belgium",
+    "luxembourg",
+    "polska",
+    "poland",
+    "cesko",
+    "ceska republika",
+    "slovensko",
+    "danmark",
+    "denmark",
+    "sverige",
+    "sweden",
+    "norge",
+    "norway",
+    "suomi",
+    "finland",
+    "eesti",
+    "latvija",
+    "lietuva",
+    "magyarorszag",
+    "hungary",
+    "romania",
+    "българия",
+    "bulgaria",
+    "ελλαδα",
+    "greece",
+    "hrvatska",
+    "croatia",
+    "slovenija",
+    "slovenia",
+    "united kingdom",
+    "england",
+    "ireland",
+    "united states",
+    "usa",
+    "malaysia",
+    "india",
+    "hong kong",
+    "canada",
+    "australia",
+];
+
 /// A name and not an address, a sentence, an amount or a date.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
@@ -104,7 +164,9 @@ pub fn is_name(text: &str) -> bool {
                 || w.key.ends_with("katu")
         });
     let formed = has_legal_form(text);
+    let country = words.len() <= 2 && COUNTRIES.contains(&fold::key(text).as_str());
     letters >= 2
+        && !country
         && words.len() <= 10
         && digits * 2 <= letters + 2
         && !money
