@@ -86,7 +86,7 @@ fn loose(options: &Options, folder: &str, file: &str) {
             continue;
         }
         tally.detection(is_document, !message.documents.is_empty());
-        if is_document != !message.documents.is_empty() && options.show {
+        if is_document == message.documents.is_empty() && options.show {
             println!(
                 "  {name}: document {is_document}, found {} ({})",
                 message.documents.len(),

@@ -204,7 +204,7 @@ fn end_cell(frames: &mut [Frame]) {
 }
 
 /// The cells of a row side by side: the first lines of all beside each other, then the second ones.
-fn end_row(frames: &mut Vec<Frame>) {
+fn end_row(frames: &mut [Frame]) {
     end_cell(frames);
     let Some(frame) = frames.last_mut() else { return };
     let row = std::mem::take(&mut frame.row);

@@ -15,7 +15,7 @@ pub fn leading(text: &str) -> Option<String> {
     // `F 1234K20/1234/12`, `INV 2026-3`: letters first, then the digits
     let rest = text.get(first.len()..)?;
     let short = first.chars().count() <= 5 && first.chars().all(char::is_uppercase);
-    let gap = rest.chars().next() == Some(' ') && !rest.starts_with("  ");
+    let gap = rest.starts_with(' ') && !rest.starts_with("  ");
     let second = token(rest.trim_start()).filter(|t| has_digit(t))?;
     if short && gap && accept(second, rest.trim_start()).is_some() {
         return Some(format!("{first} {}", second.trim_end_matches(['.', '-', '/'])));

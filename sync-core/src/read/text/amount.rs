@@ -144,14 +144,9 @@ fn take_digits(chars: &[(usize, char)], from: usize) -> (String, usize) {
                     && group_of_three(i + 1)
                     && !out.contains(['.', ',']) =>
             {
-                // a plain space may separate two numbers: only `1 234,56` and `1 234` with a mark join
-                if c == ' ' && !matches!(at(i + 4), Some(',')) {
-                    let more_groups = matches!(at(i + 4), Some(' '))
-                        && group_of_three(i + 5)
-                        && matches!(at(i + 8), Some(','));
-                    if !more_groups {
-                        break;
-                    }
+                // a plain space may separate two numbers: only `1 234,56` and `1 234 Ft` join
+                if c == ' ' && !joins_as_group(chars, i) {
+                    break;
                 }
                 grouped = true;
                 run = 0;
@@ -161,6 +156,18 @@ fn take_digits(chars: &[(usize, char)], from: usize) -> (String, usize) {
         i += 1;
     }
     (out, i)
+}
+
+/// The groups of three after a plain space end in a decimal comma or beside a currency.
+fn joins_as_group(chars: &[(usize, char)], space: usize) -> bool {
+    let at = |i: usize| chars.get(i).map(|(_, c)| *c);
+    let is_digit = |i: usize| at(i).is_some_and(|c| digit(c).is_some());
+    let mut i = space;
+    while at(i) == Some(' ') && (1..=3).all(|n| is_digit(i + n)) && !is_digit(i + 4) {
+        i += 4;
+    }
+    let rest: String = chars.get(i..).unwrap_or_default().iter().take(8).map(|(_, c)| *c).collect();
+    i > space && (rest.starts_with(',') || currency::mark_after(&rest).is_some())
 }
 
 /// Looks at what stands around the digits: sign, mark, percent, and whether it is an amount at all.
@@ -327,6 +334,7 @@ mod tests {
             ("1.234,56", "1234.56"),
             ("1,234.56", "1234.56"),
             ("1 234,56", "1234.56"),
+            ("127 000 Ft", "127000.00"),
             ("1\u{a0}234,56", "1234.56"),
             ("1\u{202f}234\u{202f}567,80", "1234567.80"),
             ("1'234.56", "1234.56"),

@@ -430,4 +430,16 @@ pub const TITLES: &[Entry] = &[
         Other,
         "Teklif|Proforma fatura|İrsaliye|Satın alma siparişi|Hesap ekstresi|Biniş kartı|Bilet|Sözleşme|Katalog|Tutanak|Fiyat listesi",
     ),
+    // said of a receipt as often as of an order
+    ("en", Receipt, "thank you for your purchase|thanks for your purchase"),
+    ("sv", Receipt, "Tack för ditt köp"),
+    ("no", Receipt, "Takk for ditt kjøp"),
+    ("da", Receipt, "Tak for dit køb"),
+    ("es", Receipt, "Gracias por tu compra|Gracias por su compra"),
+    ("pt", Receipt, "Obrigado pela sua compra"),
+    ("pl", Receipt, "Dziękujemy za zakupy"),
+    ("cs", Receipt, "Děkujeme za nákup"),
+    ("sk", Receipt, "Ďakujeme za nákup"),
+    ("fi", Receipt, "Kiitos ostoksestasi"),
+    ("hu", Receipt, "Köszönjük a vásárlást"),
 ];
