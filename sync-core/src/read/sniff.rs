@@ -35,38 +35,8 @@ pub fn nature(file: &File) -> Nature {
     if is_image(bytes) {
         return Nature::Image;
     }
-    match file.media_type.as_str() {
-        "application/ms-tnef" | "application/vnd.ms-tnef" => {
-            return Nature::Ignored("winmail.dat is not read");
-        }
-        "application/pkcs7-mime" | "application/x-pkcs7-mime" | "application/pgp-encrypted" => {
-            return Nature::Ignored("the part is encrypted");
-        }
-        "application/pkcs7-signature"
-        | "application/x-pkcs7-signature"
-        | "application/pgp-signature"
-        | "application/pgp-keys" => return Nature::Ignored("a signature"),
-        "text/calendar" | "application/ics" | "text/vcard" | "text/x-vcard" => {
-            return Nature::Ignored("a calendar entry or card");
-        }
-        kind if kind.starts_with("message/") || kind == "text/rfc822-headers" => {
-            return Nature::Ignored("a delivery report");
-        }
-        kind if kind.starts_with("audio/") || kind.starts_with("video/") => {
-            return Nature::Ignored("sound or film");
-        }
-        _ => {}
-    }
-    if ends(&[
-        ".exe", ".scr", ".js", ".vbs", ".bat", ".cmd", ".com", ".dll", ".msi", ".ps1", ".hta", ".lnk", ".iso",
-    ]) {
-        return Nature::Ignored("a program");
-    }
-    if ends(&[".ics", ".vcf", ".asc", ".p7s", ".sig"]) {
-        return Nature::Ignored("a calendar entry, card or signature");
-    }
-    if ends(&[".csv", ".json", ".log", ".md", ".css", ".diff", ".patch", ".yml", ".yaml", ".sql"]) {
-        return Nature::Ignored("a table or source text");
+    if let Some(reason) = ignored(file, &name) {
+        return Nature::Ignored(reason);
     }
     if xml::is_xml(bytes) {
         return Nature::Xml;
@@ -85,6 +55,41 @@ pub fn nature(file: &File) -> Nature {
         return Nature::Text;
     }
     Nature::Unknown
+}
+
+/// Kinds that never are documents, or that this reader leaves alone; by declaration and by name.
+fn ignored(file: &File, name: &str) -> Option<&'static str> {
+    let ends = |endings: &[&str]| endings.iter().any(|e| name.ends_with(e));
+    match file.media_type.as_str() {
+        "application/ms-tnef" | "application/vnd.ms-tnef" => return Some("winmail.dat is not read"),
+        "application/pkcs7-mime" | "application/x-pkcs7-mime" | "application/pgp-encrypted" => {
+            return Some("the part is encrypted");
+        }
+        "application/pkcs7-signature"
+        | "application/x-pkcs7-signature"
+        | "application/pgp-signature"
+        | "application/pgp-keys" => return Some("a signature"),
+        "text/calendar" | "application/ics" | "text/vcard" | "text/x-vcard" => {
+            return Some("a calendar entry or card");
+        }
+        kind if kind.starts_with("message/") || kind == "text/rfc822-headers" => {
+            return Some("a delivery report");
+        }
+        kind if kind.starts_with("audio/") || kind.starts_with("video/") => return Some("sound or film"),
+        _ => {}
+    }
+    if ends(&[
+        ".exe", ".scr", ".js", ".vbs", ".bat", ".cmd", ".com", ".dll", ".msi", ".ps1", ".hta", ".lnk", ".iso",
+    ]) {
+        return Some("a program");
+    }
+    if ends(&[".ics", ".vcf", ".asc", ".p7s", ".sig"]) {
+        return Some("a calendar entry, card or signature");
+    }
+    if ends(&[".csv", ".json", ".log", ".md", ".css", ".diff", ".patch", ".yml", ".yaml", ".sql"]) {
+        return Some("a table or source text");
+    }
+    None
 }
 
 fn is_image(bytes: &[u8]) -> bool {

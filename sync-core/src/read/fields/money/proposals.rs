@@ -1,5 +1,7 @@
 //! Amounts that a label proposes for a place.
 
+mod runs;
+
 use rust_decimal::Decimal;
 
 use crate::read::labels::Label;
@@ -57,7 +59,7 @@ pub fn collect(view: &View) -> Vec<Proposal> {
             below(view, line, &labels, &mut out);
         }
     }
-    runs(view, &mut out);
+    runs::collect(view, &mut out);
     sum_rows(&mut out);
     out.retain(|p| p.slot != Slot::Ignored);
     out
@@ -141,85 +143,87 @@ enum Scope {
     Open,
 }
 
+const WITH: &[&str] = &[
+    "incl",
+    "inkl",
+    "including",
+    "inclusive",
+    "included",
+    "inc",
+    "inclus",
+    "incluse",
+    "incluido",
+    "incluida",
+    "inclusa",
+    "compresa",
+    "comprise",
+    "comprises",
+    "inclusief",
+    "vcetne",
+    "vc",
+    "vratane",
+    "s",
+    "z",
+    "su",
+    "ar",
+    "con",
+    "com",
+    "c",
+    "med",
+    "mit",
+    "with",
+    "sis",
+    "dahil",
+    "cu",
+    "avec",
+    "με",
+    "с",
+    "met",
+    "ttc",
+    "enthalten",
+    "ivato",
+    "inclusive",
+    "sa",
+    "przez",
+];
+
+const WITHOUT: &[&str] = &[
+    "excl",
+    "exkl",
+    "excluding",
+    "exclusive",
+    "excluded",
+    "ex",
+    "ekskl",
+    "eks",
+    "ohne",
+    "hors",
+    "sin",
+    "esclusa",
+    "sem",
+    "exclusief",
+    "bez",
+    "be",
+    "uden",
+    "utan",
+    "uten",
+    "ilman",
+    "nelkul",
+    "fara",
+    "без",
+    "χωρις",
+    "brez",
+    "without",
+    "before",
+    "hariç",
+    "haric",
+    "sans",
+    "zonder",
+    "exclus",
+];
+
 /// Whether the words up to and in the second label say that tax is in the amount or not.
 fn scope(cells: &[Marked], before: &RowLabel<'_>, after: &RowLabel<'_>) -> Scope {
-    const WITH: &[&str] = &[
-        "incl",
-        "inkl",
-        "including",
-        "inclusive",
-        "included",
-        "inc",
-        "inclus",
-        "incluse",
-        "incluido",
-        "incluida",
-        "inclusa",
-        "compresa",
-        "comprise",
-        "comprises",
-        "inclusief",
-        "vcetne",
-        "vc",
-        "vratane",
-        "s",
-        "z",
-        "su",
-        "ar",
-        "con",
-        "com",
-        "c",
-        "med",
-        "mit",
-        "with",
-        "sis",
-        "dahil",
-        "cu",
-        "avec",
-        "με",
-        "с",
-        "met",
-        "ttc",
-        "enthalten",
-        "ivato",
-        "inclusive",
-        "sa",
-        "przez",
-    ];
-    const WITHOUT: &[&str] = &[
-        "excl",
-        "exkl",
-        "excluding",
-        "exclusive",
-        "excluded",
-        "ex",
-        "ekskl",
-        "eks",
-        "ohne",
-        "hors",
-        "sin",
-        "esclusa",
-        "sem",
-        "exclusief",
-        "bez",
-        "be",
-        "uden",
-        "utan",
-        "uten",
-        "ilman",
-        "nelkul",
-        "fara",
-        "без",
-        "χωρις",
-        "brez",
-        "without",
-        "before",
-        "hariç",
-        "haric",
-        "sans",
-        "zonder",
-        "exclus",
-    ];
     let Some(marked) = cells.get(after.0) else { return Scope::Open };
     let from = before.1.first_word;
     let to = after.1.first_word + after.1.words + 1;
@@ -315,94 +319,6 @@ fn below(view: &View, line: usize, labels: &[RowLabel<'_>], out: &mut Vec<Propos
                 push(out, *slot, score - 22, next, &values);
             }
         }
-    }
-}
-
-/// Text from a scan: a label and its amount on lines of their own, or a block of labels and then a block of
-/// amounts, paired in order.
-fn runs(view: &View, out: &mut Vec<Proposal>) {
-    let mut labels: Vec<(Slot, i32, bool)> = Vec::new();
-    let mut values: Vec<(usize, Decimal)> = Vec::new();
-    let mut interrupted = false;
-    for line in 0..=view.lines.len() {
-        let kind = kind_of(view, line);
-        match kind {
-            Kind::Noise => continue,
-            Kind::Amount(value) if !labels.is_empty() => values.push((line, value)),
-            Kind::Label(slot, score, both) => {
-                if !values.is_empty() {
-                    settle(&mut labels, &mut values, out);
-                }
-                labels.push((slot, score, both));
-            }
-            // a card's number or the like between the labels
-            Kind::Other if values.is_empty() && labels.len() > 1 && !interrupted => interrupted = true,
-            Kind::Amount(_) | Kind::Other => {
-                interrupted = false;
-                settle(&mut labels, &mut values, out);
-            }
-        }
-    }
-}
-
-enum Kind {
-    Label(Slot, i32, bool),
-    Amount(Decimal),
-    /// A colon, a sign, a code of the tax.
-    Noise,
-    Other,
-}
-
-fn kind_of(view: &View, line: usize) -> Kind {
-    let Some(row) = view.lines.get(line) else { return Kind::Other };
-    let [marked] = row.cells.as_slice() else { return Kind::Other };
-    if let Some(value) = lone_amount(view, line) {
-        return Kind::Amount(value);
-    }
-    // its value stands beside it
-    let has_money = marked.amounts.iter().any(|a| !a.percent);
-    if let Some((_, label, slot, score)) =
-        row_labels(&row.cells).last().filter(|_| !has_money && marked.words.len() <= 8)
-    {
-        return Kind::Label(*slot, *score, *slot == Slot::Net && label.is(Role::PlainTotal));
-    }
-    let letters = marked.cell.text.chars().filter(|c| c.is_alphanumeric()).count();
-    if letters <= 2 { Kind::Noise } else { Kind::Other }
-}
-
-fn settle(labels: &mut Vec<(Slot, i32, bool)>, values: &mut Vec<(usize, Decimal)>, out: &mut Vec<Proposal>) {
-    if values.len() < labels.len() {
-        labels.retain(|(slot, ..)| *slot != Slot::Ignored);
-    }
-    // fewer values than labels: no telling which is missing
-    if values.len() >= labels.len() {
-        let penalty = if labels.len() == 1 { 2 } else { 6 };
-        for ((slot, score, both), (line, value)) in labels.iter().zip(values.iter()) {
-            push(out, *slot, score - penalty, *line, &[*value]);
-            if *both {
-                push(out, Slot::Sum, 62, *line, &[*value]);
-            }
-        }
-    }
-    labels.clear();
-    values.clear();
-}
-
-fn lone_amount(view: &View, line: usize) -> Option<Decimal> {
-    let row = view.lines.get(line).filter(|r| r.cells.len() == 1)?;
-    let marked = row.cells.first()?;
-    if marked.cell.text.trim() == "0" {
-        return Some(Decimal::ZERO);
-    }
-    match marked.amounts.as_slice() {
-        [only]
-            if only.is_money()
-                && marked.words.len() <= 3
-                && marked.labels.iter().all(|l| l.words == 1 && l.end - l.start < 4) =>
-        {
-            only.value(view.style)
-        }
-        _ => None,
     }
 }
 
