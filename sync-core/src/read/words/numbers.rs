@@ -1,0 +1,463 @@
+//! What numbers are called.
+
+use super::Entry;
+use super::Role::{CreditNumber, InvoiceNumber, OrderNumber, OtherNumber, PlainNumber, ReceiptNumber};
+
+pub const NUMBERS: &[Entry] = &[
+    (
+        "en",
+        InvoiceNumber,
+        "invoice number|invoice no|invoice nr|invoice num|invoice #|invoice id|inv no|inv number|inv #|inv nr|tax invoice no|tax invoice number|tax invoice #|bill no|bill number|bill #|invoice reference|invoice ref|number of invoice|invoice-no|sales invoice no|invoice code|bill nbr|bill num|inv|invoice document number|your invoice number|tax inv no",
+    ),
+    (
+        "de",
+        InvoiceNumber,
+        "Rechnungsnummer|Rechnungsnr|Rechnungs-Nr|Rechnung Nr|Rechnung Nummer|Rechn.-Nr|Re.-Nr|Rg.-Nr|RgNr|RNr|R-Nr|Rechnung No|Rechnungs Nr|Rechnungsnummer/Invoice|Re Nr|Rechnung #|Handelsrechnung Nr|Fakturanummer|Faktura-Nr|Rechnungs-Nummer|Ihre Rechnungsnummer",
+    ),
+    (
+        "fr",
+        InvoiceNumber,
+        "Facture n°|Facture no|Facture numéro|Numéro de facture|N° de facture|No de facture|N° facture|Num facture|Réf facture|Référence facture|Facture nº|Numéro facture|Facture num|N° de la facture|Référence de la facture|Numéro de la facture|No facture",
+    ),
+    (
+        "es",
+        InvoiceNumber,
+        "Número de factura|Nº de factura|Nº factura|Factura nº|Factura número|Num factura|Núm factura|N° factura|Factura no|Factura n°|No de factura|N factura|Factura núm|Núm de factura|N.º de factura|N.º factura|Nro factura|Nro de factura|Factura N.º|Factura Nro",
+    ),
+    ("ca", InvoiceNumber, "Número de factura|Núm factura|Factura núm"),
+    (
+        "it",
+        InvoiceNumber,
+        "Numero fattura|Fattura n|Fattura numero|Fattura nr|N. fattura|N° fattura|Nr fattura|Fattura n°|Num fattura|Numero della fattura|Fattura no|N fattura|Fattura nº|Numero di fattura|Fatt n",
+    ),
+    (
+        "pt",
+        InvoiceNumber,
+        "Número da fatura|Fatura nº|Nº fatura|Nº da fatura|Fatura n°|Fatura número|Número de fatura|N° da fatura|Nº de fatura|Fatura no|Fatura n|Factura nº|N.º da fatura|Fatura N.º|Fatura-recibo nº|Fatura-recibo n.º|N.º fatura",
+    ),
+    (
+        "nl",
+        InvoiceNumber,
+        "Factuurnummer|Factuurnr|Factuur nr|Factuur nummer|Factuur-nr|Faktuurnummer|Factuur no|Nummer factuur|Notanummer|Factuur #|Nota nr|Rekeningnummer factuur|Betaaloverzichtnummer",
+    ),
+    (
+        "pl",
+        InvoiceNumber,
+        "Numer faktury|Nr faktury|Faktura nr|Faktura VAT nr|Faktura numer|Faktura VAT numer|Faktura VAT|Faktura końcowa nr|Faktura zaliczkowa nr|Numer dokumentu faktury|Rachunek nr|Faktura sprzedaży nr|Nr rachunku faktury",
+    ),
+    (
+        "cs",
+        InvoiceNumber,
+        "Číslo faktury|Faktura č|Faktura číslo|Č. faktury|Faktura - daňový doklad č|Daňový doklad č|Daňový doklad číslo|Číslo daňového dokladu|Faktura číslo dokladu|Evidenční číslo dokladu|Faktura - daňový doklad číslo",
+    ),
+    (
+        "sk",
+        InvoiceNumber,
+        "Číslo faktúry|Faktúra č|Faktúra číslo|Č. faktúry|Faktúra - daňový doklad č|Daňový doklad č",
+    ),
+    (
+        "da",
+        InvoiceNumber,
+        "Fakturanummer|Fakturanr|Faktura nr|Faktura nummer|Regningsnummer|Regningsnr|Faktura-nr",
+    ),
+    (
+        "sv",
+        InvoiceNumber,
+        "Fakturanummer|Fakturanr|Faktura nr|Faktura nummer|Räkningsnummer|Fakturans nummer|Faktura-nr",
+    ),
+    ("no", InvoiceNumber, "Fakturanummer|Fakturanr|Faktura nr|Faktura nummer|Regningsnummer"),
+    ("fi", InvoiceNumber, "Laskunumero|Laskun numero|Lasku nro|Laskun nro|Lasku numero|Lasku nr|Lasku no"),
+    ("et", InvoiceNumber, "Arve number|Arve nr|Arve number nr|Arve no|Arve-saateleht nr"),
+    ("lv", InvoiceNumber, "Rēķina numurs|Rēķins Nr|Rēķina Nr|PVN rēķins Nr"),
+    (
+        "lt",
+        InvoiceNumber,
+        "Sąskaitos numeris|Sąskaitos Nr|Sąskaita faktūra Nr|Sąskaitos faktūros numeris|Sąskaita Nr|PVM sąskaita faktūra Nr|Serija ir numeris|Serija Nr",
+    ),
+    (
+        "hu",
+        InvoiceNumber,
+        "Számlaszám|Számla száma|Számla sorszáma|Számla sorszám|Számla sz|Számlasorszám|Számla azonosító|Bizonylatszám|Számla azonosítója",
+    ),
+    (
+        "ro",
+        InvoiceNumber,
+        "Număr factură|Nr factură|Factura nr|Factură nr|Numărul facturii|Nr facturii|Factură fiscală nr|Seria și numărul|Factura seria|Nr. facturii|Factura fiscala nr|Serie și număr|Seria nr|Număr facturii",
+    ),
+    (
+        "bg",
+        InvoiceNumber,
+        "Фактура №|Номер на фактура|Фактура номер|Фактура No|№ на фактура|Фактура N|Фактура Nr|Номер на фактурата",
+    ),
+    (
+        "el",
+        InvoiceNumber,
+        "Αριθμός τιμολογίου|Αρ. τιμολογίου|Τιμολόγιο αρ|Αρ τιμολογίου|Τιμολόγιο Νο|Αριθμός παραστατικού|Τιμολόγιο αριθμός|Αρ. παραστατικού",
+    ),
+    ("hr", InvoiceNumber, "Broj računa|Račun broj|Račun br|Br. računa|Račun R1 broj|Račun-otpremnica br"),
+    ("sl", InvoiceNumber, "Številka računa|Račun št|Št. računa|Račun številka|Številka fakture"),
+    ("sr", InvoiceNumber, "Broj fakture|Faktura broj|Faktura br|Број фактуре|Број рачуна"),
+    ("tr", InvoiceNumber, "Fatura no|Fatura numarası|Fatura No"),
+    ("ru", InvoiceNumber, "Номер счета|Счет №|Номер счёта|Рахунок №|Номер рахунку"),
+    ("is", InvoiceNumber, "Reikningsnúmer|Númer reiknings|Reikningur nr"),
+    //
+    (
+        "en",
+        ReceiptNumber,
+        "receipt number|receipt no|receipt nr|receipt #|receipt id|receipt|rcpt no|rcpt #|rcpt|transaction id|transaction number|transaction no|trans no|trans|trans #|trx no|txn id|payment id|payment reference|confirmation number|booking id|booking number|booking reference|reservation number|slip no|check no|check #|chk|bill#|cash sale no|ticket number|ticket no|sales no|salesno|docket no|document no|doc no|document number|doc #|cash bill no|cb no|cs no|trip id|ref no|order / receipt number|folio no",
+    ),
+    (
+        "de",
+        ReceiptNumber,
+        "Quittungsnummer|Quittungsnr|Quittung Nr|Quittungs-Nr|Bon-Nr|Bonnummer|Bonnr|Bon Nr|Beleg-Nr|Belegnummer|Belegnr|Beleg Nr|Kassenbon Nr|Transaktionsnummer|Transaktions-ID|Zahlungsreferenz|Buchungsnummer|Ticketnummer|Vorgangsnummer|Ticket-Nr|Kassenbelegnummer",
+    ),
+    (
+        "fr",
+        ReceiptNumber,
+        "Reçu n°|Numéro de reçu|N° de reçu|Reçu no|Numéro du reçu|Numéro de transaction|N° ticket|Ticket n°|N° de ticket|Numéro de ticket|Référence de transaction|N° de transaction|Référence de paiement|N° reçu|Quittance n°",
+    ),
+    (
+        "es",
+        ReceiptNumber,
+        "Recibo nº|Número de recibo|Nº de recibo|Recibo número|Recibo no|Nº recibo|Número de ticket|Nº ticket|Ticket nº|Número de transacción|ID de transacción|Recibo n°|Nº de ticket|Nº de operación|Número de operación|Tique nº",
+    ),
+    (
+        "it",
+        ReceiptNumber,
+        "Ricevuta n|Numero ricevuta|Ricevuta numero|Ricevuta n°|N. ricevuta|Numero scontrino|Scontrino n|Numero transazione|ID transazione|Documento n|Ricevuta nr|Documento commerciale n|Numero di transazione|Scontrino numero|Ricevuta di pagamento n",
+    ),
+    (
+        "pt",
+        ReceiptNumber,
+        "Recibo nº|Número do recibo|Nº do recibo|Recibo n°|Nº recibo|Número de transação|ID da transação|Recibo n.º|Talão nº|N.º do recibo",
+    ),
+    (
+        "nl",
+        ReceiptNumber,
+        "Bonnummer|Bonnr|Bon nr|Kassabonnummer|Kassabon nr|Transactienummer|Transactie|Betalingskenmerk|Kwitantienummer|Betaalbewijs nr|Bon|Transactie-id|Ticketnummer|Kwitantie nr|Ritnummer|Kaartnummer bon",
+    ),
+    (
+        "pl",
+        ReceiptNumber,
+        "Nr paragonu|Numer paragonu|Paragon nr|Numer transakcji|Nr transakcji|Identyfikator transakcji|Numer potwierdzenia|Nr dokumentu|ID transakcji|Pokwitowanie nr|Numer biletu|Nr biletu",
+    ),
+    (
+        "cs",
+        ReceiptNumber,
+        "Číslo účtenky|Účtenka č|Číslo dokladu|Doklad č|Číslo transakce|Číslo paragonu|Účtenka číslo|Paragon č|Stvrzenka č|ID transakce|Doklad číslo|Č. dokladu",
+    ),
+    (
+        "sk",
+        ReceiptNumber,
+        "Číslo účtenky|Účtenka č|Číslo dokladu|Doklad č|Číslo transakcie|Číslo bloku|Doklad číslo",
+    ),
+    (
+        "da",
+        ReceiptNumber,
+        "Kvitteringsnummer|Kvitteringsnr|Kvittering nr|Bonnummer|Bon nr|Transaktionsnummer|Transaktions-id|Bilagsnr|Transaktionsnr",
+    ),
+    (
+        "sv",
+        ReceiptNumber,
+        "Kvittonummer|Kvittonr|Kvitto nr|Transaktionsnummer|Transaktions-id|Kvitto|Kvitto nummer|Kvitto-nr",
+    ),
+    (
+        "no",
+        ReceiptNumber,
+        "Kvitteringsnummer|Kvitteringsnr|Kvittering nr|Transaksjonsnummer|Bongnr|Transaksjons-ID|Salgskvittering nr|Bilagsnr|Salgskvittering",
+    ),
+    (
+        "fi",
+        ReceiptNumber,
+        "Kuittinumero|Kuitin numero|Kuitti nro|Tapahtumanumero|Maksutunnus|Kuittinro|Kuitti|Tositenumero|Kuitti nr|Tapahtumatunnus",
+    ),
+    ("et", ReceiptNumber, "Kviitungi number|Kviitung nr|Tšeki number|Tšekk nr"),
+    ("lv", ReceiptNumber, "Čeka numurs|Kvīts Nr|Čeks Nr|Dokumenta Nr"),
+    ("lt", ReceiptNumber, "Kvito numeris|Kvitas Nr|Čekio numeris|Čekis Nr|Dokumento Nr"),
+    (
+        "hu",
+        ReceiptNumber,
+        "Nyugtaszám|Nyugta száma|Bizonylat száma|Tranzakció azonosító|Tranzakcióazonosító|Nyugta sorszáma|Bizonylat sorszáma|Nyugta sorszám",
+    ),
+    (
+        "ro",
+        ReceiptNumber,
+        "Chitanța nr|Chitanță nr|Nr bon|Număr bon|Bon fiscal nr|ID tranzacție|Număr chitanță|Nr chitanță|Bon nr|Număr tranzacție",
+    ),
+    (
+        "bg",
+        ReceiptNumber,
+        "Разписка №|Касова бележка №|Номер на разписка|Номер на бон|Номер на транзакция|Разписка номер|Бон №",
+    ),
+    (
+        "el",
+        ReceiptNumber,
+        "Αριθμός απόδειξης|Αρ. απόδειξης|Απόδειξη αρ|Κωδικός συναλλαγής|Απόδειξη Νο|Αριθμός συναλλαγής",
+    ),
+    ("hr", ReceiptNumber, "Broj potvrde|Broj transakcije|Potvrda br"),
+    ("sl", ReceiptNumber, "Številka potrdila|Številka transakcije|Potrdilo št"),
+    ("ms", ReceiptNumber, "No resit|Resit no|Nombor resit"),
+    //
+    (
+        "en",
+        CreditNumber,
+        "credit note number|credit note no|credit note nr|credit note #|credit memo number|credit memo no|credit memo #|credit no|credit number|refund number|refund id|refund reference|credit note id|refund no|cn no|refund #",
+    ),
+    (
+        "de",
+        CreditNumber,
+        "Gutschriftsnummer|Gutschriftnummer|Gutschrift Nr|Gutschrift-Nr|Gutschriftnr|Gutschriftsnr|Korrekturnummer|Stornonummer|Gutschrifts-Nr|Stornorechnung Nr|Rechnungskorrektur Nr|Korrekturrechnung Nr|Erstattungsnummer",
+    ),
+    (
+        "fr",
+        CreditNumber,
+        "Avoir n°|Numéro d'avoir|N° d'avoir|Avoir no|Note de crédit n°|Numéro de l'avoir|Facture d'avoir n°|N° avoir|N° de note de crédit|Numéro de note de crédit|Avoir numéro",
+    ),
+    (
+        "es",
+        CreditNumber,
+        "Número de abono|Nota de crédito nº|Factura rectificativa nº|Abono nº|Nº de abono|Número de nota de crédito|Nº factura rectificativa|Número de factura rectificativa|Nº abono|Nº de factura rectificativa",
+    ),
+    (
+        "it",
+        CreditNumber,
+        "Nota di credito n|Numero nota di credito|Nota credito n|Nota di credito nr|Nota di credito numero|Nota di credito n°|N. nota di credito",
+    ),
+    (
+        "pt",
+        CreditNumber,
+        "Nota de crédito nº|Número da nota de crédito|Nota de crédito n°|N.º da nota de crédito|Nota de crédito n.º|Nº nota de crédito",
+    ),
+    (
+        "nl",
+        CreditNumber,
+        "Creditnotanummer|Creditnota nr|Creditfactuurnummer|Creditnummer|Creditnota nummer|Creditnr|Creditfactuur nr",
+    ),
+    (
+        "pl",
+        CreditNumber,
+        "Numer korekty|Nr korekty|Faktura korygująca nr|Korekta nr|Nota kredytowa nr|Faktura VAT korygująca nr|Numer faktury korygującej|Nr faktury korygującej",
+    ),
+    (
+        "cs",
+        CreditNumber,
+        "Číslo dobropisu|Dobropis č|Opravný daňový doklad č|Dobropis číslo|Opravný daňový doklad číslo",
+    ),
+    ("sk", CreditNumber, "Číslo dobropisu|Dobropis č|Dobropis číslo"),
+    ("da", CreditNumber, "Kreditnotanummer|Kreditnota nr|Kreditnotanr|Kreditnota nummer|Kreditnummer"),
+    (
+        "sv",
+        CreditNumber,
+        "Kreditfakturanummer|Kreditfaktura nr|Kreditnotanummer|Kreditnummer|Kreditfakturanr|Kreditnota nr",
+    ),
+    ("no", CreditNumber, "Kreditnotanummer|Kreditnota nr|Kreditnotanr|Kreditnota nummer"),
+    (
+        "fi",
+        CreditNumber,
+        "Hyvityslaskun numero|Hyvityslasku nro|Hyvityksen numero|Hyvityslasku numero|Hyvityslasku nr",
+    ),
+    (
+        "hu",
+        CreditNumber,
+        "Jóváíró számla száma|Sztornó számla száma|Helyesbítő számla száma|Jóváírás száma|Sztornó számla sorszáma",
+    ),
+    ("ro", CreditNumber, "Nota de credit nr|Notă de credit nr|Factură storno nr|Storno nr"),
+    ("bg", CreditNumber, "Кредитно известие №|Кредитно известие номер"),
+    ("el", CreditNumber, "Αριθμός πιστωτικού|Πιστωτικό τιμολόγιο αρ|Πιστωτικό αρ|Αρ. πιστωτικού"),
+    ("hr", CreditNumber, "Broj odobrenja|Odobrenje br|Storno račun br"),
+    ("sl", CreditNumber, "Številka dobropisa|Dobropis št"),
+    //
+    (
+        "en",
+        OrderNumber,
+        "order number|order no|order nr|order #|order id|order|your order number|order reference|order ref|sales order number|purchase number|order confirmation number|order confirmation no|order confirmation|web order number|order code|order confirmation #|confirmation no",
+    ),
+    (
+        "de",
+        OrderNumber,
+        "Bestellnummer|Bestellnr|Bestell-Nr|Bestellung Nr|Auftragsnummer|Auftragsnr|Auftrags-Nr|Auftrag Nr|Bestellung|Bestellung Nummer|Auftragsbestätigung Nr|Ihre Bestellnummer|Bestellbestätigung|Auftrag|Auftragsbestätigung|Bestell-Nummer|Auftrags-Nummer|Bestell-ID|Buchungscode",
+    ),
+    (
+        "fr",
+        OrderNumber,
+        "Numéro de commande|N° de commande|Commande n°|Commande no|N° commande|Commande|Référence de commande|Votre commande n°|Commande numéro|Numéro de la commande|Référence commande|votre commande|Réf commande",
+    ),
+    (
+        "es",
+        OrderNumber,
+        "Número de pedido|Nº de pedido|Pedido nº|Nº pedido|Pedido|Pedido número|Referencia del pedido|Número del pedido|Pedido no|Pedido n°|N.º de pedido|ID de pedido|Referencia de pedido|su pedido",
+    ),
+    (
+        "it",
+        OrderNumber,
+        "Numero ordine|Numero d'ordine|Ordine n|Ordine numero|N. ordine|Ordine nr|Ordine n°|Ordine|Numero dell'ordine|N° ordine|Codice ordine|Numero di ordine|ordine no",
+    ),
+    (
+        "pt",
+        OrderNumber,
+        "Número da encomenda|Encomenda nº|Nº da encomenda|Número do pedido|Pedido nº|Encomenda|Encomenda n°|Nº encomenda|Nº de encomenda|N.º da encomenda|Encomenda n.º|Número de encomenda",
+    ),
+    (
+        "nl",
+        OrderNumber,
+        "Bestelnummer|Bestelnr|Ordernummer|Ordernr|Order nr|Bestelling nr|Bestelling|Je bestelnummer|Uw bestelnummer|Bestelling nummer|Order|Opdrachtnummer",
+    ),
+    (
+        "pl",
+        OrderNumber,
+        "Numer zamówienia|Nr zamówienia|Zamówienie nr|Zamówienie|Zamówienie numer|ID zamówienia",
+    ),
+    (
+        "cs",
+        OrderNumber,
+        "Číslo objednávky|Objednávka č|Objednávka číslo|Č. objednávky|Objednávka|Kód objednávky|objednávku č|objednávky č",
+    ),
+    (
+        "sk",
+        OrderNumber,
+        "Číslo objednávky|Objednávka č|Objednávka číslo|Objednávka|Č. objednávky|objednávku č|objednávky č",
+    ),
+    ("da", OrderNumber, "Ordrenummer|Ordrenr|Ordre nr|Bestillingsnummer|Ordre nummer|Bestillingsnr|Ordre"),
+    (
+        "sv",
+        OrderNumber,
+        "Ordernummer|Ordernr|Order nr|Beställningsnummer|Beställning nr|Orderbekräftelse nr|Order",
+    ),
+    ("no", OrderNumber, "Ordrenummer|Ordrenr|Ordre nr|Bestillingsnummer|Ordre nummer|Bestillingsnr|Ordre"),
+    (
+        "fi",
+        OrderNumber,
+        "Tilausnumero|Tilauksen numero|Tilaus nro|Tilausnro|Tilaus|Tilaustunnus|Tilaus nr|Tilaus numero",
+    ),
+    ("et", OrderNumber, "Tellimuse number|Tellimus nr|Tellimuse nr|Tellimus"),
+    ("lv", OrderNumber, "Pasūtījuma numurs|Pasūtījums Nr|Pasūtījuma Nr|Pasūtījums"),
+    ("lt", OrderNumber, "Užsakymo numeris|Užsakymo Nr|Užsakymas Nr|Užsakymas"),
+    (
+        "hu",
+        OrderNumber,
+        "Rendelésszám|Rendelési szám|Rendelés száma|Megrendelés száma|Rendelés azonosító|Rendelésazonosító|Megrendelésszám|Rendelés|Rendelés azonosítója|Rendelés sorszáma",
+    ),
+    (
+        "ro",
+        OrderNumber,
+        "Număr comandă|Numărul comenzii|Comanda nr|Nr comandă|Comandă nr|Nr comenzii|Comanda|ID comandă|Număr de comandă",
+    ),
+    ("bg", OrderNumber, "Номер на поръчка|Поръчка №|Поръчка номер|Номер на поръчката|Поръчка"),
+    ("el", OrderNumber, "Αριθμός παραγγελίας|Αρ. παραγγελίας|Παραγγελία|Κωδικός παραγγελίας|Παραγγελία αρ"),
+    ("hr", OrderNumber, "Broj narudžbe|Narudžba br|Narudžba broj|Narudžba"),
+    ("sl", OrderNumber, "Številka naročila|Naročilo št|Št. naročila|Naročilo"),
+    ("tr", OrderNumber, "Sipariş no|Sipariş numarası"),
+    //
+    ("en", PlainNumber, "number|no|document id|our reference|our ref|voucher no|#|reference number|nr"),
+    ("de", PlainNumber, "Nummer|Nr|Dokumentnummer|Dokument-Nr|Unser Zeichen"),
+    ("fr", PlainNumber, "Numéro|N°|Numéro de document|Notre référence|Numéro du document|N° de document"),
+    ("es", PlainNumber, "Número|Nº|Número de documento|N.º|Nro"),
+    ("it", PlainNumber, "Numero|N°|Numero documento|Documento numero|Num|Nr documento|N. documento"),
+    ("pt", PlainNumber, "Número|Nº|Número do documento|N.º|Documento nº"),
+    ("nl", PlainNumber, "Nummer|Documentnummer|Kenmerk"),
+    ("pl", PlainNumber, "Numer|Numer dokumentu"),
+    ("cs", PlainNumber, "Číslo|Evidenční číslo"),
+    ("hu", PlainNumber, "Sorszám|Szám"),
+    ("fi", PlainNumber, "Numero|Nro"),
+    ("el", PlainNumber, "Αριθμός|Αρ"),
+    ("bg", PlainNumber, "Номер|№"),
+    ("lt", PlainNumber, "Numeris"),
+    ("hr", PlainNumber, "Broj"),
+    ("sl", PlainNumber, "Številka|Št"),
+    //
+    (
+        "en",
+        OtherNumber,
+        "customer number|customer no|customer id|customer #|client number|client id|account number|account no|account|account #|po number|po no|po #|purchase order number|purchase order no|purchase order|your reference|your ref|your order|delivery note no|delivery number|member number|membership number|contract number|contract no|policy number|registration number|reg no|company no|company number|company registration no|phone|tel|telephone|fax|mobile|meter number|serial number|serial no|serial|tracking number|tracking|tracking id|table no|table|cashier|terminal id|terminal|gst reg no|gst no|gst id|gst id no|customer reference|customer|iban|bic|swift|sort code|ref|reference|project number|quote number|quotation number|item no|article no|sku|auth code|approval code|card number|card ending|visa|mastercard|page|staff|salesperson|counter|shipment number|driver id|case number|support ticket|co reg no|co no|roc no|business reg no|tax registration|guest|room no|room|pos no|batch no|mid|tid|till|store|merchant id|job no|till no|customer code|customer po|p.o. number",
+    ),
+    (
+        "de",
+        OtherNumber,
+        "Kundennummer|Kundennr|Kunden-Nr|Kd.-Nr|Kunden Nr|Lieferscheinnummer|Lieferschein-Nr|Lieferschein Nr|Lieferschein|Lieferantennummer|Lief-Nr|Vertragsnummer|Vertragsnr|Vertragskonto|Ihre Bestellung|Ihr Zeichen|Ihre Referenz|Telefon|Tel|Fax|Mobil|HRB|HRA|Handelsregister|Handelsregisternummer|Konto|Kontonummer|Konto-Nr|Kto|BLZ|Zählernummer|Versicherungsnummer|Mitgliedsnummer|Projektnummer|Angebotsnummer|Artikelnummer|Art.-Nr|Seriennummer|Kunde|Referenz|Seite|Kundenreferenz|Debitorennummer|Debitor|Tisch|Kasse|Terminal|Mandatsreferenz|Gläubiger-ID|Gläubiger-Identifikationsnummer|Sendungsnummer|Registernummer|GLN|Leitweg-ID|Kassen-Nr|Kostenstelle|TSE-Signatur|Trace-Nr|Auftrag-Nr-Lief|Ihre Kundennummer|Mitglieds-Nr|Telefonnummer|Steuer-Nr|Steuernummer",
+    ),
+    (
+        "fr",
+        OtherNumber,
+        "Numéro de client|N° client|Numéro client|Référence client|Réf client|Client n°|Code client|Id client|N° de client|Numéro de contrat|N° de contrat|Téléphone|Tél|SIRET|SIREN|RCS|Votre référence|Numéro de dossier|N° de dossier|Numéro de compte|N° de compte|Numéro de ligne|Bon de commande n°|BL n°|N° de bon de livraison|Numéro d'adhérent|Page|Code APE|Identifiant|Référence|N° de suivi|Numéro de suivi",
+    ),
+    (
+        "es",
+        OtherNumber,
+        "Número de cliente|Nº cliente|Cliente nº|Código de cliente|Nº de cliente|Su referencia|Teléfono|Tel|Número de contrato|Nº contrato|Número de cuenta|Albarán nº|Nº albarán|Póliza|Página|Referencia|Código cliente|Número de seguimiento|Nº de contrato|Ref cliente",
+    ),
+    (
+        "it",
+        OtherNumber,
+        "Codice cliente|Cod. cliente|Numero cliente|N. cliente|Vostro riferimento|Vs rif|Telefono|Tel|REA|Codice destinatario|Numero contratto|DDT n|CIG|CUP|Cliente n|Pagina|Riferimento|Codice contratto|Numero cliente",
+    ),
+    (
+        "pt",
+        OtherNumber,
+        "Número de cliente|Nº de cliente|Cliente nº|Código do cliente|Sua referência|Telefone|Tel|Número do contrato|Nº cliente|Página|Referência|Entidade|Código de cliente|N.º de cliente|N.º cliente",
+    ),
+    (
+        "nl",
+        OtherNumber,
+        "Klantnummer|Klantnr|Debiteurnummer|Debiteurnr|Klant nr|Klant|Relatienummer|Uw referentie|Telefoon|Tel|KvK|KvK-nummer|Kvk nr|Contractnummer|Rekeningnummer|Serienummer|Polisnummer|Lidnummer|Referentie|Pagina|Uw kenmerk|Pakbonnummer|Klantcode|Track & trace|Debiteur|Aansluitnummer",
+    ),
+    (
+        "pl",
+        OtherNumber,
+        "Numer klienta|Nr klienta|REGON|KRS|Telefon|Tel|Numer konta|Nr konta|Nr rachunku|Numer rachunku|Numer umowy|Nr umowy|Strona|BDO|Konto|Nr WZ|Numer przesyłki|Kod klienta|Wasz numer zamówienia|Rachunek bankowy|Kasa|Kasjer",
+    ),
+    (
+        "cs",
+        OtherNumber,
+        "Číslo zákazníka|Zákaznické číslo|Číslo účtu|Variabilní symbol|Konstantní symbol|Specifický symbol|Telefon|Tel|IČ|IČO|Číslo smlouvy|Strana|Dodací list č|Číslo zásilky",
+    ),
+    (
+        "sk",
+        OtherNumber,
+        "Číslo zákazníka|Zákaznícke číslo|Číslo účtu|Variabilný symbol|Konštantný symbol|Telefón|Tel|IČO|Číslo zmluvy|Strana|Špecifický symbol",
+    ),
+    (
+        "da",
+        OtherNumber,
+        "Kundenummer|Kundenr|Kontonummer|Kontonr|Telefon|Tlf|Reg nr|CVR|CVR-nr|Deres reference|Side|Aftalenummer|Medlemsnummer|Deres ref|Rekvisition|Kunde nr",
+    ),
+    (
+        "sv",
+        OtherNumber,
+        "Kundnummer|Kundnr|OCR|OCR-nummer|Bankgiro|Plusgiro|Telefon|Tel|Org.nr|Organisationsnummer|Er referens|Sida|Avtalsnummer|Medlemsnummer|Org nr|Kund nr|Kontonummer|Orgnr|Meter-id|Er ref",
+    ),
+    (
+        "no",
+        OtherNumber,
+        "Kundenummer|Kundenr|KID|KID-nummer|Kontonummer|Kontonr|Telefon|Tlf|Org.nr|Organisasjonsnummer|Deres referanse|Side|Avtalenummer|Medlemsnummer|Org nr|Kunde nr|Orgnr|Deres ref",
+    ),
+    (
+        "fi",
+        OtherNumber,
+        "Asiakasnumero|Asiakasnro|Asiakas nro|Viitenumero|Viite|Puhelin|Puh|Tilinumero|Sivu|Sopimusnumero|Jäsennumero|Viitteenne|Asiakkaan numero|Pankkiviite",
+    ),
+    (
+        "hu",
+        OtherNumber,
+        "Ügyfélszám|Vevőkód|Vevő azonosító|Bankszámlaszám|Telefon|Tel|Cégjegyzékszám|Szerződésszám|Oldal|Szállítólevél száma|Vevőazonosító|Szerződés száma|Partnerkód|Felhasználó azonosító",
+    ),
+    (
+        "ro",
+        OtherNumber,
+        "Cod client|Număr client|Telefon|Tel|Reg. com|Nr. reg. com|Nr ord reg com|Cont|Cont bancar|Contract nr|Pagina|Nr contract",
+    ),
+    ("bg", OtherNumber, "Клиентски номер|Телефон|Тел|Абонатен номер|Договор №|Сметка №|Страница"),
+    ("el", OtherNumber, "Κωδικός πελάτη|Τηλέφωνο|Τηλ|Αριθμός πελάτη|Αριθμός λογαριασμού|Σελίδα|Αρ. πελάτη"),
+    (
+        "hr",
+        OtherNumber,
+        "Broj kupca|Šifra kupca|Telefon|Tel|Poziv na broj|MBS|Stranica|Žiro račun|Broj ugovora",
+    ),
+    (
+        "sl",
+        OtherNumber,
+        "Številka kupca|Šifra kupca|Telefon|Tel|Sklic|Matična številka|Stran|TRR|Številka pogodbe",
+    ),
+    ("lt", OtherNumber, "Kliento kodas|Įmonės kodas|Telefonas|Tel|Kliento numeris"),
+    ("lv", OtherNumber, "Klienta numurs|Reģ. Nr|Tālrunis|Klienta kods|Reģistrācijas numurs"),
+    ("et", OtherNumber, "Kliendi number|Reg. kood|Registrikood|Telefon|Viitenumber|Kliendikood"),
+];
