@@ -1,1 +1,4 @@
+//! The worker: runs due jobs, and serves mailboxes and documents.
 
+pub mod kind;
+pub mod library;
