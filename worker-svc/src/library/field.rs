@@ -66,8 +66,9 @@ pub fn date(field: &str, value: &str) -> Checked<Option<String>> {
     if value.is_empty() {
         return Ok(None);
     }
-    let is_date = value.len() == 10 && NaiveDate::parse_from_str(value, "%Y-%m-%d").is_ok();
-    if !is_date {
+    // Parsing alone is lenient about signs and spaces.
+    let parsed = NaiveDate::parse_from_str(value, "%Y-%m-%d");
+    if !parsed.is_ok_and(|date| date.format("%Y-%m-%d").to_string() == value) {
         return Err(Violation::new(field, "must be a date of the calendar, as in 2026-05-03"));
     }
     Ok(Some(value.to_owned()))

@@ -73,7 +73,11 @@ async fn each_wrong_filter_is_named() {
         ("filter.issue_date_to", Filter { issue_date_to: text("2026-02-30"), ..Default::default() }),
         (
             "filter.issue_date_to",
-            Filter { issue_date_from: text("2026-02-02"), issue_date_to: text("2026-02-01"), ..Default::default() },
+            Filter {
+                issue_date_from: text("2026-02-02"),
+                issue_date_to: text("2026-02-01"),
+                ..Default::default()
+            },
         ),
         ("filter.create_time_from", Filter { create_time_from: at(-9_000), ..Default::default() }),
         (
@@ -108,7 +112,8 @@ async fn pages_hold_still_under_insertion() {
     synced(world.sync("mb", "run-1").await);
     let all = world.numbers(Filter::default()).await;
     let page = async |page_token: String, filter: Filter| {
-        let request = pb::ListDocumentsRequest { page_size: 2, page_token, filter: Some(filter), ..Default::default() };
+        let request =
+            pb::ListDocumentsRequest { page_size: 2, page_token, filter: Some(filter), ..Default::default() };
         let answer = world.documents.clone().list_documents(request).await?.into_inner();
         let numbers = answer.documents.into_iter().map(|it| it.number.unwrap().value.unwrap());
         Ok::<_, tonic::Status>((numbers.collect::<Vec<_>>(), answer.next_page_token))
@@ -156,6 +161,32 @@ async fn a_download_is_what_was_filed() {
     assert_eq!(head.size, listed.size);
     assert_eq!(hex(&Sha256::digest(&bytes)), listed.sha256);
     assert!(bytes == content(FIRST));
+}
+
+/// Every blob is spoiled in turn: cut short, changed, gone.
+#[tokio::test]
+async fn damaged_bytes_never_end_cleanly() {
+    let world = filled().await;
+    let document_id = world.list(Filter::default()).await.unwrap()[0].document_id.clone();
+    let document = world.archive.catalog.get_document("default", &document_id).await.unwrap();
+    let blob = world.blobs().join(&document.blob_key);
+    let intact = std::fs::read(&blob).unwrap();
+    let download = async || {
+        let request = pb::DownloadDocumentRequest { document_id: document_id.clone(), ..Default::default() };
+        let mut stream = world.documents.clone().download_document(request).await?.into_inner();
+        let mut size = 0;
+        while let Some(message) = stream.message().await? {
+            size += message.chunk.len();
+        }
+        Ok::<_, tonic::Status>(size)
+    };
+    assert_eq!(download().await.unwrap(), intact.len());
+    std::fs::write(&blob, &intact[1..]).unwrap();
+    refused(download().await, Reason::Internal, "damaged");
+    std::fs::write(&blob, vec![0; intact.len()]).unwrap();
+    refused(download().await, Reason::Internal, "damaged");
+    std::fs::remove_file(&blob).unwrap();
+    refused(download().await, Reason::Internal, "missing");
 }
 
 #[tokio::test]

@@ -137,7 +137,10 @@ async fn messages_say_what_became_of_them() {
     for (state, subject) in states.into_iter().zip(["filed", "none", "bad"]) {
         let found = world.messages("mb", &[state]).await;
         assert_eq!((found.len(), found[0].subject.as_str(), found[0].state()), (1, subject, state));
-        assert_eq!((found[0].run_id.as_str(), found[0].document_ids.len()), ("run-1", usize::from(subject == "filed")));
+        assert_eq!(
+            (found[0].run_id.as_str(), found[0].document_ids.len()),
+            ("run-1", usize::from(subject == "filed"))
+        );
     }
     assert_eq!(world.messages("mb", &states[1..]).await.len(), 2);
     assert_eq!(world.messages("mb", &[]).await.len(), 3);

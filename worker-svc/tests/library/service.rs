@@ -1,7 +1,9 @@
 use docket::{errors::Reason, library::v1 as pb};
 use futures_util::StreamExt as _;
 use tonic::transport::Channel;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 use tonic_reflection::pb::{v1, v1alpha};
 
 use super::world::{World, refused};

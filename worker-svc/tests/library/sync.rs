@@ -131,7 +131,11 @@ async fn a_sources_failure_keeps_its_class_and_the_work_before_it() {
         let outcome = world.kind_of(Arc::new(Breaks(fault.clone()))).run(job, context()).await;
         let (class, failure, partial) = failed(outcome);
         assert_eq!((class, partial, failure.limit.as_str()), (expected, [1, 0, 1, 0], limit));
-        assert!(failure.code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{}", failure.code);
+        assert!(
+            failure.code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'),
+            "{}",
+            failure.code
+        );
         assert!(!failure.message.contains('\u{1b}'));
         let waits = matches!(fault.class, Class::Throttled { .. });
         assert_eq!(failure.retry_after.map(|after| after.seconds), waits.then_some(90));

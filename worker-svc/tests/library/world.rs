@@ -91,6 +91,10 @@ impl World {
         self.dir.path().join("mail")
     }
 
+    pub fn blobs(&self) -> PathBuf {
+        self.dir.path().join("blobs")
+    }
+
     pub fn channel_address(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -136,8 +140,7 @@ impl World {
 
     pub async fn messages(&self, mailbox_id: &str, states: &[pb::MessageState]) -> Vec<pb::Message> {
         let states = states.iter().map(|state| i32::from(*state)).collect();
-        let request =
-            pb::ListMessagesRequest { mailbox_id: mailbox_id.into(), states, ..Default::default() };
+        let request = pb::ListMessagesRequest { mailbox_id: mailbox_id.into(), states, ..Default::default() };
         self.mailboxes.clone().list_messages(request).await.unwrap().into_inner().messages
     }
 }
@@ -166,8 +169,7 @@ pub fn job(mailbox_id: &str, run_id: &str) -> schedule::DueJob {
 pub fn job_of(mailbox_id: Option<ValueKind>, run_id: &str) -> schedule::DueJob {
     let fields = mailbox_id.map(|kind| ("mailbox_id".to_owned(), Value { kind: Some(kind) }));
     let args = Struct { fields: fields.into_iter().collect() };
-    let task =
-        schedule::Task { kind: "document-sync".into(), args: Some(args), ..schedule::Task::default() };
+    let task = schedule::Task { kind: "document-sync".into(), args: Some(args), ..schedule::Task::default() };
     schedule::DueJob {
         namespace: "default".into(),
         run_id: run_id.into(),
