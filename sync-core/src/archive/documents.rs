@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
 
 use super::record::{MessageRef, named, push_any};
 use super::{Catalog, Document, DocumentFilter, DocumentPlace, Error, Result};
-use crate::text::fold;
+use crate::text::{clean, fold};
 
 const SELECT: &str = "SELECT d.namespace, d.document_id, d.owner, d.mailbox_id, d.run_id, d.kind, d.state, \
     d.confidence, d.fields, d.part, d.file_name, d.media_type, d.size, d.sha256, d.blob_key, d.flags, \
@@ -122,8 +122,10 @@ impl Catalog {
     }
 }
 
+/// As it is shown: without what a reader may have left around it.
 fn has_number(document: &Document, number: Option<&str>) -> bool {
-    number.is_none_or(|number| document.fields.number.value.as_deref() == Some(number))
+    let shown = || document.fields.number.value.as_deref().map(|value| clean(value, usize::MAX));
+    number.is_none_or(|number| shown().as_deref() == Some(number))
 }
 
 fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &DocumentFilter) {

@@ -1,6 +1,9 @@
 //! Requests as the archive's own terms.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
 
 use docket::{
     errors::{self, Violation},
@@ -63,6 +66,7 @@ fn folder_source(asked: &pb::FolderSource) -> Result<folder::Config, Violation> 
     if path.is_empty() {
         return Err(Violation::new(PATH, "is required, relative to the folder root; `.` is the root itself"));
     }
+    let path = plain(&path);
     let format = match pb::FolderFormat::try_from(asked.format) {
         Ok(pb::FolderFormat::Unspecified) => Format::Detect,
         Ok(pb::FolderFormat::Maildir) => Format::Maildir,
@@ -74,6 +78,13 @@ fn folder_source(asked: &pb::FolderSource) -> Result<folder::Config, Violation> 
         }
     };
     Ok(folder::Config { path, format })
+}
+
+/// One spelling for one path: another one would count as another source, and all mail would be read again.
+fn plain(path: &str) -> String {
+    let parts = Path::new(path).components().filter(|part| *part != Component::CurDir);
+    let plain: PathBuf = parts.collect();
+    if plain.as_os_str().is_empty() { ".".to_owned() } else { plain.to_string_lossy().into_owned() }
 }
 
 fn folders(asked: &[String]) -> Result<Vec<String>, Violation> {
@@ -143,5 +154,17 @@ fn state(state: pb::DocumentState) -> Option<State> {
         pb::DocumentState::Filed => Some(State::Filed),
         pb::DocumentState::NeedsOcr => Some(State::NeedsOcr),
         pb::DocumentState::Unreadable => Some(State::Unreadable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_spelling() {
+        let spellings = ["a/b", "./a/b/", "a//b", "a/./b/."];
+        assert!(spellings.iter().all(|path| plain(path) == "a/b"));
+        assert_eq!((plain("./"), plain("/a/"), plain("../a")), (".".into(), "/a".into(), "../a".into()));
     }
 }
