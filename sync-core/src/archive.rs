@@ -30,7 +30,7 @@ pub use blobs::Blobs;
 pub use database::Catalog;
 pub use record::{
     Document, DocumentFilter, DocumentPlace, Mailbox, MailboxSpec, MailboxState, Message, MessageFilter,
-    MessagePlace, MessageState,
+    MessagePlace, MessageRef, MessageState, SourceConfig,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,13 @@ pub enum Error {
     OwnerMismatch,
     #[error("the archive cannot be used: {0}")]
     Unusable(String),
+}
+
+impl Error {
+    /// Whether bytes that the catalog names are not in the blob store: the fault is not one that passes.
+    pub fn is_missing_blob(&self) -> bool {
+        matches!(self, Self::Blobs(object_store::Error::NotFound { .. }))
+    }
 }
 
 impl From<serde_json::Error> for Error {

@@ -1,1 +1,143 @@
-//! placeholder
+//! The library's gRPC surface: mailboxes and documents.
+//!
+//! It checks requests, asks the archive and turns its answers into responses. Guarantees:
+//! - A request reaches the archive only when every field of it was checked; a refusal names the field as the client
+//!   wrote it, and what would be right.
+//! - Nothing is read or changed outside the caller's namespace: what lies in another one is not found.
+//! - Foreign text leaves bounded and without control characters; an answer never exceeds the message limit.
+//!
+//! Absent so far: mailboxes other than folders (gmail, imap, graph), changing settings in place, testing a source,
+//! processing messages again, erasing an owner, exporting and deleting single documents. They answer UNIMPLEMENTED.
+
+mod convert;
+mod document;
+mod download;
+mod field;
+mod file_name;
+mod folder;
+mod mailbox;
+mod page;
+mod validate;
+
+use std::{sync::Arc, time::Duration};
+
+use docket::{
+    errors::{self, Reason, Violation},
+    identity::Gate,
+    library::v1::{
+        document_service_server::DocumentServiceServer, mailbox_service_server::MailboxServiceServer,
+    },
+};
+use sync_core::{
+    archive::{Archive, Error},
+    source::root::Root,
+    sync::Clock,
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, transport::Server};
+
+/// Bounds of protocols.md.
+const MESSAGE_BYTES: usize = 4 << 20;
+const HEADER_BYTES: u32 = 8 << 10;
+const STREAMS: u32 = 100;
+/// Calls that are under way when the process stops may take this long, downloads to slow clients included.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What both services need.
+#[derive(Clone)]
+pub struct Services {
+    pub archive: Archive,
+    /// Folder sources lie below it; without one they are refused.
+    pub root: Root,
+    pub clock: Clock,
+    /// Cancelled when the process stops.
+    pub stopping: CancellationToken,
+}
+
+/// Serves until `stopping`, then lets calls that are under way finish, within [`DRAIN`].
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<()> {
+    let stopping = services.stopping.clone();
+    let services = Arc::new(services);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<MailboxServiceServer<mailbox::Api>>().await;
+    health.set_serving::<DocumentServiceServer<document::Api>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(docket::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    macro_rules! bounded {
+        ($server:expr) => {
+            $server.max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES)
+        };
+    }
+    let stopped = stopping.clone();
+    let serving = Server::builder()
+        .layer(Gate)
+        .tcp_nodelay(true)
+        .max_concurrent_streams(Some(STREAMS))
+        .http2_max_header_list_size(Some(HEADER_BYTES))
+        .http2_keepalive_interval(Some(Duration::from_secs(10)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .initial_connection_window_size(Some(4 << 20))
+        .initial_stream_window_size(Some(1 << 20))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(bounded!(MailboxServiceServer::new(mailbox::Api(services.clone()))))
+        .add_service(bounded!(DocumentServiceServer::new(document::Api(services))))
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+            stopped.cancelled().await;
+            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        });
+    tokio::select! {
+        served = serving => served?,
+        () = overdue(stopping) => tracing::warn!("calls were still under way when the library stopped"),
+    }
+    Ok(())
+}
+
+async fn overdue(stopping: CancellationToken) {
+    stopping.cancelled().await;
+    tokio::time::sleep(DRAIN).await;
+}
+
+/// What the archive's errors mean to a caller. Details of faults stay in the log.
+fn archive_error(error: Error) -> Status {
+    match error {
+        Error::NotFound("document") => {
+            errors::status(Reason::DocumentNotFound, "there is no document of this id")
+        }
+        Error::NotFound(_) => errors::status(Reason::MailboxNotFound, "there is no mailbox of this id"),
+        Error::VersionMismatch => errors::status(
+            Reason::EtagMismatch,
+            "the mailbox has changed: read it again, then write with its new etag",
+        ),
+        Error::OwnerMismatch => Violation::new(
+            "mailbox.owner",
+            "is not the owner of this mailbox, and a mailbox never changes hands; connect under another mailbox_id",
+        )
+        .into(),
+        error if error.is_missing_blob() => {
+            tracing::error!(%error, "a document's bytes are missing");
+            errors::status(Reason::Internal, "the document's bytes are missing; the log has the detail")
+        }
+        Error::Database(_) | Error::Blobs(_) => {
+            tracing::error!(%error, "the archive does not answer");
+            errors::retry(
+                Reason::StoreUnavailable,
+                "the archive does not answer; try again",
+                Duration::from_secs(1),
+            )
+        }
+        Error::Damaged(_) | Error::Unusable(_) => {
+            tracing::error!(%error, "internal error");
+            errors::status(Reason::Internal, "an internal error; the log has the detail")
+        }
+    }
+}

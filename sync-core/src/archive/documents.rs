@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
 
-use super::record::{MessageRef, name_of, named};
+use super::record::{MessageRef, named, push_any};
 use super::{Catalog, Document, DocumentFilter, DocumentPlace, Error, Result};
+use crate::text::{clean, fold};
 
 const SELECT: &str = "SELECT d.namespace, d.document_id, d.owner, d.mailbox_id, d.run_id, d.kind, d.state, \
     d.confidence, d.fields, d.part, d.file_name, d.media_type, d.size, d.sha256, d.blob_key, d.flags, \
-    d.extractor_version, d.create_time, m.source_id, m.received_time, m.sender, m.subject \
+    d.extractor_version, d.create_time, m.source_id, m.message_id, m.received_time, m.sender, m.subject \
     FROM documents d LEFT JOIN messages m ON m.namespace = d.namespace AND m.message_key = d.message_key";
 
 impl Catalog {
@@ -37,6 +38,30 @@ impl Catalog {
         after: Option<&DocumentPlace>,
         limit: u32,
     ) -> Result<Vec<Document>> {
+        let wanted = limit as usize;
+        let mut found: Vec<Document> = Vec::new();
+        let mut after = after.cloned();
+        while found.len() < wanted {
+            let rows = self.matching(filter, after.as_ref(), limit).await?;
+            let is_last = rows.len() < wanted;
+            after = rows.last().map(DocumentPlace::of);
+            found.extend(rows.into_iter().filter(|document| has_number(document, filter.number.as_deref())));
+            if is_last {
+                break;
+            }
+        }
+        found.truncate(wanted);
+        self.add_likely(&filter.namespace, &mut found).await?;
+        Ok(found)
+    }
+
+    /// As [`Self::list_documents`], with numbers that differ in case, spaces or signs as well.
+    async fn matching(
+        &self,
+        filter: &DocumentFilter,
+        after: Option<&DocumentPlace>,
+        limit: u32,
+    ) -> Result<Vec<Document>> {
         let mut query = QueryBuilder::new(SELECT);
         push_filter(&mut query, filter);
         if let Some(after) = after {
@@ -44,10 +69,7 @@ impl Catalog {
             query.push(", ").push_bind(after.document_id.clone()).push(")");
         }
         query.push(" ORDER BY d.create_time DESC, d.document_id DESC LIMIT ").push_bind(i64::from(limit));
-        let rows = query.build().fetch_all(self.reader()).await?;
-        let mut found = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
-        self.add_likely(&filter.namespace, &mut found).await?;
-        Ok(found)
+        query.build().fetch_all(self.reader()).await?.iter().map(read).collect()
     }
 
     /// Deletes a document for good: reading its message again does not bring it back.
@@ -100,14 +122,20 @@ impl Catalog {
     }
 }
 
+/// As it is shown: without what a reader may have left around it.
+fn has_number(document: &Document, number: Option<&str>) -> bool {
+    let shown = || document.fields.number.value.as_deref().map(|value| clean(value, usize::MAX));
+    number.is_none_or(|number| shown().as_deref() == Some(number))
+}
+
 fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &DocumentFilter) {
     query.push(" WHERE d.namespace = ").push_bind(filter.namespace.clone());
     let texts = [
         (" AND d.owner = ", filter.owner.clone()),
         (" AND d.mailbox_id = ", filter.mailbox_id.clone()),
         (" AND d.run_id = ", filter.run_id.clone()),
-        (" AND d.kind = ", filter.kind.as_ref().map(name_of)),
-        (" AND d.state = ", filter.state.as_ref().map(name_of)),
+        // Spelling is compared once the rows are here.
+        (" AND d.number_key <> '' AND d.number_key = ", filter.number.as_deref().map(fold)),
         (" AND d.issue_date >= ", filter.issued_from.clone()),
         // Documents without a date are in no range of dates.
         (" AND d.issue_date <> '' AND d.issue_date <= ", filter.issued_to.clone()),
@@ -117,6 +145,8 @@ fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &DocumentFilter) {
             query.push(condition).push_bind(value);
         }
     }
+    push_any(query, "d.kind", &filter.kinds);
+    push_any(query, "d.state", &filter.states);
     if let Some(from) = filter.created_from {
         query.push(" AND d.create_time >= ").push_bind(from);
     }
@@ -135,6 +165,7 @@ fn read(row: &SqliteRow) -> Result<Document> {
         None => None,
         Some(source_id) => Some(MessageRef {
             source_id,
+            message_id: row.try_get("message_id")?,
             received_time: row.try_get("received_time")?,
             from: row.try_get("sender")?,
             subject: row.try_get("subject")?,
@@ -164,13 +195,13 @@ fn read(row: &SqliteRow) -> Result<Document> {
     })
 }
 
-/// Removes all documents of a mailbox; reading their messages again files them again.
+/// Removes all documents of a mailbox, and says how many; reading their messages again files them again.
 pub(super) async fn delete_of_mailbox(
     tx: &mut Transaction<'_, Sqlite>,
     namespace: &str,
     mailbox_id: &str,
     now: i64,
-) -> Result<()> {
+) -> Result<u64> {
     let rows = sqlx::query(
         "DELETE FROM documents WHERE namespace = $1 AND mailbox_id = $2 RETURNING document_id, blob_key",
     )
@@ -183,7 +214,7 @@ pub(super) async fn delete_of_mailbox(
         super::filing::release_duplicates(tx, namespace, row.try_get("document_id")?).await?;
         bury(tx, namespace, row, false, now).await?;
     }
-    Ok(())
+    Ok(rows.len() as u64)
 }
 
 async fn bury(

@@ -27,6 +27,12 @@ pub enum Change {
     Unchanged,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disconnected {
+    pub mailbox: Mailbox,
+    pub documents_deleted: u64,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MailboxFilter {
     pub namespace: String,
@@ -114,7 +120,7 @@ impl Catalog {
         expected: Option<i64>,
         delete_documents: bool,
         now: i64,
-    ) -> Result<Mailbox> {
+    ) -> Result<Disconnected> {
         let mut tx = self.begin().await?;
         let old = find(&mut tx, namespace, mailbox_id).await?.ok_or(Error::NotFound("mailbox"))?;
         if expected.is_some_and(|expected| expected != old.version) {
@@ -130,23 +136,22 @@ impl Catalog {
         .bind(now)
         .execute(&mut *tx)
         .await?;
-        if delete_documents {
-            forget(&mut tx, namespace, mailbox_id, now).await?;
-        }
-        let mailbox = find(&mut tx, namespace, mailbox_id).await?;
+        let documents_deleted =
+            if delete_documents { forget(&mut tx, namespace, mailbox_id, now).await? } else { 0 };
+        let mailbox = find(&mut tx, namespace, mailbox_id).await?.ok_or(Error::NotFound("mailbox"))?;
         tx.commit().await?;
-        mailbox.ok_or(Error::NotFound("mailbox"))
+        Ok(Disconnected { mailbox, documents_deleted })
     }
 }
 
-/// Removes all that a mailbox filed.
+/// Removes all that a mailbox filed, and says how many documents.
 pub(super) async fn forget(
     tx: &mut Transaction<'_, Sqlite>,
     namespace: &str,
     mailbox_id: &str,
     now: i64,
-) -> Result<()> {
-    super::documents::delete_of_mailbox(tx, namespace, mailbox_id, now).await?;
+) -> Result<u64> {
+    let deleted = super::documents::delete_of_mailbox(tx, namespace, mailbox_id, now).await?;
     for statement in [
         "DELETE FROM messages WHERE namespace = $1 AND mailbox_id = $2",
         "UPDATE mailboxes SET source_cursor = NULL, cursor_version = cursor_version + 1, messages = 0, \
@@ -154,7 +159,7 @@ pub(super) async fn forget(
     ] {
         sqlx::query(statement).bind(namespace).bind(mailbox_id).execute(&mut **tx).await?;
     }
-    Ok(())
+    Ok(deleted)
 }
 
 async fn insert(tx: &mut Transaction<'_, Sqlite>, spec: &MailboxSpec, now: i64) -> Result<()> {

@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Row};
 
 use super::claim::Claim;
 use super::commit::message_key;
-use super::record::{name_of, named};
+use super::record::{named, push_any};
 use super::{Catalog, Message, MessageFilter, MessagePlace, Result};
 use crate::source::Item;
 
@@ -27,13 +27,11 @@ impl Catalog {
     ) -> Result<Vec<Message>> {
         let mut query = QueryBuilder::new(
             "SELECT mailbox_id, message_key, source_id, received_time, message_id, sender, subject, state, \
-             reason, document_ids, attempts, retry FROM messages WHERE namespace = ",
+             reason, document_ids, attempts, retry, run_id FROM messages WHERE namespace = ",
         );
         query.push_bind(filter.namespace.clone());
         query.push(" AND mailbox_id = ").push_bind(filter.mailbox_id.clone());
-        if let Some(state) = &filter.state {
-            query.push(" AND state = ").push_bind(name_of(state));
-        }
+        push_any(&mut query, "state", &filter.states);
         if let Some(after) = after {
             query.push(" AND (received_time, message_key) < (").push_bind(after.received_time);
             query.push(", ").push_bind(after.message_key.clone()).push(")");
@@ -119,5 +117,6 @@ fn read(row: &SqliteRow) -> Result<Message> {
         document_ids: serde_json::from_str(row.try_get("document_ids")?)?,
         attempts: row.try_get("attempts")?,
         retry: row.try_get::<i64, _>("retry")? != 0,
+        run_id: row.try_get("run_id")?,
     })
 }

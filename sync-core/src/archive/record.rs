@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sqlx::{QueryBuilder, Sqlite};
 
 use crate::document::{Fields, Kind, State};
 use crate::source::folder;
@@ -79,6 +80,8 @@ pub struct Message {
     pub attempts: i64,
     /// A later run will process it again.
     pub retry: bool,
+    /// The run that processed it last; empty when it is marked to be processed again.
+    pub run_id: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +112,7 @@ pub struct Document {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRef {
     pub source_id: String,
+    pub message_id: Option<String>,
     pub received_time: i64,
     pub from: String,
     pub subject: String,
@@ -118,7 +122,8 @@ pub struct MessageRef {
 pub struct MessageFilter {
     pub namespace: String,
     pub mailbox_id: String,
-    pub state: Option<MessageState>,
+    /// Any of these; empty = all.
+    pub states: Vec<MessageState>,
 }
 
 /// Newest received first.
@@ -128,16 +133,25 @@ pub struct MessagePlace {
     pub message_key: String,
 }
 
+impl MessagePlace {
+    pub fn of(message: &Message) -> Self {
+        Self { received_time: message.received_time, message_key: message.message_key.clone() }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DocumentFilter {
     pub namespace: String,
     pub owner: Option<String>,
     pub mailbox_id: Option<String>,
     pub run_id: Option<String>,
-    pub kind: Option<Kind>,
-    pub state: Option<State>,
+    /// Any of these; empty = all.
+    pub kinds: Vec<Kind>,
+    pub states: Vec<State>,
     /// A part of the supplier's name, in any case.
     pub supplier: Option<String>,
+    /// Exactly.
+    pub number: Option<String>,
     /// ISO dates, first and last day.
     pub issued_from: Option<String>,
     pub issued_to: Option<String>,
@@ -153,12 +167,31 @@ pub struct DocumentPlace {
     pub document_id: String,
 }
 
+impl DocumentPlace {
+    pub fn of(document: &Document) -> Self {
+        Self { create_time: document.create_time, document_id: document.document_id.clone() }
+    }
+}
+
 /// An enum's name in the catalog: its serde name.
 pub(super) fn name_of<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         _ => String::new(),
     }
+}
+
+/// ` AND column IN (…)`, unless `values` is empty.
+pub(super) fn push_any<T: Serialize>(query: &mut QueryBuilder<Sqlite>, column: &str, values: &[T]) {
+    if values.is_empty() {
+        return;
+    }
+    query.push(format_args!(" AND {column} IN ("));
+    let mut names = query.separated(", ");
+    values.iter().for_each(|value| {
+        names.push_bind(name_of(value));
+    });
+    query.push(")");
 }
 
 pub(super) fn named<T: for<'a> Deserialize<'a>>(name: String) -> super::Result<T> {

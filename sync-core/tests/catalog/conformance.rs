@@ -190,7 +190,7 @@ pub async fn exact_duplicates_are_dropped_per_owner(catalog: Catalog) {
     let second = file(&catalog, "mb-2", "alice", "m2", &[line, line]).await;
     assert_eq!((second.documents_new, second.duplicates), (0, 2));
     assert_eq!(file(&catalog, "mb-3", "bob", "m3", &[line]).await.documents_new, 1, "owners share nothing");
-    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb-2".into(), state: None };
+    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb-2".into(), states: vec![] };
     let message = catalog.list_messages(&filter, None, 10).await.unwrap().remove(0);
     assert_eq!(message.state, MessageState::Filed);
     let alice = list(&catalog, DocumentFilter { owner: Some("alice".into()), ..all() }).await;
@@ -237,7 +237,7 @@ pub async fn failed_messages_are_retried_a_bounded_number_of_times(catalog: Cata
         assert!(catalog.unprocessed(&claim, vec![item.clone()]).await.unwrap().is_empty(), "once per run");
     }
     let filter =
-        MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), state: Some(MessageState::Failed) };
+        MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: vec![MessageState::Failed] };
     let message = catalog.list_messages(&filter, None, 10).await.unwrap().remove(0);
     assert_eq!((message.attempts, message.retry), (4, false));
 }
@@ -259,11 +259,13 @@ pub async fn disconnecting_keeps_or_deletes(catalog: Catalog) {
     file(&catalog, "mb", "alice", "m1", &[line]).await;
     let mut running = claim(&catalog, "mb", "run", 1).await.unwrap();
     let kept = catalog.disconnect_mailbox(NS, "mb", None, false, NOW).await.unwrap();
+    assert_eq!(kept.documents_deleted, 0);
+    let kept = kept.mailbox;
     assert_eq!((kept.state, kept.documents), (MailboxState::Disconnected, 1));
     let late = catalog.commit(&mut running, &batch(vec![], "c"), NOW).await;
     assert!(matches!(late, Err(Refused::Superseded)));
     let gone = catalog.disconnect_mailbox(NS, "mb", Some(kept.version), true, NOW).await.unwrap();
-    assert_eq!((gone.documents, gone.messages), (0, 0));
+    assert_eq!((gone.documents_deleted, gone.mailbox.documents, gone.mailbox.messages), (1, 0, 0));
     assert!(list(&catalog, all()).await.is_empty());
     // Connecting again files it again, under the same id.
     let again = file(&catalog, "mb", "alice", "m1", &[line]).await;
@@ -281,8 +283,11 @@ pub async fn documents_are_found_by_every_filter(catalog: Catalog) {
     assert_eq!(count(DocumentFilter { owner: Some("alice".into()), ..all() }).await, 2);
     assert_eq!(count(DocumentFilter { mailbox_id: Some("mb-2".into()), ..all() }).await, 1);
     assert_eq!(count(DocumentFilter { run_id: Some("run-m1".into()), ..all() }).await, 2);
-    assert_eq!(count(DocumentFilter { kind: Some(Kind::Receipt), ..all() }).await, 0);
-    assert_eq!(count(DocumentFilter { state: Some(State::Filed), ..all() }).await, 3);
+    assert_eq!(count(DocumentFilter { kinds: vec![Kind::Receipt], ..all() }).await, 0);
+    assert_eq!(count(DocumentFilter { states: vec![State::Filed], ..all() }).await, 3);
+    assert_eq!(count(DocumentFilter { number: Some("2".into()), ..all() }).await, 1);
+    assert_eq!(count(DocumentFilter { number: Some("2 ".into()), ..all() }).await, 0, "exactly");
+    assert_eq!(count(DocumentFilter { number: Some("-".into()), ..all() }).await, 0);
     assert_eq!(count(supplier("MÜLLER 100%")).await, 1);
     assert_eq!(count(supplier("_")).await, 1, "no wildcard");
     assert_eq!(count(supplier("acme")).await, 2);
@@ -301,7 +306,7 @@ pub async fn pages_hold_still_under_insertion(catalog: Catalog) {
     let before = list(&catalog, all()).await;
     let (mut documents, mut messages) = (Vec::new(), Vec::new());
     let (mut place, mut message_place): (Option<DocumentPlace>, Option<MessagePlace>) = (None, None);
-    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), state: None };
+    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: vec![] };
     for n in 0..20 {
         let page = catalog.list_documents(&all(), place.as_ref(), 3).await.unwrap();
         if let Some(last) = page.last() {
@@ -359,7 +364,7 @@ pub async fn processing_again_updates_documents_in_place(catalog: Catalog) {
     let mut third = claim(&catalog, "mb", "third", 1).await.unwrap();
     let failed = processed("m1", Outcome::Failed { retry_below: 0 });
     catalog.commit(&mut third, &batch(vec![failed], "c"), NOW).await.unwrap();
-    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), state: None };
+    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: vec![] };
     let message = catalog.list_messages(&filter, None, 10).await.unwrap().remove(0);
     assert_eq!((message.state, message.document_ids), (MessageState::Filed, vec![before.document_id]));
 }
@@ -386,6 +391,6 @@ pub async fn an_owner_is_erased_entirely(catalog: Catalog) {
     let late = catalog.commit(&mut running, &batch(vec![], "c"), NOW).await;
     assert!(matches!(late, Err(Refused::Superseded)));
     assert_eq!(list(&catalog, all()).await.len(), 1);
-    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb-1".into(), state: None };
+    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb-1".into(), states: vec![] };
     assert!(catalog.list_messages(&filter, None, 10).await.unwrap().is_empty());
 }

@@ -57,7 +57,7 @@ impl World {
     }
 
     pub async fn messages(&self) -> Vec<Message> {
-        let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), state: None };
+        let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: vec![] };
         self.archive.catalog.list_messages(&filter, None, 1000).await.unwrap()
     }
 

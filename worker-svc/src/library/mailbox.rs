@@ -1,0 +1,167 @@
+//! `MailboxService`.
+
+use std::sync::Arc;
+
+use docket::{
+    errors::not_implemented,
+    identity::{self, Identity},
+    library::v1::{self as pb, mailbox_service_server::MailboxService},
+};
+use prost::Message as _;
+use sync_core::archive::{
+    Mailbox, MailboxState, Message, MessageFilter, MessagePlace, SourceConfig,
+    mailboxes::{Change, MailboxFilter},
+};
+use tonic::{Request, Response, Status};
+
+use super::{Services, archive_error, convert, field, folder, page, validate};
+
+pub struct Api(pub Arc<Services>);
+
+type Reply<T> = Result<Response<T>, Status>;
+
+/// Namespace and id of a request, checked.
+fn key<'a>(identity: &Identity, namespace: &'a str, id: &'a str) -> Result<(&'a str, &'a str), Status> {
+    let namespace = field::id("namespace", identity.namespace(namespace)?)?;
+    Ok((namespace, field::id("mailbox_id", id)?))
+}
+
+impl Api {
+    async fn mailbox(&self, namespace: &str, mailbox_id: &str) -> Result<Mailbox, Status> {
+        self.0.archive.catalog.get_mailbox(namespace, mailbox_id).await.map_err(archive_error)
+    }
+}
+
+#[tonic::async_trait]
+impl MailboxService for Api {
+    async fn connect_mailbox(
+        &self,
+        request: Request<pb::ConnectMailboxRequest>,
+    ) -> Reply<pb::ConnectMailboxResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let namespace = body.mailbox.as_ref().map_or("", |mailbox| &mailbox.namespace);
+        let spec = validate::connect(identity.namespace(namespace)?, body)?;
+        let SourceConfig::Folder(config) = &spec.source;
+        folder::check(&self.0.root, config).await?;
+        let connected = self.0.archive.catalog.connect_mailbox(&spec, None, (self.0.clock)()).await;
+        let (mailbox, change) = connected.map_err(archive_error)?;
+        tracing::info!(
+            namespace = %spec.namespace,
+            mailbox_id = %spec.mailbox_id,
+            actor = identity.name(),
+            ?change,
+            "mailbox connected"
+        );
+        Ok(Response::new(pb::ConnectMailboxResponse {
+            mailbox: Some(convert::mailbox(mailbox)),
+            created: change == Change::Created,
+        }))
+    }
+
+    async fn get_mailbox(&self, request: Request<pb::GetMailboxRequest>) -> Reply<pb::GetMailboxResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let (namespace, mailbox_id) = key(&identity, &body.namespace, &body.mailbox_id)?;
+        let mailbox = self.mailbox(namespace, mailbox_id).await?;
+        Ok(Response::new(pb::GetMailboxResponse { mailbox: Some(convert::mailbox(mailbox)) }))
+    }
+
+    async fn list_mailboxes(
+        &self,
+        request: Request<pb::ListMailboxesRequest>,
+    ) -> Reply<pb::ListMailboxesResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let namespace = field::id("namespace", identity.namespace(&body.namespace)?)?;
+        let owner = field::optional_id("owner", &body.owner)?;
+        let size = field::page_size(body.page_size)?;
+        let binding = page::binding(&[b"ListMailboxes", namespace.as_bytes(), body.owner.as_bytes()]);
+        let after = page::position(binding, &body.page_token)?.map(|place| place.key);
+        let filter = MailboxFilter { namespace: namespace.to_owned(), owner, state: None };
+        let listed = self.0.archive.catalog.list_mailboxes(&filter, after.as_deref(), size + 1).await;
+        let place = |mailbox: &Mailbox| page::Place { time: 0, key: mailbox.spec.mailbox_id.clone() };
+        let (mailboxes, next_page_token) =
+            page::cut(listed.map_err(archive_error)?, size, binding, place, convert::mailbox);
+        Ok(Response::new(pb::ListMailboxesResponse { mailboxes, next_page_token }))
+    }
+
+    async fn update_mailbox(&self, _: Request<pb::UpdateMailboxRequest>) -> Reply<pb::UpdateMailboxResponse> {
+        Err(not_implemented("UpdateMailbox"))
+    }
+
+    async fn test_mailbox(&self, _: Request<pb::TestMailboxRequest>) -> Reply<pb::TestMailboxResponse> {
+        Err(not_implemented("TestMailbox"))
+    }
+
+    /// Disconnecting again changes nothing but what `delete_documents` asks for.
+    async fn disconnect_mailbox(
+        &self,
+        request: Request<pb::DisconnectMailboxRequest>,
+    ) -> Reply<pb::DisconnectMailboxResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let (namespace, mailbox_id) = key(&identity, &body.namespace, &body.mailbox_id)?;
+        if !body.delete_documents {
+            let mailbox = self.mailbox(namespace, mailbox_id).await?;
+            if mailbox.state == MailboxState::Disconnected {
+                let mailbox = Some(convert::mailbox(mailbox));
+                return Ok(Response::new(pb::DisconnectMailboxResponse { mailbox, documents_deleted: 0 }));
+            }
+        }
+        let now = (self.0.clock)();
+        let catalog = &self.0.archive.catalog;
+        let done = catalog.disconnect_mailbox(namespace, mailbox_id, None, body.delete_documents, now).await;
+        let done = done.map_err(archive_error)?;
+        tracing::info!(
+            namespace,
+            mailbox_id,
+            actor = identity.name(),
+            documents_deleted = done.documents_deleted,
+            "mailbox disconnected"
+        );
+        Ok(Response::new(pb::DisconnectMailboxResponse {
+            mailbox: Some(convert::mailbox(done.mailbox)),
+            documents_deleted: i64::try_from(done.documents_deleted).unwrap_or(i64::MAX),
+        }))
+    }
+
+    async fn list_messages(
+        &self,
+        request: Request<pb::ListMessagesRequest>,
+    ) -> Reply<pb::ListMessagesResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let (namespace, mailbox_id) = key(&identity, &body.namespace, &body.mailbox_id)?;
+        let size = field::page_size(body.page_size)?;
+        let states = validate::message_states(&body.states)?;
+        let filtered = pb::ListMessagesRequest { states: body.states.clone(), ..Default::default() };
+        let parts: [&[u8]; 4] =
+            [b"ListMessages", namespace.as_bytes(), mailbox_id.as_bytes(), &filtered.encode_to_vec()];
+        let binding = page::binding(&parts);
+        let after = page::position(binding, &body.page_token)?;
+        let after = after.map(|place| MessagePlace { received_time: place.time, message_key: place.key });
+        self.mailbox(namespace, mailbox_id).await?;
+        let filter =
+            MessageFilter { namespace: namespace.to_owned(), mailbox_id: mailbox_id.to_owned(), states };
+        let listed = self.0.archive.catalog.list_messages(&filter, after.as_ref(), size + 1).await;
+        let place = |message: &Message| {
+            let MessagePlace { received_time: time, message_key: key } = MessagePlace::of(message);
+            page::Place { time, key }
+        };
+        let (messages, next_page_token) =
+            page::cut(listed.map_err(archive_error)?, size, binding, place, convert::message);
+        Ok(Response::new(pb::ListMessagesResponse { messages, next_page_token }))
+    }
+
+    async fn reprocess_messages(
+        &self,
+        _: Request<pb::ReprocessMessagesRequest>,
+    ) -> Reply<pb::ReprocessMessagesResponse> {
+        Err(not_implemented("ReprocessMessages"))
+    }
+
+    async fn erase_owner(&self, _: Request<pb::EraseOwnerRequest>) -> Reply<pb::EraseOwnerResponse> {
+        Err(not_implemented("EraseOwner"))
+    }
+}
