@@ -54,7 +54,8 @@ async fn upsert_all(scheduler: &Scheduler, count: usize, cron: &str) -> anyhow::
     let begin = Instant::now();
     stream::iter(0..count)
         .map(|n| {
-            let (mut client, schedule) = (scheduler.schedules.clone(), schedule(format!("user-{n:08}"), cron));
+            let (mut client, schedule) =
+                (scheduler.schedules.clone(), schedule(format!("user-{n:08}"), cron));
             async move {
                 let request = pb::UpsertScheduleRequest { schedule: Some(schedule), ..Default::default() };
                 client.upsert_schedule(request).await.map(|_| ())
@@ -96,11 +97,16 @@ async fn herd_of(count: usize) -> anyhow::Result<()> {
         .set("DOCKET_WORKER__SLOTS", 2_000)
         .set("DOCKET_WORKER__KINDS", "noop")
         .start()?;
-    let left = due.signed_duration_since(Utc::now()).to_std().context("saving took too long; use a smaller HERD")?;
+    let left =
+        due.signed_duration_since(Utc::now()).to_std().context("saving took too long; use a smaller HERD")?;
     tokio::time::sleep(left).await;
     let elapsed = drained(&scheduler, count, due).await?;
     let rate = count as f64 / elapsed.as_secs_f64();
-    row(&format!("herd, {count} due at one instant"), format!("{rate:.0} runs/s"), "at least 20k/s now, 20 × 3.2k = 64k/s in the end");
+    row(
+        &format!("herd, {count} due at one instant"),
+        format!("{rate:.0} runs/s"),
+        "at least 20k/s now, 20 × 3.2k = 64k/s in the end",
+    );
     let mut lateness = start_lateness(&scheduler, due).await?;
     lateness.sort_unstable();
     let at = |share: f64| lateness[((lateness.len() - 1) as f64 * share) as usize];
@@ -120,7 +126,11 @@ async fn drained(scheduler: &Scheduler, count: usize, due: DateTime<Utc>) -> any
         if answer.runs_succeeded >= count as i64 {
             return Ok(elapsed);
         }
-        anyhow::ensure!(elapsed < Duration::from_secs(120), "only {} of {count} runs came", answer.runs_succeeded);
+        anyhow::ensure!(
+            elapsed < Duration::from_secs(120),
+            "only {} of {count} runs came",
+            answer.runs_succeeded
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -132,7 +142,9 @@ async fn start_lateness(scheduler: &Scheduler, due: DateTime<Utc>) -> anyhow::Re
         let request = pb::ListRunsRequest { page_size: 1_000, page_token, ..Default::default() };
         let page = scheduler.runs.clone().list_runs(request).await?.into_inner();
         let started = page.runs.iter().filter_map(|run| run.start_time);
-        lateness.extend(started.map(|at| at.seconds * 1000 + i64::from(at.nanos) / 1_000_000 - due.timestamp_millis()));
+        lateness.extend(
+            started.map(|at| at.seconds * 1000 + i64::from(at.nanos) / 1_000_000 - due.timestamp_millis()),
+        );
         page_token = page.next_page_token;
         if page_token.is_empty() {
             return Ok(lateness);

@@ -76,7 +76,8 @@ async fn decisions(scheduler: &Scheduler, schedule_id: &str, every: i64) -> anyh
 async fn messages(library: &Library, mailbox_id: &str) -> anyhow::Result<Vec<lib::Message>> {
     let (mut messages, mut page_token) = (Vec::new(), String::new());
     loop {
-        let request = lib::ListMessagesRequest { mailbox_id: mailbox_id.into(), page_token, ..Default::default() };
+        let request =
+            lib::ListMessagesRequest { mailbox_id: mailbox_id.into(), page_token, ..Default::default() };
         let page = library.mailboxes.clone().list_messages(request).await?.into_inner();
         messages.extend(page.messages);
         page_token = page.next_page_token;

@@ -44,7 +44,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> anyhow::Result<()> {
-    let seconds: Option<u64> = std::env::var("DEMO_SECONDS").ok().map(|s| s.parse()).transpose().context("DEMO_SECONDS")?;
+    let seconds: Option<u64> =
+        std::env::var("DEMO_SECONDS").ok().map(|s| s.parse()).transpose().context("DEMO_SECONDS")?;
     let folder = tempfile::Builder::new().prefix("docket-demo-").tempdir()?;
     let mut demo = Demo::set_up(folder.path()).await?;
     tokio::select! {
@@ -123,7 +124,13 @@ impl Demo {
         let request = pb::UpsertScheduleRequest { schedule: Some(schedule), ..Default::default() };
         self.scheduler.schedules.clone().upsert_schedule(request).await?;
         let mails = self.stage.mails(person)?;
-        self.show.say(&format!("connected {} ({} mails, {}), every {} s", person.mailbox, mails, person.format_name(), person.every));
+        self.show.say(&format!(
+            "connected {} ({} mails, {}), every {} s",
+            person.mailbox,
+            mails,
+            person.format_name(),
+            person.every
+        ));
         Ok(())
     }
 
@@ -136,7 +143,8 @@ impl Demo {
         let Some(seconds) = seconds else { return self.go_on_for_ever().await };
         for victim in [0, 1] {
             let pid = self.services[victim].pid();
-            self.show.say(&format!("kill -9 {pid} ({}), while a new mail arrives", self.services[victim].name));
+            self.show
+                .say(&format!("kill -9 {pid} ({}), while a new mail arrives", self.services[victim].name));
             self.stage.arrive(&PEOPLE[victim])?;
             self.services[victim].kill();
             self.restart(victim)?;
@@ -166,8 +174,12 @@ impl Demo {
         self.until("the new mail has been looked at", |count| count.looked_at >= count.mails).await?;
         let after = count(&self.scheduler, &self.library, &self.stage).await?;
         let (looked_at, filed) = (after.looked_at - before.looked_at, after.documents - before.documents);
-        self.show.say(&format!("its run looked at {looked_at} mail and filed {filed} document, nothing else"));
-        anyhow::ensure!((looked_at, filed) == (1, 1), "the new mail should be the only one: {before:?}, then {after:?}");
+        self.show
+            .say(&format!("its run looked at {looked_at} mail and filed {filed} document, nothing else"));
+        anyhow::ensure!(
+            (looked_at, filed) == (1, 1),
+            "the new mail should be the only one: {before:?}, then {after:?}"
+        );
         Ok(())
     }
 
@@ -178,7 +190,8 @@ impl Demo {
             if self.services[victim].has_ended() {
                 self.show.say(&format!("{} was killed", self.services[victim].name));
                 self.restart(victim)?;
-                self.until("everything has been looked at again", |count| count.looked_at >= count.mails).await?;
+                self.until("everything has been looked at again", |count| count.looked_at >= count.mails)
+                    .await?;
                 self.verdict().await?;
             }
         }

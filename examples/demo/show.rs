@@ -29,7 +29,13 @@ impl Show {
     pub fn services(&self, scheduler: &Service, worker: &Service, folder: &Path) {
         println!("\nDocket demo in {}", folder.display());
         for service in [scheduler, worker] {
-            println!("  {:14} gRPC {}  http://{}  pid {}", service.name, service.grpc, service.http, service.pid());
+            println!(
+                "  {:14} gRPC {}  http://{}  pid {}",
+                service.name,
+                service.grpc,
+                service.http,
+                service.pid()
+            );
         }
         println!();
     }
@@ -37,11 +43,21 @@ impl Show {
     pub fn try_it(&self, scheduler: &Service, worker: &Service) {
         let (s, w) = (scheduler.grpc, worker.grpc);
         println!("\nTry it from another terminal:");
-        println!("  grpcurl -plaintext -d '{{\"schedule_id\": \"anna-maildir\"}}' {s} docket.schedule.v1.ScheduleService/ExplainSchedule");
-        println!("  grpcurl -plaintext -d '{{\"filter\": {{\"owner\": \"bruno\"}}}}' {w} docket.library.v1.DocumentService/ListDocuments");
+        println!(
+            "  grpcurl -plaintext -d '{{\"schedule_id\": \"anna-maildir\"}}' {s} docket.schedule.v1.ScheduleService/ExplainSchedule"
+        );
+        println!(
+            "  grpcurl -plaintext -d '{{\"filter\": {{\"owner\": \"bruno\"}}}}' {w} docket.library.v1.DocumentService/ListDocuments"
+        );
         println!("or, without grpcurl:");
-        println!("  npx @bufbuild/buf curl --protocol grpc --http2-prior-knowledge -d '{{}}' http://{s}/docket.schedule.v1.StatusService/GetStatus");
-        println!("or kill -9 either of them ({} or {}): it is started again, and everything is counted.\n", scheduler.pid(), worker.pid());
+        println!(
+            "  npx @bufbuild/buf curl --protocol grpc --http2-prior-knowledge -d '{{}}' http://{s}/docket.schedule.v1.StatusService/GetStatus"
+        );
+        println!(
+            "or kill -9 either of them ({} or {}): it is started again, and everything is counted.\n",
+            scheduler.pid(),
+            worker.pid()
+        );
     }
 
     /// Runs and documents since the last call. What cannot be asked now is shown next time.
@@ -49,7 +65,9 @@ impl Show {
         for person in &PEOPLE {
             let request = pb::GetScheduleRequest { schedule_id: person.mailbox.into(), ..Default::default() };
             let Ok(answer) = scheduler.schedules.clone().get_schedule(request).await else { return };
-            let Some(run) = answer.into_inner().schedule.and_then(|schedule| schedule.last_run) else { continue };
+            let Some(run) = answer.into_inner().schedule.and_then(|schedule| schedule.last_run) else {
+                continue;
+            };
             if self.shown_runs.get(person.mailbox) != Some(&run.run_id) {
                 self.run(person.mailbox, &run);
                 self.shown_runs.insert(person.mailbox, run.run_id);
@@ -64,14 +82,20 @@ impl Show {
 
     fn run(&self, mailbox: &str, run: &pb::RunSummary) {
         let number = |name: &str| {
-            let value = run.result.as_ref().and_then(|result| result.fields.get(name)).and_then(|value| value.kind.clone());
+            let value = run
+                .result
+                .as_ref()
+                .and_then(|result| result.fields.get(name))
+                .and_then(|value| value.kind.clone());
             if let Some(prost_types::value::Kind::NumberValue(number)) = value { number } else { 0.0 }
         };
         match &run.failure {
             Some(failure) => self.say(&format!("run  {mailbox}: {} {}", failure.code, failure.message)),
             None if number("messages_read") > 0.0 => self.say(&format!(
                 "run  {mailbox}: read {} mails, {} new documents, {} duplicates",
-                number("messages_read"), number("documents_new"), number("duplicates")
+                number("messages_read"),
+                number("documents_new"),
+                number("duplicates")
             )),
             None => self.say(&format!("run  {mailbox}: nothing new")),
         }
@@ -79,7 +103,10 @@ impl Show {
 
     pub async fn documents(&mut self, library: &Library) -> anyhow::Result<()> {
         let all = documents(library).await?;
-        println!("\n{:7} {:28} {:18} {:10} {:>12} {:3}  {:10} kind", "owner", "supplier", "number", "date", "total", "", "origin");
+        println!(
+            "\n{:7} {:28} {:18} {:10} {:>12} {:3}  {:10} kind",
+            "owner", "supplier", "number", "date", "total", "", "origin"
+        );
         for document in &all {
             println!("{}", line(document));
         }
@@ -96,8 +123,14 @@ impl Show {
 }
 
 fn line(document: &lib::Document) -> String {
-    let value = |field: &Option<lib::Field>| field.as_ref().and_then(|field| field.value.clone()).unwrap_or_else(|| "-".into());
-    let origin = document.total.as_ref().or(document.number.as_ref()).map_or(lib::FieldOrigin::Unspecified, lib::Field::from);
+    let value = |field: &Option<lib::Field>| {
+        field.as_ref().and_then(|field| field.value.clone()).unwrap_or_else(|| "-".into())
+    };
+    let origin = document
+        .total
+        .as_ref()
+        .or(document.number.as_ref())
+        .map_or(lib::FieldOrigin::Unspecified, lib::Field::from);
     format!(
         "{:7} {:28} {:18} {:10} {:>12} {:3}  {:10} {}",
         document.owner,
@@ -112,5 +145,9 @@ fn line(document: &lib::Document) -> String {
 }
 
 fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width { text.into() } else { text.chars().take(width - 1).chain(['…']).collect() }
+    if text.chars().count() <= width {
+        text.into()
+    } else {
+        text.chars().take(width - 1).chain(['…']).collect()
+    }
 }

@@ -101,7 +101,9 @@ impl Stage {
 
 fn mails_in(folder: &Path, person: &Person) -> anyhow::Result<usize> {
     Ok(match person.format {
-        FolderFormat::Maildir => fs::read_dir(folder.join("new"))?.count() + fs::read_dir(folder.join("cur"))?.count(),
+        FolderFormat::Maildir => {
+            fs::read_dir(folder.join("new"))?.count() + fs::read_dir(folder.join("cur"))?.count()
+        }
         FolderFormat::Mbox => {
             let file = fs::read(folder)?;
             file.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"From docket ")).count()
@@ -125,7 +127,8 @@ fn append_mbox(file: &mut Vec<u8>, mail: &[u8]) {
 
 fn mails(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
-    let mut mails: Vec<PathBuf> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    let mut mails: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     mails.retain(|path| path.extension().is_some_and(|extension| extension == "eml"));
     mails.sort();
     Ok(mails)

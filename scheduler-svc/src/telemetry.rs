@@ -58,7 +58,7 @@ impl Telemetry {
     /// When the level or the endpoint cannot be used.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         // The libraries below are loud at debug; name them in log.level to hear them.
-        let quiet = "h2=info,hyper=info,hyper_util=info,tower=info,tonic=info,fjall=info,lsm_tree=info";
+        let quiet = "h2=info,hyper=info,hyper_util=info,tower=info,tonic=info,fjall=warn,lsm_tree=warn";
         let filter = EnvFilter::try_new(format!("{quiet},{}", config.log.level))
             .map_err(|error| anyhow::anyhow!("log.level `{}`: {error}", config.log.level))?;
         let layer = match config.log.format {

@@ -16,7 +16,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use docket::{
-    library::v1::{document_service_client::DocumentServiceClient, mailbox_service_client::MailboxServiceClient},
+    library::v1::{
+        document_service_client::DocumentServiceClient, mailbox_service_client::MailboxServiceClient,
+    },
     schedule::v1::{
         run_service_client::RunServiceClient, schedule_service_client::ScheduleServiceClient,
         status_service_client::StatusServiceClient, worker_service_client::WorkerServiceClient,
@@ -96,7 +98,9 @@ impl Plan {
 
 /// From the first line that says where the service serves.
 fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let value = |key: &str| line.split_whitespace().find_map(|word| word.strip_prefix(key)).and_then(|v| v.parse().ok());
+    let value = |key: &str| {
+        line.split_whitespace().find_map(|word| word.strip_prefix(key)).and_then(|v| v.parse().ok())
+    };
     line.contains("serving").then(|| Some((value("grpc=")?, value("http=")?)))?
 }
 
@@ -104,7 +108,9 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
 fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let own = env::current_exe()?;
     let found = own.ancestors().skip(1).take(3).map(|folder| folder.join(name)).find(|path| path.is_file());
-    found.with_context(|| format!("{name} is not built; run `cargo build --workspace` in the same profile first"))
+    found.with_context(|| {
+        format!("{name} is not built; run `cargo build --workspace` in the same profile first")
+    })
 }
 
 impl Service {
@@ -131,7 +137,11 @@ impl Service {
 
     pub fn channel(&self) -> anyhow::Result<Channel> {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc))?;
-        Ok(endpoint.connect_timeout(Duration::from_secs(5)).timeout(Duration::from_secs(60)).tcp_nodelay(true).connect_lazy())
+        Ok(endpoint
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(60))
+            .tcp_nodelay(true)
+            .connect_lazy())
     }
 }
 

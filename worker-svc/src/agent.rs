@@ -87,7 +87,9 @@ struct Attempt {
 #[derive(Debug)]
 enum Link {
     /// Not connected; the next try is at this time.
-    Down { until: u64 },
+    Down {
+        until: u64,
+    },
     Opening,
     Up,
 }
@@ -155,7 +157,8 @@ impl Agent {
             Link::Opening => u64::MAX,
             Link::Up => self.next_heartbeat,
         };
-        let running = self.attempts.values().filter(|attempt| attempt.outcome.is_none() && attempt.stop.is_none());
+        let running =
+            self.attempts.values().filter(|attempt| attempt.outcome.is_none() && attempt.stop.is_none());
         let deadline = running.map(|attempt| attempt.deadline).min().unwrap_or(u64::MAX);
         let report = if self.can_report() { self.next_report } else { u64::MAX };
         link.min(deadline).min(report).min(self.drain_until.unwrap_or(u64::MAX))
@@ -193,7 +196,9 @@ impl Agent {
         if drained {
             self.drain_until = Some(u64::MAX);
         }
-        for (key, attempt) in self.attempts.iter_mut().filter(|(_, a)| a.outcome.is_none() && a.stop.is_none()) {
+        for (key, attempt) in
+            self.attempts.iter_mut().filter(|(_, a)| a.outcome.is_none() && a.stop.is_none())
+        {
             let why = if attempt.deadline <= now {
                 Stop::TimedOut
             } else if unsure && !self.profile.guarded.contains(&attempt.kind) {
@@ -254,7 +259,9 @@ impl Agent {
             return self.stream_ended(now);
         }
         let millis = |duration: Option<prost_types::Duration>, default: u64| {
-            let millis = duration.map(|d| d.seconds.max(0).unsigned_abs() * 1000 + u64::from(d.nanos.max(0).unsigned_abs()) / 1_000_000);
+            let millis = duration.map(|d| {
+                d.seconds.max(0).unsigned_abs() * 1000 + u64::from(d.nanos.max(0).unsigned_abs()) / 1_000_000
+            });
             millis.filter(|millis| *millis > 0).unwrap_or(default)
         };
         self.lease = millis(welcome.lease, self.lease);
@@ -288,7 +295,9 @@ impl Agent {
         if self.attempts.contains_key(&key) {
             return;
         }
-        let timeout = job.timeout.map_or(600_000, |t| t.seconds.max(0).unsigned_abs() * 1000 + u64::from(t.nanos.max(0).unsigned_abs()) / 1_000_000);
+        let timeout = job.timeout.map_or(600_000, |t| {
+            t.seconds.max(0).unsigned_abs() * 1000 + u64::from(t.nanos.max(0).unsigned_abs()) / 1_000_000
+        });
         let attempt = Attempt {
             token: job.lease_token,
             kind: job.task.as_ref().map(|task| task.kind.clone()).unwrap_or_default(),
@@ -347,8 +356,12 @@ impl Agent {
         }
         let outcome = explain(outcome, attempt.stop);
         let (outcome, partial_result, checkpoint) = match outcome {
-            Outcome::Success { result } => (Reported::Success(pb::Success { result: Some(result) }), None, None),
-            Outcome::Failure { failure, partial, checkpoint } => (Reported::Failure(failure), partial, checkpoint),
+            Outcome::Success { result } => {
+                (Reported::Success(pb::Success { result: Some(result) }), None, None)
+            }
+            Outcome::Failure { failure, partial, checkpoint } => {
+                (Reported::Failure(failure), partial, checkpoint)
+            }
         };
         attempt.outcome = Some(Box::new(pb::Report {
             run_id: key.run_id.clone(),
@@ -502,9 +515,21 @@ fn explain(outcome: Outcome, stop: Option<Stop>) -> Outcome {
     let (Outcome::Failure { partial, checkpoint, .. }, Some(stop)) = (&outcome, stop) else { return outcome };
     let failure = match stop {
         Stop::Cancelled => failure(pb::FailureClass::Cancelled, "CANCELLED", "stopped on request"),
-        Stop::TimedOut => failure(pb::FailureClass::Timeout, "ATTEMPT_TIMEOUT", "the attempt took longer than task.timeout"),
-        Stop::Unsure => failure(pb::FailureClass::Interrupted, "LEASE_UNSURE", "the scheduler was not heard of for a lease's term"),
-        Stop::Interrupted | Stop::Dropped => return Outcome::Failure { failure: interrupted_failure(), partial: partial.clone(), checkpoint: checkpoint.clone() },
+        Stop::TimedOut => {
+            failure(pb::FailureClass::Timeout, "ATTEMPT_TIMEOUT", "the attempt took longer than task.timeout")
+        }
+        Stop::Unsure => failure(
+            pb::FailureClass::Interrupted,
+            "LEASE_UNSURE",
+            "the scheduler was not heard of for a lease's term",
+        ),
+        Stop::Interrupted | Stop::Dropped => {
+            return Outcome::Failure {
+                failure: interrupted_failure(),
+                partial: partial.clone(),
+                checkpoint: checkpoint.clone(),
+            };
+        }
     };
     Outcome::Failure { failure, partial: partial.clone(), checkpoint: checkpoint.clone() }
 }
@@ -514,11 +539,21 @@ fn interrupted() -> Outcome {
 }
 
 fn interrupted_failure() -> pb::Failure {
-    failure(pb::FailureClass::Interrupted, "WORKER_STOPPING", "the worker stopped before the attempt was finished")
+    failure(
+        pb::FailureClass::Interrupted,
+        "WORKER_STOPPING",
+        "the worker stopped before the attempt was finished",
+    )
 }
 
 fn failure(class: pb::FailureClass, code: &str, message: &str) -> pb::Failure {
-    pb::Failure { class: class.into(), code: code.into(), message: message.into(), retry_after: None, limit: String::new() }
+    pb::Failure {
+        class: class.into(),
+        code: code.into(),
+        message: message.into(),
+        retry_after: None,
+        limit: String::new(),
+    }
 }
 
 #[cfg(test)]

@@ -115,8 +115,18 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 10] =
-        ["grpc", "http", "scheduler", "worker", "archive", "sources", "reader", "log", "telemetry", "runtime"];
+    const SECTIONS: [&str; 10] = [
+        "grpc",
+        "http",
+        "scheduler",
+        "worker",
+        "archive",
+        "sources",
+        "reader",
+        "log",
+        "telemetry",
+        "runtime",
+    ];
     let ours = |key: &figment::value::UncasedStr| {
         let section = key.as_str().split("__").next().unwrap_or_default();
         key.as_str().contains("__") && SECTIONS.iter().any(|one| one.eq_ignore_ascii_case(section))
@@ -145,17 +155,25 @@ impl Config {
         self.database()?;
         self.blobs()?;
         if let Some(unknown) = self.kinds().find(|kind| !KINDS.contains(kind)) {
-            return Err(ConfigError(format!("worker.kinds names `{unknown}`; known are {}", KINDS.join(", "))));
+            return Err(ConfigError(format!(
+                "worker.kinds names `{unknown}`; known are {}",
+                KINDS.join(", ")
+            )));
         }
         if self.worker.slots > 10_000 {
             return Err(ConfigError(format!("worker.slots is {}; it must be 0 to 10000", self.worker.slots)));
         }
         if self.worker.slots > 0 && self.kinds().next().is_none() {
-            return Err(ConfigError("worker.kinds is empty; name at least one, or set worker.slots to 0".into()));
+            return Err(ConfigError(
+                "worker.kinds is empty; name at least one, or set worker.slots to 0".into(),
+            ));
         }
         let scheme = self.scheduler.url.split_once("://").map(|(scheme, _)| scheme);
         if scheme != Some("http") {
-            return Err(ConfigError(format!("scheduler.url is `{}`; write http://HOST:PORT", self.scheduler.url)));
+            return Err(ConfigError(format!(
+                "scheduler.url is `{}`; write http://HOST:PORT",
+                self.scheduler.url
+            )));
         }
         Ok(())
     }
@@ -169,15 +187,18 @@ impl Config {
     pub fn database(&self) -> Result<PathBuf, ConfigError> {
         let url = &self.archive.database_url;
         let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-        path.map(PathBuf::from).ok_or_else(|| ConfigError(format!("archive.database_url is `{url}`; write sqlite:FILE")))
+        path.map(PathBuf::from)
+            .ok_or_else(|| ConfigError(format!("archive.database_url is `{url}`; write sqlite:FILE")))
     }
 
     /// # Errors
     /// When `archive.blobs_url` is of no known form.
     pub fn blobs(&self) -> Result<PathBuf, ConfigError> {
         let url = &self.archive.blobs_url;
-        let path = url.strip_prefix("file://").or_else(|| url.strip_prefix("file:")).filter(|path| !path.is_empty());
-        path.map(PathBuf::from).ok_or_else(|| ConfigError(format!("archive.blobs_url is `{url}`; write file:FOLDER")))
+        let path =
+            url.strip_prefix("file://").or_else(|| url.strip_prefix("file:")).filter(|path| !path.is_empty());
+        path.map(PathBuf::from)
+            .ok_or_else(|| ConfigError(format!("archive.blobs_url is `{url}`; write file:FOLDER")))
     }
 
     /// The configured name, or the host's, as far as it is made of characters that an id may have.
@@ -186,7 +207,12 @@ impl Config {
             return self.worker.id.clone();
         }
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "._:@-".contains(*c)).take(128).collect();
+        let host: String = host
+            .trim()
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || "._:@-".contains(*c))
+            .take(128)
+            .collect();
         if host.is_empty() { "worker".into() } else { host }
     }
 }

@@ -34,9 +34,11 @@ use sync_core::{
     sync::Clock,
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, transport::Server};
+use tonic::{
+    Status,
+    transport::{Server, server::TcpIncoming},
+};
 
 /// Bounds of protocols.md.
 const MESSAGE_BYTES: usize = 4 << 20;
@@ -79,7 +81,6 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
     let stopped = stopping.clone();
     let serving = Server::builder()
         .layer(Gate)
-        .tcp_nodelay(true)
         .max_concurrent_streams(Some(STREAMS))
         .http2_max_header_list_size(Some(HEADER_BYTES))
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
@@ -91,7 +92,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .add_service(reflection().build_v1alpha()?)
         .add_service(bounded!(MailboxServiceServer::new(mailbox::Api(services.clone()))))
         .add_service(bounded!(DocumentServiceServer::new(document::Api(services))))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
             stopped.cancelled().await;
             health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         });

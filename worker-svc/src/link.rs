@@ -64,7 +64,12 @@ pub struct Link {
 
 impl Link {
     /// `drain`: how long attempts may go on after the worker is asked to stop.
-    pub fn new(agent: Agent, channel: Channel, registry: Registry, drain: Duration) -> (Self, watch::Receiver<LinkStatus>) {
+    pub fn new(
+        agent: Agent,
+        channel: Channel,
+        registry: Registry,
+        drain: Duration,
+    ) -> (Self, watch::Receiver<LinkStatus>) {
         let (inputs, received) = mpsc::unbounded_channel();
         let (status, shown) = watch::channel(LinkStatus::default());
         let client = WorkerServiceClient::new(channel)
@@ -175,13 +180,15 @@ impl Link {
             Effect::Heartbeat(request) => {
                 tokio::spawn(async move {
                     let answer = tokio::time::timeout(CALL_TIMEOUT, client.heartbeat(request)).await;
-                    inputs.send(Input::Heard(answer.ok().and_then(Result::ok).map(tonic::Response::into_inner)))
+                    inputs
+                        .send(Input::Heard(answer.ok().and_then(Result::ok).map(tonic::Response::into_inner)))
                 });
             }
             Effect::Report(request) => {
                 tokio::spawn(async move {
                     let answer = tokio::time::timeout(CALL_TIMEOUT, client.report_results(request)).await;
-                    let receipts = answer.ok().and_then(Result::ok).map(|response| response.into_inner().receipts);
+                    let receipts =
+                        answer.ok().and_then(Result::ok).map(|response| response.into_inner().receipts);
                     inputs.send(Input::Receipts(receipts))
                 });
             }
@@ -195,7 +202,11 @@ impl Link {
         let inputs = self.inputs.clone();
         let kind_name = job.task.as_ref().map(|task| task.kind.as_str()).unwrap_or_default();
         let Some(kind) = self.registry.get(kind_name) else {
-            let outcome = Outcome::failure(pb::FailureClass::Permanent, "UNKNOWN_KIND", "this worker does not run this kind");
+            let outcome = Outcome::failure(
+                pb::FailureClass::Permanent,
+                "UNKNOWN_KIND",
+                "this worker does not run this kind",
+            );
             let _ = inputs.send(Input::Ended(key, outcome));
             return;
         };
@@ -246,7 +257,10 @@ async fn next_message(
 
 fn log_end(status: &tonic::Status) {
     match (status.code(), reason_of(status)) {
-        (Code::InvalidArgument | Code::PermissionDenied | Code::FailedPrecondition | Code::Unauthenticated, reason) => {
+        (
+            Code::InvalidArgument | Code::PermissionDenied | Code::FailedPrecondition | Code::Unauthenticated,
+            reason,
+        ) => {
             let reason = reason.map_or("", Reason::name);
             warn!(code = ?status.code(), reason, message = status.message(), "the scheduler refuses this worker");
         }

@@ -2,15 +2,23 @@
 //! drains.
 
 use std::{
-    fs,
+    env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use sync_core::{
+    archive::{Archive, Blobs, Catalog},
+    reader::{self, Bounds, Pool},
+    source::root::Root,
+    sync::{Clock, FolderSources, Settings, Syncer},
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -24,15 +32,16 @@ use worker_svc::{
     agent::{Agent, Profile},
     config::{Config, DEFAULTS},
     http,
-    kind::{Registry, noop::Noop},
+    kind::{Registry, document_sync::DocumentSync, noop::Noop},
+    library::{self, Services},
     link::{Link, LinkStatus},
     telemetry::Telemetry,
 };
 
 /// EX_USAGE of sysexits.h: the configuration has to be changed.
 const BAD_CONFIG: u8 = 64;
-/// For calls that are under way after the jobs are handed in.
-const DRAIN_CALLS: Duration = Duration::from_secs(3);
+/// Content of mails that may be in readers and on its way back at once.
+const CONTENT_BUDGET: u64 = 128 << 20;
 
 /// Runs due jobs, and serves mailboxes and documents.
 #[derive(Parser)]
@@ -65,7 +74,7 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(Command::ReadMail) = arguments.command {
-        let code = sync_core::reader::serve(std::io::stdin(), std::io::stdout(), sync_core::read::read_message);
+        let code = reader::serve(std::io::stdin(), std::io::stdout(), sync_core::read::read_message);
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     if arguments.print_defaults {
@@ -102,29 +111,86 @@ fn main() -> ExitCode {
 async fn run(config: Config) -> anyhow::Result<()> {
     let _telemetry = Telemetry::start(&config)?;
     let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
-    let mut registry = Registry::default();
-    if config.kinds().any(|kind| kind == "noop") {
-        registry.add(Noop);
-    }
+    let clock: Clock = Arc::new(now);
+    let root = match &config.sources.folder_root {
+        none if none.as_os_str().is_empty() => Root::none(),
+        folder => Root::new(folder),
+    };
+    let archive = open_archive(&config).await?;
+    let archive_id = archive.catalog.archive_id().to_owned();
+    info!(
+        archive = archive_id,
+        database = config.archive.database_url,
+        blobs = config.archive.blobs_url,
+        "opened"
+    );
+    let registry = registry(&config, &archive, &root, &clock)?;
 
     let grpc = bind("grpc.listen", config.grpc.listen).await?;
     let http = bind("http.listen", config.http.listen).await?;
     announce(&config.runtime.address_file, grpc.local_addr()?, http.local_addr()?)?;
-
-    let (mut link, status) = start_link(&config, registry, String::new(), stopping.clone())?.unzip();
-    tokio::spawn(http::serve(http, status, stopping.clone(), stopped.clone()));
+    let (link, status) = start_link(&config, registry, archive_id, stopping.clone())?.unzip();
+    // The library goes on while jobs are handed in: an app still asks.
+    let handed_in = CancellationToken::new();
+    let services = Services { archive, root, clock, stopping: handed_in.clone() };
+    let mut http = tokio::spawn(http::serve(http, status, stopping.clone(), stopped.clone()));
+    let mut grpc = tokio::spawn(library::serve(grpc, services));
     tokio::select! {
         () = terminated() => info!("stopping"),
+        served = &mut grpc => served??,
+        served = &mut http => served??,
     }
-    // Jobs are handed in while calls are still served; then the calls end, then the health port goes.
     stopping.cancel();
-    if let Some(link) = link.take() {
+    if let Some(link) = link {
         link.await?;
     }
-    let _ = DRAIN_CALLS;
+    handed_in.cancel();
+    grpc.await??;
     stopped.cancel();
     info!("stopped");
     Ok(())
+}
+
+async fn open_archive(config: &Config) -> anyhow::Result<Archive> {
+    let database = config.database()?;
+    if let Some(folder) = database.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("archive.database_url: create {}", folder.display()))?;
+    }
+    let catalog = Catalog::open_sqlite(&database, now()).await.context("archive.database_url")?;
+    let blobs = Blobs::in_folder(&config.blobs()?).context("archive.blobs_url")?;
+    Ok(Archive::join(catalog, blobs).await?)
+}
+
+fn registry(config: &Config, archive: &Archive, root: &Root, clock: &Clock) -> anyhow::Result<Registry> {
+    let mut registry = Registry::default();
+    if config.kinds().any(|kind| kind == "noop") {
+        registry.add(Noop);
+    }
+    if config.kinds().any(|kind| kind == "document-sync") {
+        let command = reader::Command { program: env::current_exe()?, arguments: vec!["read-mail".into()] };
+        let children = match config.reader.children {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            children => children,
+        };
+        let pool = Pool::new(command, children, CONTENT_BUDGET, Bounds::default());
+        let sources = FolderSources { root: root.clone(), clock: clock.clone() };
+        let syncer = Syncer::new(
+            archive.clone(),
+            Arc::new(pool),
+            Arc::new(sources),
+            Settings::default(),
+            clock.clone(),
+        );
+        registry.add(DocumentSync::new(Arc::new(syncer)));
+    }
+    Ok(registry)
+}
+
+/// Unix milliseconds.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The task that takes and runs jobs; none in a process with 0 slots.
@@ -179,12 +245,15 @@ fn announce(file: &Path, grpc: SocketAddr, http: SocketAddr) -> anyhow::Result<(
         return Ok(());
     }
     let unfinished = file.with_extension("tmp");
-    let write = fs::write(&unfinished, format!("grpc={grpc}\nhttp={http}\n")).and_then(|()| fs::rename(&unfinished, file));
+    let write = fs::write(&unfinished, format!("grpc={grpc}\nhttp={http}\n"))
+        .and_then(|()| fs::rename(&unfinished, file));
     write.with_context(|| format!("runtime.address_file {}", file.display()))
 }
 
 async fn terminated() {
-    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

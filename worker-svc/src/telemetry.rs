@@ -34,9 +34,10 @@ impl Telemetry {
         let filter = EnvFilter::try_new(format!("{quiet},{}", config.log.level))
             .map_err(|error| anyhow::anyhow!("log.level `{}`: {error}", config.log.level))?;
         let layer = match config.log.format {
-            LogFormat::Text => {
-                tracing_subscriber::fmt::layer().with_target(false).with_ansi(io::stdout().is_terminal()).boxed()
-            }
+            LogFormat::Text => tracing_subscriber::fmt::layer()
+                .with_target(false)
+                .with_ansi(io::stdout().is_terminal())
+                .boxed(),
             LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).boxed(),
         };
         let endpoint = &config.telemetry.otlp_endpoint;
@@ -59,7 +60,8 @@ impl Drop for Telemetry {
 }
 
 fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+    let exporter =
+        opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
     let resource = Resource::builder().with_service_name("worker-svc").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
@@ -78,8 +80,13 @@ pub fn attempt_span(job: &pb::DueJob) -> Span {
     );
     if let Some(parent) = parent {
         let flags = if parent.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
-        let context =
-            SpanContext::new(parent.trace_id.into(), parent.span_id.into(), flags, true, TraceState::default());
+        let context = SpanContext::new(
+            parent.trace_id.into(),
+            parent.span_id.into(),
+            flags,
+            true,
+            TraceState::default(),
+        );
         // Without an exporter there is nothing to attach it to.
         let _ = span.set_parent(Context::new().with_remote_span_context(context));
     }

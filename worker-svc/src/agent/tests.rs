@@ -102,7 +102,9 @@ fn class_of(report: &pb::Report) -> pb::FailureClass {
 fn a_job_is_started_reported_and_forgotten_with_its_receipt() {
     let mut agent = agent();
     agent.wake(0);
-    assert!(matches!(agent.effects().as_slice(), [Effect::Open(open)] if open.held.is_empty() && open.slots == 4));
+    assert!(
+        matches!(agent.effects().as_slice(), [Effect::Open(open)] if open.held.is_empty() && open.slots == 4)
+    );
     agent.stream_message(0, welcome(1));
     agent.stream_message(0, due(2, &[("r1", 1, "noop")]));
     assert!(matches!(agent.effects().as_slice(), [Effect::Start(job)] if job.run_id == "r1"));
@@ -185,7 +187,8 @@ fn a_lower_epoch_is_ignored() {
 fn a_cancelled_attempt_reports_cancelled_and_a_dropped_one_nothing() {
     let mut agent = connected(&[("r1", 1, "noop"), ("r2", 1, "noop")]);
     let cancel = pb::Cancel { run_id: "r1".into(), attempt: 1, reason: String::new() };
-    agent.stream_message(5, pb::StreamDueJobsResponse { sequence: 3, message: Some(Message::Cancel(cancel)) });
+    agent
+        .stream_message(5, pb::StreamDueJobsResponse { sequence: 3, message: Some(Message::Cancel(cancel)) });
     let beat = heartbeat(&mut agent, 5_000);
     assert_eq!(beat.held.len(), 2);
     let order = pb::Order {
@@ -194,7 +197,8 @@ fn a_cancelled_attempt_reports_cancelled_and_a_dropped_one_nothing() {
         action: pb::OrderAction::Drop.into(),
         reason: String::new(),
     };
-    let response = pb::HeartbeatResponse { epoch: 1, orders: vec![order], ..pb::HeartbeatResponse::default() };
+    let response =
+        pb::HeartbeatResponse { epoch: 1, orders: vec![order], ..pb::HeartbeatResponse::default() };
     agent.heartbeat_answered(5_001, Some(response));
     assert!(agent.effects().contains(&Effect::Stop(key("r2", 1))));
     let failed = Outcome::failure(pb::FailureClass::Transient, "X", "x");
@@ -226,7 +230,8 @@ fn without_an_answer_past_the_term_only_guarded_kinds_go_on() {
     agent.wake(19_999);
     assert!(!agent.effects().iter().any(|effect| matches!(effect, Effect::Stop(_))));
     agent.wake(20_000);
-    let stops: Vec<_> = agent.effects().into_iter().filter(|effect| matches!(effect, Effect::Stop(_))).collect();
+    let stops: Vec<_> =
+        agent.effects().into_iter().filter(|effect| matches!(effect, Effect::Stop(_))).collect();
     assert_eq!(stops, [Effect::Stop(key("r1", 1))], "a term after the answered heartbeat was sent");
 }
 
@@ -260,7 +265,10 @@ fn a_session_that_the_scheduler_forgot_is_opened_again() {
     agent.heartbeat_answered(5_001, Some(response));
     agent.wake(5_001);
     let effects = agent.effects();
-    assert!(matches!(effects.as_slice(), [Effect::CloseStream, Effect::Open(open)] if open.held.len() == 1), "{effects:?}");
+    assert!(
+        matches!(effects.as_slice(), [Effect::CloseStream, Effect::Open(open)] if open.held.len() == 1),
+        "{effects:?}"
+    );
 }
 
 #[test]

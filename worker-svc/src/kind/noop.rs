@@ -21,12 +21,13 @@ impl Kind for Noop {
     fn run(&self, job: pb::DueJob, context: Context) -> BoxFuture<'static, Outcome> {
         Box::pin(async move {
             let args = job.task.as_ref().and_then(|task| task.args.as_ref());
-            let (sleep, failure_rate) = match (argument(args, "sleep_ms", SLEEP_MAX), argument(args, "failure_rate", 1.0)) {
-                (Ok(sleep), Ok(rate)) => (sleep, rate),
-                (Err(why), _) | (_, Err(why)) => {
-                    return Outcome::failure(pb::FailureClass::Permanent, "INVALID_ARGS", why);
-                }
-            };
+            let (sleep, failure_rate) =
+                match (argument(args, "sleep_ms", SLEEP_MAX), argument(args, "failure_rate", 1.0)) {
+                    (Ok(sleep), Ok(rate)) => (sleep, rate),
+                    (Err(why), _) | (_, Err(why)) => {
+                        return Outcome::failure(pb::FailureClass::Permanent, "INVALID_ARGS", why);
+                    }
+                };
             if sleep > 0.0 {
                 tokio::select! {
                     () = tokio::time::sleep(std::time::Duration::from_secs_f64(sleep / 1000.0)) => {}
@@ -36,7 +37,11 @@ impl Kind for Noop {
                 }
             }
             if failure_rate > 0.0 && chance(&job) < failure_rate {
-                return Outcome::failure(pb::FailureClass::Transient, "NOOP_FAILED", "failed as args.failure_rate asks");
+                return Outcome::failure(
+                    pb::FailureClass::Transient,
+                    "NOOP_FAILED",
+                    "failed as args.failure_rate asks",
+                );
             }
             Outcome::Success { result: Struct::default() }
         })
