@@ -1,0 +1,47 @@
+# Docket's front door. `make` alone prints this help.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test run bench build lint format
+
+CARGO ?= cargo
+BUF_VERSION := 1.75.0
+BUF := target/buf/node_modules/.bin/buf
+
+help: ## Print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Watch it work: three sample mailboxes, live (Ctrl-C ends it; DEMO_SECONDS=30 ends by itself)
+	@echo "Building both services and the demo (dev profile). The first time takes 3 to 6 minutes on 2 cores; then seconds."
+	@$(CARGO) build --quiet --bins --examples --workspace
+	@target/debug/examples/demo
+
+test: ## Run all tests, those across real processes included
+	@$(CARGO) build --workspace --bins
+	@$(CARGO) test --workspace --no-fail-fast
+
+run: ## Start both services on their default ports, with data in ./data
+	@$(CARGO) build --quiet --workspace --bins
+	@mkdir -p data/mail
+	@echo "scheduler-svc: gRPC 127.0.0.1:7310; worker-svc: gRPC 127.0.0.1:7320; mail folders below data/mail. Ctrl-C stops both."
+	@trap 'kill 0' INT TERM; \
+	target/debug/scheduler-svc & \
+	DOCKET_SOURCES__FOLDER_ROOT=$(CURDIR)/data/mail target/debug/worker-svc & \
+	wait
+
+bench: ## Measure upserts and the herd with release builds, beside their goals
+	@echo "Building for release. The first time takes some 8 minutes on 2 cores."
+	@$(CARGO) build --quiet --release --workspace --bins --example bench
+	@target/release/examples/bench
+
+lint: $(BUF) ## Formatting, clippy with warnings denied, buf lint
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	@$(BUF) lint
+
+format: ## Format all code
+	@$(CARGO) fmt --all
+
+$(BUF):
+	@command -v npm >/dev/null || { echo "buf lint needs npm (Debian: apt-get install npm)"; exit 1; }
+	@mkdir -p target/buf
+	@npm install --silent --no-fund --no-audit --prefix target/buf @bufbuild/buf@$(BUF_VERSION)
