@@ -199,11 +199,12 @@ pub fn start(store: Arc<dyn Store>, config: Config, observer: impl Observer) -> 
 }
 
 type Commit = (u64, Batch);
+type Outcome = Result<(), StoreError>;
 
 fn start_committer(
     store: Arc<dyn Store>,
     epoch: u64,
-) -> std::io::Result<(std::sync::mpsc::Sender<Commit>, mpsc::UnboundedReceiver<Result<(), StoreError>>)> {
+) -> std::io::Result<(std::sync::mpsc::Sender<Commit>, mpsc::UnboundedReceiver<Outcome>)> {
     let (commits, todo) = std::sync::mpsc::channel::<Commit>();
     let (done, outcomes) = mpsc::unbounded_channel();
     thread::Builder::new().name("committer".into()).spawn(move || {
@@ -225,7 +226,7 @@ struct Pump {
     clock: Clock,
     queue: mpsc::Receiver<Call>,
     commits: std::sync::mpsc::Sender<Commit>,
-    outcomes: mpsc::UnboundedReceiver<Result<(), StoreError>>,
+    outcomes: mpsc::UnboundedReceiver<Outcome>,
     waiting: HashMap<ReplyTo, oneshot::Sender<Reply>>,
     next_reply: u64,
     sessions: HashMap<SessionId, SessionSender>,

@@ -181,8 +181,9 @@ fn open_session(
         slots: if body.slots == 0 { SLOTS_DEFAULT } else { slots(body.slots)? },
         kinds: body.kinds.iter().map(|kind| kind.as_str().into()).collect(),
         namespaces,
-        archive_id: Some(field::optional_id("archive_id", &body.archive_id)?.into())
-            .filter(|id: &Box<str>| !id.is_empty()),
+        archive_id: Some(field::optional_id("archive_id", &body.archive_id)?)
+            .filter(|id| !id.is_empty())
+            .map(Into::into),
         held,
     })
 }

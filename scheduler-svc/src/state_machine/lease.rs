@@ -246,11 +246,11 @@ impl StateMachine {
         if let Some(progress) = &held.progress {
             run.progress = Some(progress.clone());
         }
-        if let Some(checkpoint) = &held.checkpoint {
-            if run.checkpoint.as_ref() != Some(checkpoint) {
-                run.checkpoint = Some(checkpoint.clone());
-                self.touch_run(key);
-            }
+        if let Some(checkpoint) = &held.checkpoint
+            && run.checkpoint.as_ref() != Some(checkpoint)
+        {
+            run.checkpoint = Some(checkpoint.clone());
+            self.touch_run(key);
         }
     }
 
@@ -476,14 +476,14 @@ impl Session {
         let task = &job.definition.task;
         let bytes =
             512 + task.args.len() + task.payload.len() + job.checkpoint.as_ref().map_or(0, |c| c.len());
-        if let Some((of, index, filled)) = self.filling.filter(|(of, ..)| *of == batch) {
-            if let Body::Jobs(jobs) = &mut messages[index].1.body {
-                if jobs.len() < max_batch && filled + bytes <= MESSAGE_BYTES {
-                    jobs.push(job);
-                    self.filling = Some((of, index, filled + bytes));
-                    return self.sequence;
-                }
-            }
+        if let Some((of, index, filled)) = self.filling.filter(|(of, ..)| *of == batch)
+            && let Body::Jobs(jobs) = &mut messages[index].1.body
+            && jobs.len() < max_batch
+            && filled + bytes <= MESSAGE_BYTES
+        {
+            jobs.push(job);
+            self.filling = Some((of, index, filled + bytes));
+            return self.sequence;
         }
         self.sequence += 1;
         self.filling = Some((batch, messages.len(), bytes));

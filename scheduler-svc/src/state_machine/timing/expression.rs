@@ -81,16 +81,15 @@ impl Expression {
     fn next_time(&self, time: i64) -> Option<i64> {
         let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
         let this_hour = self.hours & (1 << hour) != 0;
-        if this_hour && self.minutes & (1 << minute) != 0 {
-            if let Some(second) = bit_from(self.seconds, second) {
-                return Some(hour * 3600 + minute * 60 + second);
-            }
+        if this_hour
+            && self.minutes & (1 << minute) != 0
+            && let Some(second) = bit_from(self.seconds, second)
+        {
+            return Some(hour * 3600 + minute * 60 + second);
         }
         let first_second = i64::from(self.seconds.trailing_zeros());
-        if this_hour {
-            if let Some(minute) = bit_from(self.minutes, minute + 1) {
-                return Some(hour * 3600 + minute * 60 + first_second);
-            }
+        if this_hour && let Some(minute) = bit_from(self.minutes, minute + 1) {
+            return Some(hour * 3600 + minute * 60 + first_second);
         }
         let hour = bit_from(u64::from(self.hours), hour + 1)?;
         Some(hour * 3600 + i64::from(self.minutes.trailing_zeros()) * 60 + first_second)
