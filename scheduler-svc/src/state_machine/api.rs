@@ -5,13 +5,13 @@ use std::{mem, sync::Arc};
 use super::{
     StateMachine,
     command::{Delete, Pause as PauseCommand, Resume, TriggerNow, Upsert},
-    definition::{Definition, Overlap},
+    definition::Definition,
     id::{ReplyTo, Trigger},
     output::{Answer, Change, Event, Refusal},
     request::{Asked, Seen},
     run::Phase,
     schedule::{Dirty, Pause, PauseReason, Schedule, SlotKey, Status, Verdict},
-    timing::Timing,
+    timing::{Times, Timing},
     view::{RunView, ScheduleView},
 };
 
@@ -46,7 +46,9 @@ impl StateMachine {
             *schedule.definition == definition && schedule.status != Status::Quarantined
         });
         if let Some(slot) = unchanged {
-            self.remember(namespace, upsert.request.as_ref(), Seen::change(Change::Unchanged));
+            if !upsert.validate_only {
+                self.remember(namespace, upsert.request.as_ref(), Seen::change(Change::Unchanged));
+            }
             return self.answer_upserted(to, slot, Change::Unchanged);
         }
         match slot {
@@ -105,18 +107,21 @@ impl StateMachine {
 
     fn update(&mut self, to: ReplyTo, slot: SlotKey, definition: Definition, upsert: &Upsert) {
         let now = self.now.wall;
-        if !upsert.validate_only {
-            self.settle(slot);
+        let new_timing = !same_times(&self.schedules[slot].definition, &definition);
+        if !upsert.validate_only && !self.settle_for_update(slot, new_timing) {
+            return self.create(to, definition, upsert);
         }
         let mut changed = self.schedules[slot].clone();
         let old = mem::replace(&mut changed.definition, Arc::new(definition));
-        let new_timing = !same_times(&old, &changed.definition);
         changed.anchor = anchor(&changed.definition.timing).unwrap_or_else(|| match old.timing {
             Timing::Every { .. } => changed.anchor,
             Timing::Cron(_) | Timing::At(_) => now,
         });
-        let replaced =
-            new_timing.then(|| retime(&mut changed, &old, self.schedules[slot].anchor, now)).flatten();
+        let replaced = if new_timing {
+            retime(&mut changed, &old, self.schedules[slot].anchor, now)
+        } else {
+            Vec::new()
+        };
         changed.next = changed.times().next(changed.decided_through);
         let spent = changed.definition.max_runs > 0 && changed.runs >= changed.definition.max_runs;
         if changed.next.is_none() || spent {
@@ -133,8 +138,8 @@ impl StateMachine {
         changed.dirty = Dirty { state: true, definition: true, listed: false };
         let former = self.schedules[slot].generation;
         self.schedules[slot] = changed;
-        if let Some((first, last, count)) = replaced {
-            self.decide(slot, Verdict::Replaced, (first, last, count), None);
+        for range in replaced {
+            self.decide(slot, Verdict::Replaced, range, None);
         }
         self.touch(slot);
         self.forget_generation(slot, former);
@@ -146,6 +151,20 @@ impl StateMachine {
             Seen::change(Change::Updated),
         );
         self.answer_upserted(to, slot, Change::Updated);
+    }
+
+    /// What was due before a change is decided by what held then. Returns whether the schedule still exists.
+    fn settle_for_update(&mut self, slot: SlotKey, new_timing: bool) -> bool {
+        if !self.settle(slot) {
+            return false;
+        }
+        match self.schedules[slot].status {
+            Status::Paused if new_timing => self.skip(slot, Verdict::Paused, self.now.wall),
+            // The times since max_runs was reached; else a higher bound would catch up on them.
+            Status::Ended => self.skip(slot, Verdict::Limit, self.now.wall),
+            Status::Active | Status::Paused | Status::Quarantined | Status::Deleted => {}
+        }
+        true
     }
 
     /// Equal texts share memory.
@@ -222,7 +241,6 @@ impl StateMachine {
     }
 
     fn begin_pause(&mut self, slot: SlotKey, command: &PauseCommand) -> bool {
-        self.settle(slot);
         let pause = Pause {
             reason: PauseReason::Requested,
             note: command.note.clone(),
@@ -257,7 +275,7 @@ impl StateMachine {
         for key in schedule.live.clone() {
             if matches!(self.runs[key].phase, Phase::Ready(Some(_))) {
                 self.leave_phase(key);
-                self.make_ready(key, true);
+                self.make_ready(key);
             }
         }
         self.touch(slot);
@@ -286,7 +304,6 @@ impl StateMachine {
 
     pub(super) fn pause_over(&mut self, slot: SlotKey) {
         let until = self.schedules[slot].pause.as_ref().and_then(|pause| pause.until);
-        self.schedules[slot].armed = None;
         self.resume(slot, until.unwrap_or(self.now.wall), false);
     }
 
@@ -297,7 +314,7 @@ impl StateMachine {
             schedule.times().latest(schedule.decided_through, schedule.last_due(at)).filter(|_| catch_up);
         let through =
             latest.map_or(at, |latest| latest.saturating_add(schedule.definition.spread_offset()) - 1);
-        self.skip_paused(slot, through);
+        self.skip(slot, Verdict::Paused, through);
         let schedule = &mut self.schedules[slot];
         schedule.status = Status::Active;
         schedule.pause = None;
@@ -318,7 +335,7 @@ impl StateMachine {
     fn release_held(&mut self, slot: SlotKey) {
         for key in self.schedules.get(slot).map(|schedule| schedule.live.clone()).unwrap_or_default() {
             if matches!(self.runs[key].phase, Phase::Ready(None)) {
-                self.make_ready(key, true);
+                self.make_ready(key);
             }
         }
     }
@@ -333,16 +350,12 @@ impl StateMachine {
             let run = Box::new(self.run_view(slot, id));
             return self.answer(to, Answer::Triggered { run, created: seen.created });
         }
-        self.settle(slot);
-        let schedule = &self.schedules[slot];
-        match schedule.status {
+        match self.schedules[slot].status {
             Status::Paused => return self.refuse(to, Refusal::SchedulePaused),
             Status::Quarantined => return self.refuse(to, Refusal::ScheduleQuarantined),
             Status::Active | Status::Ended | Status::Deleted => {}
         }
-        let in_the_way = match schedule.definition.overlap {
-            Overlap::Skip => schedule.live.first().map(|key| self.runs[*key].id),
-        };
+        let in_the_way = self.in_the_way(slot);
         let created = in_the_way.is_none();
         let id = in_the_way.unwrap_or_else(|| {
             let nominal = self.now.wall.max(self.schedules[slot].last_manual + 1);
@@ -362,7 +375,8 @@ impl StateMachine {
         }
     }
 
-    /// The schedule that a command names and, if it was asked before, what came of it. Otherwise it refuses.
+    /// The schedule that a command names, settled, and what came of the command if it was asked before. Otherwise it
+    /// refuses.
     fn named(
         &mut self,
         to: ReplyTo,
@@ -377,7 +391,7 @@ impl StateMachine {
                 return None;
             }
         };
-        let slot = self.index.get(key).copied();
+        let slot = self.index.get(key).copied().filter(|slot| seen.is_some() || self.settle(*slot));
         if slot.is_none() {
             self.refuse(to, Refusal::ScheduleNotFound);
         }
@@ -405,35 +419,35 @@ fn same_times(old: &Definition, new: &Definition) -> bool {
     old.timing == new.timing && old.start == new.start && old.end == new.end
 }
 
-/// Moves a changed schedule to its new times (rule R2). Times that had passed but were not due yet, because of their
-/// spread, stay if the new timing names them and nothing else since; the others are replaced. Returns those.
-fn retime(
-    changed: &mut Schedule,
-    old: &Definition,
-    old_anchor: i64,
-    now: i64,
-) -> Option<(i64, i64, Option<u64>)> {
+/// A range of nominal times: first, last, and how many.
+type Range = (i64, i64, Option<u64>);
+
+/// Moves a changed schedule to its new times (rule R2), and returns which of the old ones were replaced.
+///
+/// At stake are times that have passed but are not due yet, because of their spread. Those that both timings name
+/// stay. A passed time that only the new timing names is none: it was not named when it came.
+fn retime(changed: &mut Schedule, old: &Definition, old_anchor: i64, now: i64) -> Vec<Range> {
     let decided = changed.decided_through;
     let (old_times, new_times) = (old.times(old_anchor), changed.definition.times(changed.anchor));
-    let mut through = now;
-    for _ in 0..PENDING_MAX {
-        let (one, other) = (old_times.latest(decided, through), new_times.latest(decided, through));
-        match (one, other) {
-            (Some(one), Some(other)) if one == other => through = one - 1,
-            (None, None) => {
-                through = decided;
-                break;
-            }
-            _ => break,
-        }
-    }
-    let replaced = old_times.latest(decided, through).and_then(|last| {
-        let first = old_times.next(decided)?;
-        Some((first, last, old_times.count(decided, last)))
-    });
-    changed.decided_through = match changed.definition.timing {
-        Timing::At(_) => begin(&changed.definition.timing, now),
-        Timing::Cron(_) | Timing::Every { .. } => through.max(decided),
+    let pending = |times: Times<'_>| -> Vec<i64> {
+        let walk = std::iter::successors(times.next(decided), |at| times.next(*at));
+        walk.take_while(|at| *at <= now).take(PENDING_MAX + 1).collect()
     };
+    let (mut before, mut after) = (pending(old_times), pending(new_times));
+    let mut replaced = Vec::new();
+    if before.len().max(after.len()) > PENDING_MAX {
+        let last = old_times.latest(decided, now);
+        replaced.extend(before.first().zip(last).map(|(first, last)| (*first, last, None)));
+        (before, after) = (Vec::new(), vec![now]);
+    }
+    let through = match changed.definition.timing {
+        Timing::At(_) => begin(&changed.definition.timing, now),
+        Timing::Cron(_) | Timing::Every { .. } => {
+            after.iter().rfind(|at| before.binary_search(at).is_err()).copied().unwrap_or(decided)
+        }
+    };
+    changed.decided_through = through.max(decided);
+    let goes = |at: &&i64| **at <= changed.decided_through || after.binary_search(at).is_err();
+    replaced.extend(before.iter().filter(goes).map(|at| (*at, *at, Some(1))));
     replaced
 }

@@ -21,6 +21,8 @@ use super::{
 
 /// After a gap this long in which the machine heard nothing, no worker is blamed for its silence (rule W4).
 const DEAF_AFTER: u64 = 1_000;
+/// Leases without a worker that one turn ends.
+const ORPHANS_PER_TURN: usize = 2_000;
 /// Bytes of one message of jobs, roughly.
 const MESSAGE_BYTES: usize = 1 << 20;
 
@@ -60,6 +62,10 @@ impl Session {
 
     pub fn has_room(&self) -> bool {
         self.connected && !self.draining && self.held.len() < self.slots as usize
+    }
+
+    pub fn has_timer(&self, at: u64) -> bool {
+        self.timer == at
     }
 
     /// When the first of its leases may end.
@@ -118,14 +124,18 @@ impl StateMachine {
         else {
             return Ok(());
         };
-        let everywhere = vec!["*".into()];
-        let namespaces = open.namespaces.as_ref().unwrap_or(&everywhere);
-        for namespace in namespaces {
-            if let Some(known) = self.archives.get(&**namespace).filter(|known| *known != archive) {
-                return Err(Refusal::ArchiveMismatch { known: known.clone() });
-            }
+        const EVERYWHERE: &str = "*";
+        let mut known: Vec<&Box<str>> = match &open.namespaces {
+            // It serves every namespace, so every archive that is known has to be its own.
+            None => self.archives.values().collect(),
+            Some(namespaces) => namespaces.iter().filter_map(|one| self.archives.get(&**one)).collect(),
+        };
+        known.extend(self.archives.get(EVERYWHERE));
+        if let Some(other) = known.into_iter().find(|known| *known != archive) {
+            return Err(Refusal::ArchiveMismatch { known: other.clone() });
         }
-        for namespace in namespaces {
+        let everywhere = [EVERYWHERE.into()];
+        for namespace in open.namespaces.as_deref().unwrap_or(&everywhere) {
             if self.archives.insert(String::from(&**namespace), archive.clone()).is_none() {
                 self.meta_dirty = true;
             }
@@ -138,7 +148,8 @@ impl StateMachine {
         let same_worker = self.sessions.iter().filter(|(_, session)| session.worker_id == open.worker_id);
         let (same, other): (Vec<_>, Vec<_>) =
             same_worker.partition(|(_, session)| session.instance == open.instance);
-        let same = same.into_iter().map(|(id, _)| *id).collect();
+        let mut same: Vec<SessionId> = same.into_iter().map(|(id, _)| *id).collect();
+        same.sort_unstable();
         if other.iter().any(|(_, session)| session.connected) {
             self.emit(Event::WorkerTwice { worker_id: open.worker_id.clone() });
         }
@@ -147,7 +158,12 @@ impl StateMachine {
 
     /// Moves a lease that the worker says it holds to its new session, or says why not.
     fn adopt(&mut self, open: &OpenSession, held: &Held) -> Option<Order> {
-        let Some(key) = self.run_of(held.id).filter(|key| self.holds(*key, held)) else {
+        // A lease belongs to a process: another one with the same worker id does not inherit it.
+        let own = |key: &RunKey| {
+            let lease = self.runs[*key].lease();
+            self.holds(*key, held) && lease.is_some_and(|lease| lease.instance == open.instance)
+        };
+        let Some(key) = self.run_of(held.id).filter(own) else {
             return Some(drop_order(held.id, held.attempt));
         };
         self.note_progress(key, held);
@@ -171,6 +187,9 @@ impl StateMachine {
 
     /// After a restart of the scheduler: the process says what it holds, so whatever else was its own is lost.
     fn requeue_unclaimed(&mut self, open: &OpenSession) {
+        if !self.has_orphans {
+            return;
+        }
         let unclaimed: Vec<RunKey> = self
             .runs
             .iter()
@@ -226,7 +245,11 @@ impl StateMachine {
     }
 
     fn confirm(&mut self, session: SessionId, held: &Held) -> Option<Order> {
-        let Some(key) = self.run_of(held.id).filter(|key| self.holds(*key, held)) else {
+        let own = |key: &RunKey| {
+            let lease = self.runs[*key].lease();
+            self.holds(*key, held) && lease.is_some_and(|lease| lease.session == Some(session))
+        };
+        let Some(key) = self.run_of(held.id).filter(own) else {
             return Some(drop_order(held.id, held.attempt));
         };
         self.note_progress(key, held);
@@ -234,9 +257,6 @@ impl StateMachine {
         let run = &mut self.runs[key];
         let cancelling = matches!(run.phase, Phase::Cancelling { .. });
         let lease = run.lease_mut()?;
-        if lease.session != Some(session) {
-            return Some(drop_order(held.id, held.attempt));
-        }
         lease.seen = heartbeats;
         cancelling.then(|| cancel_order(held.id, held.attempt))
     }
@@ -298,7 +318,8 @@ impl StateMachine {
         self.timers.set(timer, ElapsedTimer::Session(id));
         for (key, token) in silent {
             let lease = self.runs.get(key).and_then(|run| run.lease());
-            if lease.is_some_and(|lease| lease.token == token && lease.seen == 0) {
+            let unseen = |lease: &Lease| (lease.session, lease.token, lease.seen) == (Some(id), token, 0);
+            if lease.is_some_and(unseen) {
                 self.lose(key, "the worker did not confirm it");
             }
         }
@@ -314,6 +335,9 @@ impl StateMachine {
             session: id,
             runs: session.held.len(),
         });
+        for (lane, _) in session.lanes.iter().filter(|(_, in_line)| *in_line) {
+            self.queue.withdraw(*lane, id);
+        }
         for key in session.held {
             self.lose(key, why);
         }
@@ -321,9 +345,17 @@ impl StateMachine {
 
     /// Leases that were found at load and that no worker has claimed within a term.
     pub(super) fn end_orphans(&mut self) {
+        if self.now.elapsed < self.lenient_until {
+            return self.timers.set(self.lenient_until, ElapsedTimer::Orphans);
+        }
         let orphans =
             self.runs.iter().filter(|(_, run)| run.lease().is_some_and(|lease| lease.session.is_none()));
-        for key in orphans.map(|(key, _)| key).collect::<Vec<_>>() {
+        let orphans: Vec<RunKey> = orphans.map(|(key, _)| key).take(ORPHANS_PER_TURN).collect();
+        self.has_orphans = orphans.len() == ORPHANS_PER_TURN;
+        if self.has_orphans {
+            self.timers.set(self.now.elapsed + 1, ElapsedTimer::Orphans);
+        }
+        for key in orphans {
             self.lose(key, "its worker did not come back after a restart of the scheduler");
         }
     }
@@ -341,6 +373,7 @@ impl StateMachine {
         }
         let until = self.now.elapsed + self.config.lease;
         let now = self.now.elapsed;
+        self.lenient_until = self.lenient_until.max(until);
         for session in self.sessions.values_mut() {
             session.lease_until = session.lease_until.max(until);
             for (.., sent) in &mut session.in_flight {
@@ -359,12 +392,14 @@ impl StateMachine {
     /// A lane was made: sessions that take it join.
     pub(super) fn open_lane(&mut self, lane: LaneKey, namespace: &Arc<str>, kind: &Arc<str>) {
         let takers = self.sessions.iter_mut().filter(|(_, session)| session.takes(namespace, kind));
-        let takers: Vec<SessionId> = takers
+        let mut takers: Vec<SessionId> = takers
             .map(|(id, session)| {
                 session.lanes.push((lane, false));
                 *id
             })
             .collect();
+        // The map's order is chance; what the machine does must not be.
+        takers.sort_unstable();
         for id in takers {
             self.offer(id);
         }
@@ -405,6 +440,7 @@ impl StateMachine {
         let run = &mut self.runs[key];
         let Some(session) = self.sessions.get_mut(&id) else { return };
         run.attempt += 1;
+        run.lost_token = 0;
         run.first_start.get_or_insert(now.wall);
         run.progress = None;
         session.held.insert(key);

@@ -82,13 +82,21 @@ impl StateMachine {
         });
         let Some(slot) = slot else { return self.refuse(to, Refusal::RunNotFound) };
         let view = match self.run_of(get.id) {
-            Some(key) if get.wait && self.runs[key].waiters.len() < WAITERS_MAX => {
-                return self.runs[key].waiters.push(to);
-            }
+            Some(key) if get.wait => return self.wait_for(key, to),
             Some(key) => RunView::Live(Box::new(self.live_view(key))),
             None => RunView::Final { id: get.id, schedule: Box::new(self.view(slot)), finished: None },
         };
         self.answer(to, Answer::Run(Box::new(view)));
+    }
+
+    /// Callers that gave up are not heard of, so when it gets crowded the oldest is answered with what there is.
+    fn wait_for(&mut self, key: RunKey, to: ReplyTo) {
+        if self.runs[key].waiters.len() == WAITERS_MAX {
+            let oldest = self.runs[key].waiters.remove(0);
+            let view = RunView::Live(Box::new(self.live_view(key)));
+            self.answer(oldest, Answer::Run(Box::new(view)));
+        }
+        self.runs[key].waiters.push(to);
     }
 
     pub(super) fn live_view(&self, key: RunKey) -> LiveRun {
