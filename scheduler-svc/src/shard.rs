@@ -31,6 +31,8 @@ use crate::{
 
 /// Calls that wait to be applied; over it, UNAVAILABLE (rule P3).
 const QUEUE: usize = 4_096;
+/// Calls that are applied between two looks at the clock.
+const CALLS_PER_TURN: usize = 1_000;
 /// The wall clock may be set while the shard sleeps, so it never sleeps longer.
 const NAP_MAX: Duration = Duration::from_secs(1);
 /// Between two tries of a commit whose outcome is unknown.
@@ -263,14 +265,34 @@ impl Pump {
                 }
                 open
             }
-            () = tokio::time::sleep(nap), if nap.is_zero() => { self.pipeline.wake(self.clock.now()); open }
-            received = self.queue.recv_many(&mut calls, 1_000), if open && room => {
+            () = std::future::ready(()), if nap.is_zero() => {
+                self.pipeline.wake(self.clock.now());
+                self.take_waiting(open)
+            }
+            received = self.queue.recv_many(&mut calls, CALLS_PER_TURN), if open && room => {
                 let now = self.clock.now();
                 calls.into_iter().for_each(|call| self.apply(now, call));
                 received > 0
             }
             () = tokio::time::sleep(nap) => { self.pipeline.wake(self.clock.now()); open }
         }
+    }
+
+    /// Calls that wait already are applied between two turns of timers: however many schedules are due, the machine
+    /// goes on hearing its workers.
+    fn take_waiting(&mut self, open: bool) -> bool {
+        let now = self.clock.now();
+        for _ in 0..CALLS_PER_TURN {
+            if !open || !self.pipeline.has_room() {
+                break;
+            }
+            match self.queue.try_recv() {
+                Ok(call) => self.apply(now, call),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return false,
+            }
+        }
+        open
     }
 
     fn nap(&self, wake: Wake) -> Duration {
@@ -341,3 +363,6 @@ impl Clock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
