@@ -73,7 +73,12 @@ impl Cron {
             ))
         })?;
         let expressions = source.expressions.iter().enumerate().map(|(index, text)| {
-            Expression::parse(text).map_err(|error| CronError::Expression(index, error))
+            let expression = Expression::parse(text).map_err(|error| CronError::Expression(index, error))?;
+            if expression.next(0).is_none() {
+                let why = "names a day that never comes, as 30 February does";
+                return Err(CronError::Expression(index, why.into()));
+            }
+            Ok(expression)
         });
         Ok(Self { expressions: expressions.collect::<Result<_, _>>()?, zone, source })
     }
