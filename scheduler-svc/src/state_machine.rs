@@ -6,7 +6,8 @@
 //! is history. No step is unbounded: what could be long is done in turns.
 //!
 //! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
-//! surface; `timing` names times, `fire` decides them, `queue` and `lease` hand runs to workers, `work` ends runs;
+//! surface; `timing` names times, `fire` decides them, `queue`, `dispatch` and `lease` hand runs to
+//! workers, `work` ends runs;
 //! `api` changes schedules, `read` shows them, `load` brings a machine back from its records; `check` says what must
 //! always hold.
 //!
@@ -26,12 +27,14 @@ pub mod view;
 
 mod api;
 mod check;
+mod dispatch;
 mod fire;
 mod lease;
 mod load;
 mod partial;
 mod queue;
 mod read;
+mod retime;
 mod work;
 
 use std::{
