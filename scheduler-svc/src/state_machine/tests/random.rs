@@ -32,7 +32,7 @@ fn whatever_happens_the_promises_hold() {
             }
         }
     }
-    assert!(jobs > 500, "too little happened: {jobs} jobs");
+    assert!(jobs > 300, "too little happened: {jobs} jobs");
 }
 
 /// Returns how many jobs were looked at.
