@@ -236,7 +236,6 @@ impl Bench {
         self.skip(outage);
         self.epoch += 1;
         self.machine = self.loaded();
-        self.judge.restart();
         self.machine.check().unwrap_or_else(|broken| panic!("after a restart: {broken}"));
         self.machine.next_wake();
     }

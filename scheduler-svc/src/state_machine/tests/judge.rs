@@ -33,9 +33,7 @@ impl Judge {
         for event in &output.events {
             self.event(now, event);
         }
-        for (_, message) in &output.messages {
-            self.message(message);
-        }
+        self.messages(output);
         for (_, reply) in &output.replies {
             let Ok(Answer::Paused { schedule, .. }) = reply else { continue };
             if let Some(pause) = &schedule.pause {
@@ -44,11 +42,6 @@ impl Judge {
         }
         // A pause that is over stays over when the clock is set back.
         self.paused.retain(|_, until| until.is_none_or(|until| until > now.wall));
-    }
-
-    /// A new process does not know which leases the old one gave up; it says so when it ends them.
-    pub fn restart(&mut self) {
-        self.token += 1;
     }
 
     fn event(&mut self, now: Now, event: &Event) {
@@ -72,12 +65,17 @@ impl Judge {
         }
     }
 
-    fn message(&mut self, message: &crate::state_machine::output::Message) {
-        let Body::Jobs(jobs) = &message.body else { return };
-        for job in jobs {
-            assert!(job.token > self.token, "tokens only grow");
-            self.token = job.token;
-            self.jobs += 1;
-        }
+    /// Tokens are larger than all of earlier batches, and no two are equal.
+    fn messages(&mut self, output: &Output) {
+        let jobs = output.messages.iter().flat_map(|(_, message)| match &message.body {
+            Body::Jobs(jobs) => jobs.as_slice(),
+            Body::Cancel { .. } => &[],
+        });
+        let tokens: Vec<u64> = jobs.map(|job| job.token).collect();
+        let distinct: BTreeSet<u64> = tokens.iter().copied().collect();
+        assert_eq!(distinct.len(), tokens.len());
+        assert!(distinct.first().is_none_or(|first| *first > self.token), "tokens only grow");
+        self.token = distinct.last().copied().unwrap_or(self.token);
+        self.jobs += tokens.len();
     }
 }
