@@ -26,13 +26,17 @@ use crate::{
 };
 
 /// Commands that one batch gathers at most.
-const GATHERED_MAX: usize = 5_000;
+const COMMANDS_MAX: usize = 5_000;
+/// Timers that one batch gathers at most. A bound of their own, so that a herd of due schedules never keeps heartbeats
+/// and reports from being heard.
+const TIMERS_MAX: usize = 5_000;
 
 #[derive(Debug)]
 pub struct Pipeline {
     machine: StateMachine,
     seq: u64,
-    gathered: usize,
+    commands: usize,
+    timers: usize,
     /// Whether something was applied since the last seal.
     changed: bool,
     in_flight: Option<InFlight>,
@@ -68,25 +72,29 @@ pub enum Halt {
 impl Pipeline {
     /// `seq` is that of the store's last commit.
     pub fn new(machine: StateMachine, seq: u64) -> Self {
-        Self { machine, seq, gathered: 0, changed: true, in_flight: None, halted: None }
+        Self { machine, seq, commands: 0, timers: 0, changed: true, in_flight: None, halted: None }
     }
 
     /// Whether the batch being gathered takes more. Until it does, commands wait in the task's bounded queue.
     pub fn has_room(&self) -> bool {
-        self.gathered < GATHERED_MAX && self.halted.is_none()
+        self.commands < COMMANDS_MAX && self.halted.is_none()
     }
 
     pub fn apply(&mut self, now: Now, to: ReplyTo, command: &Command) {
-        self.gathered += 1;
+        self.commands += 1;
         self.changed = true;
         self.machine.apply(now, to, command);
     }
 
+    fn has_room_for_timers(&self) -> bool {
+        self.timers < TIMERS_MAX && self.halted.is_none()
+    }
+
     /// Handles timers that are due, unless the batch is full.
     pub fn wake(&mut self, now: Now) {
-        if self.has_room() {
+        if self.has_room_for_timers() {
             let handled = self.machine.wake(now);
-            self.gathered += handled;
+            self.timers += handled;
             self.changed |= handled > 0;
         }
     }
@@ -123,13 +131,13 @@ impl Pipeline {
     pub fn step(&mut self) -> Step {
         if self.in_flight.is_some() || self.halted.is_some() {
             // Timers go on while a commit is in flight, as long as the next batch has room for what they do.
-            let wake = if self.has_room() { self.machine.next_wake() } else { Wake::default() };
+            let wake = if self.has_room_for_timers() { self.machine.next_wake() } else { Wake::default() };
             return Step::Wait(wake);
         }
         if !mem::take(&mut self.changed) {
             return Step::Wait(self.machine.next_wake());
         }
-        self.gathered = 0;
+        (self.commands, self.timers) = (0, 0);
         let mut output = self.machine.seal();
         self.changed = self.machine.has_more();
         let writes = mem::take(&mut output.writes);
@@ -151,3 +159,6 @@ impl Pipeline {
         &self.machine
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -365,6 +365,7 @@ pub fn read_run(id: RunId, value: Bytes, definitions: &Definitions) -> Result<Ru
         due: stored.due,
         created: stored.created,
         phase,
+        arrival: 0,
         attempt: stored.attempt,
         budget: Budget {
             failures: stored.failures,

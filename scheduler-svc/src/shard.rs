@@ -31,6 +31,8 @@ use crate::{
 
 /// Calls that wait to be applied; over it, UNAVAILABLE (rule P3).
 const QUEUE: usize = 4_096;
+/// Calls that are applied between two looks at the clock.
+const CALLS_PER_TURN: usize = 1_000;
 /// The wall clock may be set while the shard sleeps, so it never sleeps longer.
 const NAP_MAX: Duration = Duration::from_secs(1);
 /// Between two tries of a commit whose outcome is unknown.
@@ -199,11 +201,12 @@ pub fn start(store: Arc<dyn Store>, config: Config, observer: impl Observer) -> 
 }
 
 type Commit = (u64, Batch);
+type Outcome = Result<(), StoreError>;
 
 fn start_committer(
     store: Arc<dyn Store>,
     epoch: u64,
-) -> std::io::Result<(std::sync::mpsc::Sender<Commit>, mpsc::UnboundedReceiver<Result<(), StoreError>>)> {
+) -> std::io::Result<(std::sync::mpsc::Sender<Commit>, mpsc::UnboundedReceiver<Outcome>)> {
     let (commits, todo) = std::sync::mpsc::channel::<Commit>();
     let (done, outcomes) = mpsc::unbounded_channel();
     thread::Builder::new().name("committer".into()).spawn(move || {
@@ -225,7 +228,7 @@ struct Pump {
     clock: Clock,
     queue: mpsc::Receiver<Call>,
     commits: std::sync::mpsc::Sender<Commit>,
-    outcomes: mpsc::UnboundedReceiver<Result<(), StoreError>>,
+    outcomes: mpsc::UnboundedReceiver<Outcome>,
     waiting: HashMap<ReplyTo, oneshot::Sender<Reply>>,
     next_reply: u64,
     sessions: HashMap<SessionId, SessionSender>,
@@ -262,14 +265,34 @@ impl Pump {
                 }
                 open
             }
-            () = tokio::time::sleep(nap), if nap.is_zero() => { self.pipeline.wake(self.clock.now()); open }
-            received = self.queue.recv_many(&mut calls, 1_000), if open && room => {
+            () = std::future::ready(()), if nap.is_zero() => {
+                self.pipeline.wake(self.clock.now());
+                self.take_waiting(open)
+            }
+            received = self.queue.recv_many(&mut calls, CALLS_PER_TURN), if open && room => {
                 let now = self.clock.now();
                 calls.into_iter().for_each(|call| self.apply(now, call));
                 received > 0
             }
             () = tokio::time::sleep(nap) => { self.pipeline.wake(self.clock.now()); open }
         }
+    }
+
+    /// Calls that wait already are applied between two turns of timers: however many schedules are due, the machine
+    /// goes on hearing its workers.
+    fn take_waiting(&mut self, open: bool) -> bool {
+        let now = self.clock.now();
+        for _ in 0..CALLS_PER_TURN {
+            if !open || !self.pipeline.has_room() {
+                break;
+            }
+            match self.queue.try_recv() {
+                Ok(call) => self.apply(now, call),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return false,
+            }
+        }
+        open
     }
 
     fn nap(&self, wake: Wake) -> Duration {
@@ -340,3 +363,6 @@ impl Clock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,8 @@
 //! is history. No step is unbounded: what could be long is done in turns.
 //!
 //! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
-//! surface; `timing` names times, `fire` decides them, `queue` and `lease` hand runs to workers, `work` ends runs;
+//! surface; `timing` names times, `fire` decides them, `queue`, `dispatch` and `lease` hand runs to
+//! workers, `work` ends runs;
 //! `api` changes schedules, `read` shows them, `load` brings a machine back from its records; `check` says what must
 //! always hold.
 //!
@@ -26,12 +27,14 @@ pub mod view;
 
 mod api;
 mod check;
+mod dispatch;
 mod fire;
 mod lease;
 mod load;
 mod partial;
 mod queue;
 mod read;
+mod retime;
 mod work;
 
 use std::{
@@ -90,7 +93,8 @@ impl Default for Config {
     }
 }
 
-/// While runs are leased, the machine is called at least this often, so that it notices when it could not hear.
+/// While workers are connected or awaited, the machine is called at least this often, so that it notices when it
+/// could not hear.
 const TICK: u64 = 500;
 
 #[derive(Debug)]
@@ -120,6 +124,10 @@ pub struct StateMachine {
     lateness: VecDeque<i64>,
     /// When the machine had asked to be called.
     expected_call: u64,
+    /// Until then no worker is blamed for silence, elapsed milliseconds (rule W4).
+    lenient_until: u64,
+    /// Whether leases that were found at load still wait for their workers.
+    has_orphans: bool,
 
     batch: u64,
     out: Output,
@@ -183,7 +191,7 @@ impl StateMachine {
     /// When to call [`Self::wake`], on either clock.
     pub fn next_wake(&mut self) -> Wake {
         let mut wake = self.timers.next();
-        if self.sessions.values().any(|session| !session.held.is_empty()) {
+        if !self.sessions.is_empty() || self.has_orphans {
             let tick = self.now.elapsed + TICK;
             wake.elapsed = Some(wake.elapsed.map_or(tick, |at| at.min(tick)));
         }
@@ -248,11 +256,15 @@ impl StateMachine {
 
     fn insert_schedule(&mut self, schedule: Schedule) -> SlotKey {
         let (uid, key) = (schedule.uid, schedule.definition.key.clone());
+        let named = schedule.status != schedule::Status::Deleted;
         let slot = self.schedules.insert(schedule);
         let schedules = &self.schedules;
         self.by_uid.insert_unique(hash(uid), slot, |slot| hash(schedules[*slot].uid));
-        *self.per_namespace.entry(key.namespace.clone()).or_default() += 1;
-        self.index.insert(key, slot);
+        // A deleted one lives on for its last run, while its name may belong to another by now.
+        if named {
+            *self.per_namespace.entry(key.namespace.clone()).or_default() += 1;
+            self.index.insert(key, slot);
+        }
         slot
     }
 
@@ -380,3 +392,6 @@ impl StateMachine {
 fn hash(uid: Uid) -> u64 {
     uid.0 as u64
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,14 +15,14 @@ pub fn covers(view: &ScheduleView, decision: &Decision, nominal: i64) -> bool {
 }
 
 /// About the schedule, or about one nominal time.
-pub fn summary(view: &ScheduleView, nominal: Option<i64>, decided: bool) -> String {
+pub fn summary(view: &ScheduleView, nominal: Option<i64>, decided: bool, now: i64) -> String {
     match nominal {
-        Some(nominal) => about_time(view, nominal, decided),
+        Some(nominal) => about_time(view, nominal, decided, now),
         None => about_schedule(view),
     }
 }
 
-fn about_time(view: &ScheduleView, nominal: i64, decided: bool) -> String {
+fn about_time(view: &ScheduleView, nominal: i64, decided: bool, now: i64) -> String {
     let at = instant(nominal);
     if decided {
         return format!("{at} has been decided; see the decision.");
@@ -41,6 +41,10 @@ fn about_time(view: &ScheduleView, nominal: i64, decided: bool) -> String {
         } else {
             format!("{at} was decided, but the decision has left the history (the last 16 entries are kept).")
         };
+    }
+    let due = nominal.saturating_add(view.definition.spread_offset());
+    if view.status == Status::Paused && due <= now {
+        return format!("{at} fell into the pause and has not run. {}", about_schedule(view));
     }
     format!("{at} is still to come. {}", about_schedule(view))
 }

@@ -44,7 +44,7 @@ pub fn position(binding: [u8; 8], token: &str) -> Result<Option<Box<str>>, Statu
 
 fn decode(token: &str) -> Option<Vec<u8>> {
     const TOKEN_MAX: usize = 1_024;
-    if token.len() > TOKEN_MAX || token.len() % 2 != 0 || !token.is_ascii() {
+    if token.len() > TOKEN_MAX || !token.len().is_multiple_of(2) || !token.is_ascii() {
         return None;
     }
     (0..token.len()).step_by(2).map(|at| u8::from_str_radix(&token[at..at + 2], 16).ok()).collect()

@@ -71,7 +71,7 @@ impl RunService for Api {
             namespace: namespace.into(),
             schedule: Some(schedule.into()).filter(|_| !schedule.is_empty()),
             after: after.map(Into::into),
-            labels: validate::labels(&filter.labels)?,
+            labels: validate::labels("filter.labels", &filter.labels)?,
             limit: page_size,
         };
         let answer =

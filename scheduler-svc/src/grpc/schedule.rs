@@ -114,7 +114,7 @@ impl ScheduleService for Api {
             namespace: namespace.into(),
             after: page::position(binding, &body.page_token)?,
             prefix: field::optional_id("filter.id_prefix", &filter.id_prefix)?.into(),
-            labels: validate::labels(&filter.labels)?,
+            labels: validate::labels("filter.labels", &filter.labels)?,
             states: states(&filter.states)?,
             limit: field::page_size(body.page_size)?,
         };
@@ -223,8 +223,10 @@ impl ScheduleService for Api {
         &self,
         request: Request<pb::PreviewScheduleRequest>,
     ) -> Reply<pb::PreviewScheduleResponse> {
+        let identity = identity::of(&request)?;
         let body = request.get_ref();
         let asked = body.schedule.as_ref().ok_or_else(|| Violation::new("schedule", "is required"))?;
+        identity.namespace(&asked.namespace)?;
         let after = field::optional_time("after", body.after.as_ref())?.unwrap_or_else(now);
         let count = field::number("count", body.count, 1, PREVIEW_MAX, 10)? as usize;
         Ok(Response::new(preview(asked, self.0.default_spread, after, count)?))
@@ -245,7 +247,7 @@ impl ScheduleService for Api {
         let about = |d: &&_| nominal.is_none_or(|at| super::explain::covers(&view, d, at));
         let decisions =
             decisions.iter().filter(about).map(|d| convert::decision(view.uid, d)).collect::<Vec<_>>();
-        let summary = super::explain::summary(&view, nominal, !decisions.is_empty());
+        let summary = super::explain::summary(&view, nominal, !decisions.is_empty(), now());
         Ok(Response::new(pb::ExplainScheduleResponse {
             decisions,
             summary,

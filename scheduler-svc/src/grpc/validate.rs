@@ -58,7 +58,7 @@ pub fn schedule(
         timing: timing(schedule)?,
         task: task(schedule.task.as_ref())?,
         spread: spread(schedule, default_spread)?,
-        overlap: overlap(schedule.overlap())?,
+        overlap: overlap(schedule)?,
         misfire: misfire(schedule.misfire.as_ref())?,
         retry: retry(schedule.retry.as_ref())?,
         tenant: field::optional_id("schedule.tenant", &schedule.tenant)?.into(),
@@ -71,7 +71,7 @@ pub fn schedule(
         pause_after_failures: u32::try_from(schedule.pause_after_failures)
             .map_err(|_| Violation::new("schedule.pause_after_failures", "must be 0 (never) or more"))?,
         delete_when_ended: schedule.delete_when_ended,
-        labels: labels(&schedule.labels)?,
+        labels: labels("schedule.labels", &schedule.labels)?,
     })
 }
 
@@ -153,8 +153,9 @@ pub fn spread(schedule: &pb::Schedule, default: u32) -> Result<u32, Invalid> {
     Ok(field::millis("schedule.spread", schedule.spread.as_ref(), 0, DAY, default.into())? as u32)
 }
 
-fn overlap(policy: pb::OverlapPolicy) -> Result<Overlap, Invalid> {
-    match policy {
+fn overlap(schedule: &pb::Schedule) -> Result<Overlap, Invalid> {
+    known("schedule.overlap", schedule.overlap, |n| pb::OverlapPolicy::try_from(n).is_ok())?;
+    match schedule.overlap() {
         pb::OverlapPolicy::Unspecified | pb::OverlapPolicy::Skip => Ok(Overlap::Skip),
         pb::OverlapPolicy::BufferOne => Err(Invalid::NotServed("overlap BUFFER_ONE")),
         pb::OverlapPolicy::Allow => Err(Invalid::NotServed("overlap ALLOW")),
@@ -163,6 +164,8 @@ fn overlap(policy: pb::OverlapPolicy) -> Result<Overlap, Invalid> {
 }
 
 fn misfire(misfire: Option<&pb::Misfire>) -> Result<Misfire, Invalid> {
+    let number = misfire.map_or(0, |misfire| misfire.mode);
+    known("schedule.misfire.mode", number, |n| pb::MisfireMode::try_from(n).is_ok())?;
     match misfire.map_or(pb::MisfireMode::Unspecified, pb::Misfire::mode) {
         pb::MisfireMode::Unspecified | pb::MisfireMode::Coalesce => Ok(Misfire::Coalesce),
         pb::MisfireMode::Skip => Err(Invalid::NotServed("misfire SKIP")),
@@ -201,18 +204,19 @@ fn priority(priority: i32) -> Result<u8, Invalid> {
 }
 
 pub fn labels(
+    field: &str,
     labels: &std::collections::BTreeMap<String, String>,
 ) -> Result<std::collections::BTreeMap<String, String>, Violation> {
-    field::count("labels", labels.len(), LABELS)?;
+    field::count(field, labels.len(), LABELS)?;
     for (key, value) in labels {
         if key.is_empty() || key.len() > LABEL_BYTES || value.len() > LABEL_BYTES {
             return Err(Violation::new(
-                "labels",
+                field,
                 format!("keys are 1 to {LABEL_BYTES} bytes, values at most {LABEL_BYTES}"),
             ));
         }
         if !super::text::is_clean(key) || !super::text::is_clean(value) {
-            return Err(Violation::new("labels", "must not hold control or direction characters"));
+            return Err(Violation::new(field, "must not hold control or direction characters"));
         }
     }
     Ok(labels.clone())

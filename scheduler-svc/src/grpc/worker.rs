@@ -59,6 +59,8 @@ impl WorkerService for Api {
         let open = open_session(&identity, id, request.get_ref())?;
         let (sender, messages) = mpsc::unbounded_channel();
         let services = &self.0;
+        // From here on: a caller that goes away while the session opens must not leave it behind.
+        let guard = CloseOnDrop { shard: services.shard.clone(), id };
         let command = Command::OpenSession(Box::new(open));
         let answer = services.shard.open(command, id, sender).await.map_err(call_error)?;
         let Answer::Opened { epoch, orders } = answer else { return Err(mismatch()) };
@@ -76,7 +78,7 @@ impl WorkerService for Api {
             messages,
             stopping: Box::pin(services.stopping.clone().cancelled_owned()),
             ended: false,
-            _guard: CloseOnDrop { shard: services.shard.clone(), id },
+            _guard: guard,
         }))
     }
 
@@ -181,8 +183,9 @@ fn open_session(
         slots: if body.slots == 0 { SLOTS_DEFAULT } else { slots(body.slots)? },
         kinds: body.kinds.iter().map(|kind| kind.as_str().into()).collect(),
         namespaces,
-        archive_id: Some(field::optional_id("archive_id", &body.archive_id)?.into())
-            .filter(|id: &Box<str>| !id.is_empty()),
+        archive_id: Some(field::optional_id("archive_id", &body.archive_id)?)
+            .filter(|id| !id.is_empty())
+            .map(Into::into),
         held,
     })
 }

@@ -5,20 +5,16 @@ use std::{mem, sync::Arc};
 use super::{
     StateMachine,
     command::{Delete, Pause as PauseCommand, Resume, TriggerNow, Upsert},
-    definition::{Definition, Overlap},
+    definition::Definition,
     id::{ReplyTo, Trigger},
     output::{Answer, Change, Event, Refusal},
     request::{Asked, Seen},
+    retime::{anchor, begin, retime, same_times},
     run::Phase,
     schedule::{Dirty, Pause, PauseReason, Schedule, SlotKey, Status, Verdict},
     timing::Timing,
     view::{RunView, ScheduleView},
 };
-
-/// A one-shot time may lie this far in the past when it is saved.
-const AT_GRACE: i64 = 60_000;
-/// A changed timing keeps at most so many times that are decided but not due (spread).
-const PENDING_MAX: usize = 1_000;
 
 impl StateMachine {
     // --- upsert ----------------------------------------------------------------------------------------------
@@ -46,7 +42,9 @@ impl StateMachine {
             *schedule.definition == definition && schedule.status != Status::Quarantined
         });
         if let Some(slot) = unchanged {
-            self.remember(namespace, upsert.request.as_ref(), Seen::change(Change::Unchanged));
+            if !upsert.validate_only {
+                self.remember(namespace, upsert.request.as_ref(), Seen::change(Change::Unchanged));
+            }
             return self.answer_upserted(to, slot, Change::Unchanged);
         }
         match slot {
@@ -105,18 +103,21 @@ impl StateMachine {
 
     fn update(&mut self, to: ReplyTo, slot: SlotKey, definition: Definition, upsert: &Upsert) {
         let now = self.now.wall;
-        if !upsert.validate_only {
-            self.settle(slot);
+        let new_timing = !same_times(&self.schedules[slot].definition, &definition);
+        if !upsert.validate_only && !self.settle_for_update(slot, new_timing) {
+            return self.create(to, definition, upsert);
         }
         let mut changed = self.schedules[slot].clone();
         let old = mem::replace(&mut changed.definition, Arc::new(definition));
-        let new_timing = !same_times(&old, &changed.definition);
         changed.anchor = anchor(&changed.definition.timing).unwrap_or_else(|| match old.timing {
             Timing::Every { .. } => changed.anchor,
             Timing::Cron(_) | Timing::At(_) => now,
         });
-        let replaced =
-            new_timing.then(|| retime(&mut changed, &old, self.schedules[slot].anchor, now)).flatten();
+        let replaced = if new_timing {
+            retime(&mut changed, &old, self.schedules[slot].anchor, now)
+        } else {
+            Vec::new()
+        };
         changed.next = changed.times().next(changed.decided_through);
         let spent = changed.definition.max_runs > 0 && changed.runs >= changed.definition.max_runs;
         if changed.next.is_none() || spent {
@@ -133,8 +134,8 @@ impl StateMachine {
         changed.dirty = Dirty { state: true, definition: true, listed: false };
         let former = self.schedules[slot].generation;
         self.schedules[slot] = changed;
-        if let Some((first, last, count)) = replaced {
-            self.decide(slot, Verdict::Replaced, (first, last, count), None);
+        for range in replaced {
+            self.decide(slot, Verdict::Replaced, range, None);
         }
         self.touch(slot);
         self.forget_generation(slot, former);
@@ -146,6 +147,20 @@ impl StateMachine {
             Seen::change(Change::Updated),
         );
         self.answer_upserted(to, slot, Change::Updated);
+    }
+
+    /// What was due before a change is decided by what held then. Returns whether the schedule still exists.
+    fn settle_for_update(&mut self, slot: SlotKey, new_timing: bool) -> bool {
+        if !self.settle(slot) {
+            return false;
+        }
+        match self.schedules[slot].status {
+            Status::Paused if new_timing => self.skip(slot, Verdict::Paused, self.now.wall),
+            // The times since max_runs was reached; else a higher bound would catch up on them.
+            Status::Ended => self.skip(slot, Verdict::Limit, self.now.wall),
+            Status::Active | Status::Paused | Status::Quarantined | Status::Deleted => {}
+        }
+        true
     }
 
     /// Equal texts share memory.
@@ -222,7 +237,6 @@ impl StateMachine {
     }
 
     fn begin_pause(&mut self, slot: SlotKey, command: &PauseCommand) -> bool {
-        self.settle(slot);
         let pause = Pause {
             reason: PauseReason::Requested,
             note: command.note.clone(),
@@ -257,7 +271,7 @@ impl StateMachine {
         for key in schedule.live.clone() {
             if matches!(self.runs[key].phase, Phase::Ready(Some(_))) {
                 self.leave_phase(key);
-                self.make_ready(key, true);
+                self.make_ready(key);
             }
         }
         self.touch(slot);
@@ -286,7 +300,6 @@ impl StateMachine {
 
     pub(super) fn pause_over(&mut self, slot: SlotKey) {
         let until = self.schedules[slot].pause.as_ref().and_then(|pause| pause.until);
-        self.schedules[slot].armed = None;
         self.resume(slot, until.unwrap_or(self.now.wall), false);
     }
 
@@ -297,7 +310,7 @@ impl StateMachine {
             schedule.times().latest(schedule.decided_through, schedule.last_due(at)).filter(|_| catch_up);
         let through =
             latest.map_or(at, |latest| latest.saturating_add(schedule.definition.spread_offset()) - 1);
-        self.skip_paused(slot, through);
+        self.skip(slot, Verdict::Paused, through);
         let schedule = &mut self.schedules[slot];
         schedule.status = Status::Active;
         schedule.pause = None;
@@ -318,7 +331,7 @@ impl StateMachine {
     fn release_held(&mut self, slot: SlotKey) {
         for key in self.schedules.get(slot).map(|schedule| schedule.live.clone()).unwrap_or_default() {
             if matches!(self.runs[key].phase, Phase::Ready(None)) {
-                self.make_ready(key, true);
+                self.make_ready(key);
             }
         }
     }
@@ -333,16 +346,12 @@ impl StateMachine {
             let run = Box::new(self.run_view(slot, id));
             return self.answer(to, Answer::Triggered { run, created: seen.created });
         }
-        self.settle(slot);
-        let schedule = &self.schedules[slot];
-        match schedule.status {
+        match self.schedules[slot].status {
             Status::Paused => return self.refuse(to, Refusal::SchedulePaused),
             Status::Quarantined => return self.refuse(to, Refusal::ScheduleQuarantined),
             Status::Active | Status::Ended | Status::Deleted => {}
         }
-        let in_the_way = match schedule.definition.overlap {
-            Overlap::Skip => schedule.live.first().map(|key| self.runs[*key].id),
-        };
+        let in_the_way = self.in_the_way(slot);
         let created = in_the_way.is_none();
         let id = in_the_way.unwrap_or_else(|| {
             let nominal = self.now.wall.max(self.schedules[slot].last_manual + 1);
@@ -362,7 +371,8 @@ impl StateMachine {
         }
     }
 
-    /// The schedule that a command names and, if it was asked before, what came of it. Otherwise it refuses.
+    /// The schedule that a command names, settled, and what came of the command if it was asked before. Otherwise it
+    /// refuses.
     fn named(
         &mut self,
         to: ReplyTo,
@@ -377,63 +387,10 @@ impl StateMachine {
                 return None;
             }
         };
-        let slot = self.index.get(key).copied();
+        let slot = self.index.get(key).copied().filter(|slot| seen.is_some() || self.settle(*slot));
         if slot.is_none() {
             self.refuse(to, Refusal::ScheduleNotFound);
         }
         Some((slot?, seen))
     }
-}
-
-fn anchor(timing: &Timing) -> Option<i64> {
-    match timing {
-        Timing::Every { anchor, .. } => *anchor,
-        Timing::Cron(_) | Timing::At(_) => None,
-    }
-}
-
-/// Up to when a new timing counts as decided: a one-shot time may lie a little in the past.
-fn begin(timing: &Timing, now: i64) -> i64 {
-    match timing {
-        Timing::At(at) if *at > now - AT_GRACE => now.min(at - 1),
-        Timing::At(_) | Timing::Cron(_) | Timing::Every { .. } => now,
-    }
-}
-
-/// Whether two definitions name the same times.
-fn same_times(old: &Definition, new: &Definition) -> bool {
-    old.timing == new.timing && old.start == new.start && old.end == new.end
-}
-
-/// Moves a changed schedule to its new times (rule R2). Times that had passed but were not due yet, because of their
-/// spread, stay if the new timing names them and nothing else since; the others are replaced. Returns those.
-fn retime(
-    changed: &mut Schedule,
-    old: &Definition,
-    old_anchor: i64,
-    now: i64,
-) -> Option<(i64, i64, Option<u64>)> {
-    let decided = changed.decided_through;
-    let (old_times, new_times) = (old.times(old_anchor), changed.definition.times(changed.anchor));
-    let mut through = now;
-    for _ in 0..PENDING_MAX {
-        let (one, other) = (old_times.latest(decided, through), new_times.latest(decided, through));
-        match (one, other) {
-            (Some(one), Some(other)) if one == other => through = one - 1,
-            (None, None) => {
-                through = decided;
-                break;
-            }
-            _ => break,
-        }
-    }
-    let replaced = old_times.latest(decided, through).and_then(|last| {
-        let first = old_times.next(decided)?;
-        Some((first, last, old_times.count(decided, last)))
-    });
-    changed.decided_through = match changed.definition.timing {
-        Timing::At(_) => begin(&changed.definition.timing, now),
-        Timing::Cron(_) | Timing::Every { .. } => through.max(decided),
-    };
-    replaced
 }

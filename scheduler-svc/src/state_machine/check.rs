@@ -1,6 +1,11 @@
 //! What must always hold, whatever happened. Callable from any test; walks everything, so never on a hot path.
 
-use super::{StateMachine, run::Phase, schedule::Status};
+use super::{
+    StateMachine,
+    run::{Phase, RunKey},
+    schedule::Status,
+    timer::{ElapsedTimer, WallTimer},
+};
 
 impl StateMachine {
     /// # Errors
@@ -8,7 +13,40 @@ impl StateMachine {
     pub fn check(&self) -> Result<(), String> {
         self.check_schedules()?;
         self.check_runs()?;
-        self.check_sessions()
+        self.check_sessions()?;
+        self.check_timers()
+    }
+
+    /// Each timer is the one that its owner set last, so none outlives its owner or meets another one in its place.
+    fn check_timers(&self) -> Result<(), String> {
+        for (at, timer) in self.timers.all_wall() {
+            let (WallTimer::Due(slot) | WallTimer::Resume(slot)) = timer;
+            if self.schedules.get(slot).is_none_or(|schedule| schedule.armed != Some((at, timer))) {
+                return Err(format!("{timer:?} at {at} is nobody's"));
+            }
+        }
+        for (at, timer) in self.timers.all() {
+            let phase = |key: RunKey| self.runs.get(key).map(|run| &run.phase);
+            let owned = match timer {
+                ElapsedTimer::Backoff(key) => {
+                    matches!(phase(key), Some(Phase::Backoff { timer, .. }) if *timer == at)
+                }
+                ElapsedTimer::Attempt(key) => {
+                    self.runs.get(key).and_then(|run| run.lease()).is_some_and(|lease| lease.timer == at)
+                }
+                ElapsedTimer::Queue(key) => {
+                    self.runs.contains(key) && self.queue_timers.get(&key) == Some(&at)
+                }
+                ElapsedTimer::Session(id) => {
+                    self.sessions.get(&id).is_some_and(|session| session.has_timer(at))
+                }
+                ElapsedTimer::Orphans | ElapsedTimer::Requests => true,
+            };
+            if !owned {
+                return Err(format!("{timer:?} at {at} is nobody's"));
+            }
+        }
+        Ok(())
     }
 
     fn check_schedules(&self) -> Result<(), String> {

@@ -80,13 +80,14 @@ pub enum Next {
 }
 
 impl Budget {
-    /// Counts a failed attempt and says what follows. `jitter` is a stable number of run and attempt.
-    pub fn spend(&mut self, failure: &Failure, retry: &Retry, jitter: u64) -> Next {
-        match failure.class {
+    /// Counts a failed attempt and says what follows. `retry_after` is in milliseconds, 0 = not said; `jitter` is a
+    /// stable number of run and attempt.
+    pub fn spend(&mut self, class: Class, retry_after: u32, retry: &Retry, jitter: u64) -> Next {
+        match class {
             Class::Permanent | Class::Reauthorize | Class::Cancelled | Class::Superseded => Next::Final,
-            Class::Transient | Class::Timeout => self.fail(failure, retry, jitter),
+            Class::Transient | Class::Timeout => self.fail(retry_after, retry, jitter),
             Class::Throttled => {
-                let wait = if failure.retry_after == 0 { THROTTLED_DEFAULT } else { failure.retry_after };
+                let wait = if retry_after == 0 { THROTTLED_DEFAULT } else { retry_after };
                 self.throttled += i64::from(wait);
                 if self.throttled > THROTTLED_MAX { Next::Final } else { Next::After(wait.into()) }
             }
@@ -97,7 +98,7 @@ impl Budget {
             Class::Interrupted => {
                 self.interruptions += 1;
                 if self.interruptions > INTERRUPTIONS_MAX {
-                    self.fail(failure, retry, jitter)
+                    self.fail(retry_after, retry, jitter)
                 } else {
                     Next::Again
                 }
@@ -105,13 +106,13 @@ impl Budget {
         }
     }
 
-    fn fail(&mut self, failure: &Failure, retry: &Retry, jitter: u64) -> Next {
+    fn fail(&mut self, retry_after: u32, retry: &Retry, jitter: u64) -> Next {
         self.failures += 1;
         if self.failures >= retry.max_attempts {
             return Next::Final;
         }
-        if failure.retry_after > 0 {
-            return Next::After(failure.retry_after.into());
+        if retry_after > 0 {
+            return Next::After(retry_after.into());
         }
         Next::After(backoff(retry, self.failures, jitter))
     }
@@ -128,39 +129,35 @@ fn backoff(retry: &Retry, failures: u32, jitter: u64) -> i64 {
 mod tests {
     use super::*;
 
-    fn failure(class: Class) -> Failure {
-        Failure::new(class, "X", "x")
-    }
-
     #[test]
     fn transient_failures_back_off_and_then_fail_the_run() {
         let retry = Retry { max_attempts: 4, min_backoff: 10_000, max_backoff: 15_000 };
         let mut budget = Budget::default();
         for base in [10_000, 15_000, 15_000] {
-            let Next::After(wait) = budget.spend(&failure(Class::Transient), &retry, 12_345) else {
+            let Next::After(wait) = budget.spend(Class::Transient, 0, &retry, 12_345) else {
                 panic!("retries")
             };
             assert!((base * 8 / 10..=base * 12 / 10).contains(&wait), "{wait} around {base}");
         }
-        assert_eq!(budget.spend(&failure(Class::Transient), &retry, 0), Next::Final);
+        assert_eq!(budget.spend(Class::Transient, 0, &retry, 0), Next::Final);
     }
 
     #[test]
     fn a_day_of_throttling_is_the_bound_and_counts_no_failure() {
         let mut budget = Budget::default();
-        let hour = Failure { retry_after: 3_600_000, ..failure(Class::Throttled) };
+        let hour = 3_600_000;
         for _ in 0..24 {
-            assert_eq!(budget.spend(&hour, &Retry::default(), 0), Next::After(3_600_000));
+            assert_eq!(budget.spend(Class::Throttled, hour, &Retry::default(), 0), Next::After(3_600_000));
         }
         assert_eq!(budget.failures, 0);
-        assert_eq!(budget.spend(&hour, &Retry::default(), 0), Next::Final);
+        assert_eq!(budget.spend(Class::Throttled, hour, &Retry::default(), 0), Next::Final);
     }
 
     #[test]
     fn every_class_ends_within_its_bound() {
         for class in Class::ALL {
             let mut budget = Budget::default();
-            let ends = (0..2_000).any(|_| budget.spend(&failure(class), &Retry::default(), 7) == Next::Final);
+            let ends = (0..2_000).any(|_| budget.spend(class, 0, &Retry::default(), 7) == Next::Final);
             assert!(ends, "{class:?} never ends");
         }
     }

@@ -3,23 +3,25 @@
 use super::{
     StateMachine,
     definition::Overlap,
-    id::Trigger,
+    id::{RunId, Trigger},
     output::Event,
     run::{Phase, Run, RunKey},
     schedule::{Decision, SlotKey, Status, Verdict},
-    timer::{ElapsedTimer, WallTimer},
+    timer::WallTimer,
 };
 use crate::store::key::Name;
 
 impl StateMachine {
     /// Decides every time of a schedule that is due by now. Any change of a schedule begins here, so that a change
-    /// never reaches back over what was due before it.
-    pub(super) fn settle(&mut self, slot: SlotKey) {
+    /// never reaches back over what was due before it. Returns whether the schedule still exists.
+    pub(super) fn settle(&mut self, slot: SlotKey) -> bool {
         match self.schedules[slot].status {
             Status::Active => self.fire_due(slot),
-            Status::Paused => self.skip_paused(slot, self.now.wall),
-            Status::Ended | Status::Quarantined | Status::Deleted => {}
+            Status::Paused if self.schedules[slot].pause_is_over(self.now.wall) => self.pause_over(slot),
+            // What a pause skips is decided when it ends: until then a catch-up run may be asked for.
+            Status::Paused | Status::Ended | Status::Quarantined | Status::Deleted => {}
         }
+        self.schedules.contains(slot)
     }
 
     pub(super) fn fire_due(&mut self, slot: SlotKey) {
@@ -32,11 +34,25 @@ impl StateMachine {
             None => first,
             Some(_) => times.latest(first, last_due).unwrap_or(first),
         };
-        if latest > first {
-            self.coalesce(slot, first, latest);
+        if let Some(live) = self.in_the_way(slot) {
+            let count = times.count(first - 1, latest);
+            let live = Some((live.trigger, live.nominal));
+            self.decide(slot, Verdict::Overlap, (first, latest, count), live);
+        } else {
+            if latest > first {
+                self.coalesce(slot, first, latest);
+            }
+            self.fire(slot, latest);
         }
-        self.fire(slot, latest);
         self.decided(slot, latest);
+    }
+
+    /// The live run for which no other may begin.
+    pub(super) fn in_the_way(&self, slot: SlotKey) -> Option<RunId> {
+        let schedule = &self.schedules[slot];
+        match schedule.definition.overlap {
+            Overlap::Skip => schedule.live.first().map(|key| self.runs[*key].id),
+        }
     }
 
     /// Misfire `coalesce`: the run of the latest missed time stands for those before it.
@@ -48,16 +64,7 @@ impl StateMachine {
     }
 
     fn fire(&mut self, slot: SlotKey, nominal: i64) {
-        let schedule = &self.schedules[slot];
-        match schedule.definition.overlap {
-            Overlap::Skip => {
-                if let Some(live) = schedule.live.first().map(|key| self.runs[*key].id) {
-                    let in_the_way = Some((live.trigger, live.nominal));
-                    return self.decide(slot, Verdict::Overlap, (nominal, nominal, Some(1)), in_the_way);
-                }
-            }
-        }
-        let due = nominal.saturating_add(schedule.definition.spread_offset());
+        let due = nominal.saturating_add(self.schedules[slot].definition.spread_offset());
         self.schedules[slot].runs += 1;
         self.note_lateness(due);
         self.decide(slot, Verdict::Fired, (nominal, nominal, Some(1)), Some((Trigger::Scheduled, nominal)));
@@ -76,6 +83,7 @@ impl StateMachine {
             due,
             created: self.now.wall,
             phase: Phase::Ready(None),
+            arrival: self.queue.arrival(),
             attempt: 0,
             budget: Default::default(),
             attempts: Vec::new(),
@@ -90,18 +98,13 @@ impl StateMachine {
             dirty: false,
             stored: false,
         };
-        let queue_timeout = u64::from(definition.task.queue_timeout);
         let key = self.runs.insert(run);
         self.schedules[slot].live.push(key);
-        if queue_timeout > 0 {
-            self.timers.set(self.now.elapsed + queue_timeout, ElapsedTimer::Queue(key));
-            self.queue_timers.insert(key, self.now.elapsed + queue_timeout);
-        }
         self.totals.fire(trigger);
         self.touch_run(key);
         self.touch(slot);
         self.emit(Event::Fired { id, definition, due, at: self.now.wall });
-        self.make_ready(key, false);
+        self.make_ready(key);
         key
     }
 
@@ -142,17 +145,19 @@ impl StateMachine {
         self.remove_if_over(slot);
     }
 
-    /// Times of a pause up to `through` were skipped.
-    pub(super) fn skip_paused(&mut self, slot: SlotKey, through: i64) {
+    /// Times that were due by `through` and that nothing fired for.
+    pub(super) fn skip(&mut self, slot: SlotKey, verdict: Verdict, through: i64) {
         let schedule = &self.schedules[slot];
         let after = schedule.decided_through;
         let times = schedule.times();
-        // A time inside the pause whose due time is still to come is not decided yet.
+        // A time inside a pause whose due time is still to come is not decided yet.
         let through = schedule.last_due(through);
         let Some((first, last)) = times.next(after).zip(times.latest(after, through)) else { return };
         let count = times.count(after, last);
-        self.decide(slot, Verdict::Paused, (first, last, count), None);
-        self.decided(slot, last);
+        self.decide(slot, verdict, (first, last, count), None);
+        let schedule = &mut self.schedules[slot];
+        schedule.decided_through = last;
+        schedule.next = schedule.times().next(last);
     }
 
     /// Sets the timers that the schedule's state asks for, and clears those that it does not.

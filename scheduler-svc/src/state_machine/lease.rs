@@ -13,7 +13,7 @@ use super::{
     command::{Heartbeat, Held, OpenSession},
     failure::{Class, Failure},
     id::{ReplyTo, RunId, SessionId},
-    output::{Action, Answer, Body, Event, Job, Message, Order, Refusal},
+    output::{Action, Answer, Event, Order, Refusal},
     queue::LaneKey,
     run::{Lease, Phase, RunKey},
     timer::ElapsedTimer,
@@ -21,8 +21,8 @@ use super::{
 
 /// After a gap this long in which the machine heard nothing, no worker is blamed for its silence (rule W4).
 const DEAF_AFTER: u64 = 1_000;
-/// Bytes of one message of jobs, roughly.
-const MESSAGE_BYTES: usize = 1 << 20;
+/// Leases without a worker that one turn ends.
+const ORPHANS_PER_TURN: usize = 2_000;
 
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -43,23 +43,27 @@ pub struct Session {
     /// When the timer of this session is set for.
     timer: u64,
     /// Of the last message.
-    sequence: u64,
+    pub(super) sequence: u64,
     /// Jobs that no heartbeat has confirmed: sequence, run and its token, when sent (elapsed).
-    in_flight: VecDeque<(u64, RunKey, u64, u64)>,
+    pub(super) in_flight: VecDeque<(u64, RunKey, u64, u64)>,
     /// Lanes that it takes, and whether it is in their line of sessions.
-    lanes: Vec<(LaneKey, bool)>,
+    pub(super) lanes: Vec<(LaneKey, bool)>,
     /// The message of jobs that this batch is filling: batch, index in the output, bytes.
-    filling: Option<(u64, usize, usize)>,
+    pub(super) filling: Option<(u64, usize, usize)>,
 }
 
 impl Session {
-    fn takes(&self, namespace: &Arc<str>, kind: &Arc<str>) -> bool {
+    pub(super) fn takes(&self, namespace: &Arc<str>, kind: &Arc<str>) -> bool {
         self.kinds.contains(kind)
             && self.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
     }
 
     pub fn has_room(&self) -> bool {
         self.connected && !self.draining && self.held.len() < self.slots as usize
+    }
+
+    pub fn has_timer(&self, at: u64) -> bool {
+        self.timer == at
     }
 
     /// When the first of its leases may end.
@@ -118,14 +122,18 @@ impl StateMachine {
         else {
             return Ok(());
         };
-        let everywhere = vec!["*".into()];
-        let namespaces = open.namespaces.as_ref().unwrap_or(&everywhere);
-        for namespace in namespaces {
-            if let Some(known) = self.archives.get(&**namespace).filter(|known| *known != archive) {
-                return Err(Refusal::ArchiveMismatch { known: known.clone() });
-            }
+        const EVERYWHERE: &str = "*";
+        let mut known: Vec<&Box<str>> = match &open.namespaces {
+            // It serves every namespace, so every archive that is known has to be its own.
+            None => self.archives.values().collect(),
+            Some(namespaces) => namespaces.iter().filter_map(|one| self.archives.get(&**one)).collect(),
+        };
+        known.extend(self.archives.get(EVERYWHERE));
+        if let Some(other) = known.into_iter().find(|known| *known != archive) {
+            return Err(Refusal::ArchiveMismatch { known: other.clone() });
         }
-        for namespace in namespaces {
+        let everywhere = [EVERYWHERE.into()];
+        for namespace in open.namespaces.as_deref().unwrap_or(&everywhere) {
             if self.archives.insert(String::from(&**namespace), archive.clone()).is_none() {
                 self.meta_dirty = true;
             }
@@ -138,7 +146,8 @@ impl StateMachine {
         let same_worker = self.sessions.iter().filter(|(_, session)| session.worker_id == open.worker_id);
         let (same, other): (Vec<_>, Vec<_>) =
             same_worker.partition(|(_, session)| session.instance == open.instance);
-        let same = same.into_iter().map(|(id, _)| *id).collect();
+        let mut same: Vec<SessionId> = same.into_iter().map(|(id, _)| *id).collect();
+        same.sort_unstable();
         if other.iter().any(|(_, session)| session.connected) {
             self.emit(Event::WorkerTwice { worker_id: open.worker_id.clone() });
         }
@@ -147,7 +156,12 @@ impl StateMachine {
 
     /// Moves a lease that the worker says it holds to its new session, or says why not.
     fn adopt(&mut self, open: &OpenSession, held: &Held) -> Option<Order> {
-        let Some(key) = self.run_of(held.id).filter(|key| self.holds(*key, held)) else {
+        // A lease belongs to a process: another one with the same worker id does not inherit it.
+        let own = |key: &RunKey| {
+            let lease = self.runs[*key].lease();
+            self.holds(*key, held) && lease.is_some_and(|lease| lease.instance == open.instance)
+        };
+        let Some(key) = self.run_of(held.id).filter(own) else {
             return Some(drop_order(held.id, held.attempt));
         };
         self.note_progress(key, held);
@@ -171,6 +185,9 @@ impl StateMachine {
 
     /// After a restart of the scheduler: the process says what it holds, so whatever else was its own is lost.
     fn requeue_unclaimed(&mut self, open: &OpenSession) {
+        if !self.has_orphans {
+            return;
+        }
         let unclaimed: Vec<RunKey> = self
             .runs
             .iter()
@@ -226,7 +243,11 @@ impl StateMachine {
     }
 
     fn confirm(&mut self, session: SessionId, held: &Held) -> Option<Order> {
-        let Some(key) = self.run_of(held.id).filter(|key| self.holds(*key, held)) else {
+        let own = |key: &RunKey| {
+            let lease = self.runs[*key].lease();
+            self.holds(*key, held) && lease.is_some_and(|lease| lease.session == Some(session))
+        };
+        let Some(key) = self.run_of(held.id).filter(own) else {
             return Some(drop_order(held.id, held.attempt));
         };
         self.note_progress(key, held);
@@ -234,9 +255,6 @@ impl StateMachine {
         let run = &mut self.runs[key];
         let cancelling = matches!(run.phase, Phase::Cancelling { .. });
         let lease = run.lease_mut()?;
-        if lease.session != Some(session) {
-            return Some(drop_order(held.id, held.attempt));
-        }
         lease.seen = heartbeats;
         cancelling.then(|| cancel_order(held.id, held.attempt))
     }
@@ -246,11 +264,11 @@ impl StateMachine {
         if let Some(progress) = &held.progress {
             run.progress = Some(progress.clone());
         }
-        if let Some(checkpoint) = &held.checkpoint {
-            if run.checkpoint.as_ref() != Some(checkpoint) {
-                run.checkpoint = Some(checkpoint.clone());
-                self.touch_run(key);
-            }
+        if let Some(checkpoint) = &held.checkpoint
+            && run.checkpoint.as_ref() != Some(checkpoint)
+        {
+            run.checkpoint = Some(checkpoint.clone());
+            self.touch_run(key);
         }
     }
 
@@ -298,7 +316,8 @@ impl StateMachine {
         self.timers.set(timer, ElapsedTimer::Session(id));
         for (key, token) in silent {
             let lease = self.runs.get(key).and_then(|run| run.lease());
-            if lease.is_some_and(|lease| lease.token == token && lease.seen == 0) {
+            let unseen = |lease: &Lease| (lease.session, lease.token, lease.seen) == (Some(id), token, 0);
+            if lease.is_some_and(unseen) {
                 self.lose(key, "the worker did not confirm it");
             }
         }
@@ -314,6 +333,9 @@ impl StateMachine {
             session: id,
             runs: session.held.len(),
         });
+        for (lane, _) in session.lanes.iter().filter(|(_, in_line)| *in_line) {
+            self.queue.withdraw(*lane, id);
+        }
         for key in session.held {
             self.lose(key, why);
         }
@@ -321,9 +343,17 @@ impl StateMachine {
 
     /// Leases that were found at load and that no worker has claimed within a term.
     pub(super) fn end_orphans(&mut self) {
+        if self.now.elapsed < self.lenient_until {
+            return self.timers.set(self.lenient_until, ElapsedTimer::Orphans);
+        }
         let orphans =
             self.runs.iter().filter(|(_, run)| run.lease().is_some_and(|lease| lease.session.is_none()));
-        for key in orphans.map(|(key, _)| key).collect::<Vec<_>>() {
+        let orphans: Vec<RunKey> = orphans.map(|(key, _)| key).take(ORPHANS_PER_TURN).collect();
+        self.has_orphans = orphans.len() == ORPHANS_PER_TURN;
+        if self.has_orphans {
+            self.timers.set(self.now.elapsed + 1, ElapsedTimer::Orphans);
+        }
+        for key in orphans {
             self.lose(key, "its worker did not come back after a restart of the scheduler");
         }
     }
@@ -341,154 +371,13 @@ impl StateMachine {
         }
         let until = self.now.elapsed + self.config.lease;
         let now = self.now.elapsed;
+        self.lenient_until = self.lenient_until.max(until);
         for session in self.sessions.values_mut() {
             session.lease_until = session.lease_until.max(until);
             for (.., sent) in &mut session.in_flight {
                 *sent = now;
             }
         }
-    }
-
-    fn join_lanes(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let lanes = self.queue.lanes().filter(|(_, lane)| session.takes(&lane.namespace, &lane.kind));
-        session.lanes = lanes.map(|(key, _)| (key, false)).collect();
-        self.offer(id);
-    }
-
-    /// A lane was made: sessions that take it join.
-    pub(super) fn open_lane(&mut self, lane: LaneKey, namespace: &Arc<str>, kind: &Arc<str>) {
-        let takers = self.sessions.iter_mut().filter(|(_, session)| session.takes(namespace, kind));
-        let takers: Vec<SessionId> = takers
-            .map(|(id, session)| {
-                session.lanes.push((lane, false));
-                *id
-            })
-            .collect();
-        for id in takers {
-            self.offer(id);
-        }
-    }
-
-    /// Puts a session with a free slot into the lines of its lanes.
-    pub(super) fn offer(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.has_room()) else { return };
-        for (lane, in_line) in &mut session.lanes {
-            if !std::mem::replace(in_line, true) {
-                self.queue.offer(*lane, id);
-            }
-        }
-    }
-
-    /// Hands out runs that are ready. Returns whether it stopped at its bound.
-    pub(super) fn dispatch(&mut self) -> bool {
-        for _ in 0..self.config.assignments_per_turn {
-            let mut dropped = Vec::new();
-            let sessions = &self.sessions;
-            let next = self.queue.next(
-                |id| sessions.get(&id).is_some_and(Session::has_room),
-                |id, lane| dropped.push((id, lane)),
-            );
-            for (id, lane) in dropped {
-                let lanes = self.sessions.get_mut(&id).into_iter().flat_map(|session| &mut session.lanes);
-                lanes.filter(|(key, _)| *key == lane).for_each(|(_, in_line)| *in_line = false);
-            }
-            let Some((run, session)) = next else { return false };
-            self.assign(run, session);
-        }
-        true
-    }
-
-    fn assign(&mut self, key: RunKey, id: SessionId) {
-        self.next_token += 1;
-        let (token, now) = (self.next_token, self.now);
-        let run = &mut self.runs[key];
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        run.attempt += 1;
-        run.first_start.get_or_insert(now.wall);
-        run.progress = None;
-        session.held.insert(key);
-        let job = Job {
-            id: run.id,
-            definition: run.definition.clone(),
-            due: run.due,
-            attempt: run.attempt,
-            token,
-            checkpoint: run.checkpoint.clone(),
-        };
-        let sequence = session.send_job(&mut self.out.messages, self.batch, id, job, self.config.max_batch);
-        session.in_flight.push_back((sequence, key, token, now.elapsed));
-        // The worker keeps the time; this is for one that does not.
-        let timer = now.elapsed + u64::from(run.definition.task.timeout) + self.config.lease;
-        run.phase = Phase::Running(Lease {
-            session: Some(id),
-            worker_id: session.worker_id.clone(),
-            instance: session.instance.clone(),
-            token,
-            sequence,
-            seen: 0,
-            start: now.wall,
-            timer,
-        });
-        let event = Event::Started {
-            id: run.id,
-            definition: run.definition.clone(),
-            attempt: run.attempt,
-            worker_id: session.worker_id.clone(),
-            due: run.due,
-            at: now.wall,
-        };
-        self.timers.set(timer, ElapsedTimer::Attempt(key));
-        self.clear_queue_timer(key);
-        self.touch_run(key);
-        self.emit(event);
-    }
-
-    /// Tells the worker to stop a run, if it is connected; heartbeats repeat it.
-    pub(super) fn push_cancel(&mut self, id: SessionId, run: RunId, attempt: u32, reason: &str) {
-        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.connected) else { return };
-        session.sequence += 1;
-        session.filling = None;
-        let body = Body::Cancel { id: run, attempt, reason: reason.into() };
-        self.out.messages.push((id, Message { sequence: session.sequence, body }));
-    }
-
-    /// A lease is over: its slot is free.
-    pub(super) fn free_slot(&mut self, session: Option<SessionId>, key: RunKey) {
-        let Some(id) = session else { return };
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.held.remove(&key);
-            self.offer(id);
-        }
-    }
-}
-
-impl Session {
-    /// Adds to the message that this batch is filling, or begins one. Returns its sequence.
-    fn send_job(
-        &mut self,
-        messages: &mut Vec<(SessionId, Message)>,
-        batch: u64,
-        id: SessionId,
-        job: Job,
-        max_batch: usize,
-    ) -> u64 {
-        let task = &job.definition.task;
-        let bytes =
-            512 + task.args.len() + task.payload.len() + job.checkpoint.as_ref().map_or(0, |c| c.len());
-        if let Some((of, index, filled)) = self.filling.filter(|(of, ..)| *of == batch) {
-            if let Body::Jobs(jobs) = &mut messages[index].1.body {
-                if jobs.len() < max_batch && filled + bytes <= MESSAGE_BYTES {
-                    jobs.push(job);
-                    self.filling = Some((of, index, filled + bytes));
-                    return self.sequence;
-                }
-            }
-        }
-        self.sequence += 1;
-        self.filling = Some((batch, messages.len(), bytes));
-        messages.push((id, Message { sequence: self.sequence, body: Body::Jobs(vec![job]) }));
-        self.sequence
     }
 }
 

@@ -18,7 +18,6 @@ use super::{
     failure::THROTTLED_MAX,
     id::Uid,
     run::{Phase, RunKey},
-    schedule::Status,
     timer::{ElapsedTimer, Now},
 };
 use crate::{
@@ -67,6 +66,8 @@ impl StateMachine {
             totals: Default::default(),
             lateness: VecDeque::new(),
             expected_call: now.elapsed,
+            lenient_until: now.elapsed,
+            has_orphans: false,
             batch: 1,
             out: Default::default(),
             written: HashMap::new(),
@@ -123,7 +124,8 @@ impl StateMachine {
         requests.sort_by_key(|(_, seen)| seen.time);
         requests.into_iter().for_each(|(key, seen)| machine.requests.restore(key, seen));
         machine.arm_requests();
-        machine.timers.set(now.elapsed + config.lease, ElapsedTimer::Orphans);
+        machine.lenient_until = now.elapsed + config.lease;
+        machine.timers.set(machine.lenient_until, ElapsedTimer::Orphans);
         machine.close_load();
         Ok(machine)
     }
@@ -137,11 +139,7 @@ impl StateMachine {
     ) -> Result<(), LoadError> {
         let schedule =
             record::read_state(uid, value, definitions).map_err(|error| LoadError::new(key, error.0))?;
-        let deleted = schedule.status == Status::Deleted;
         let slot = self.insert_schedule(schedule);
-        if deleted {
-            self.hide_schedule(slot);
-        }
         let schedule = &mut self.schedules[slot];
         schedule.next = schedule.times().next(schedule.decided_through);
         if schedule.definition.max_runs > 0 && schedule.runs >= schedule.definition.max_runs {
@@ -154,12 +152,16 @@ impl StateMachine {
     /// Puts a loaded run where its phase says: queue, backoff, or under a lease that waits for its worker.
     fn restore_run(&mut self, key: RunKey) {
         let (wall, elapsed) = (self.now.wall, self.now.elapsed);
+        let arrival = self.queue.arrival();
         let run = &mut self.runs[key];
+        run.arrival = arrival;
         let timeout = i64::from(run.definition.task.timeout);
         match &mut run.phase {
-            Phase::Ready(_) => self.make_ready(key, false),
+            Phase::Ready(_) => self.make_ready(key),
             Phase::Backoff { until, timer } => {
-                let wait = (*until - wall).clamp(0, THROTTLED_MAX);
+                // A backoff begins with the end of an attempt.
+                let span = run.attempts.last().map_or(THROTTLED_MAX, |last| *until - last.end);
+                let wait = (*until - wall).clamp(0, span.clamp(0, THROTTLED_MAX));
                 *timer = elapsed + wait.unsigned_abs();
                 let timer = *timer;
                 self.timers.set(timer, ElapsedTimer::Backoff(key));
@@ -168,6 +170,7 @@ impl StateMachine {
                 let left = (lease.start + timeout - wall).clamp(0, timeout);
                 lease.timer = elapsed + left.unsigned_abs() + self.config.lease;
                 let timer = lease.timer;
+                self.has_orphans = true;
                 self.next_token = self.next_token.max(lease.token);
                 self.timers.set(timer, ElapsedTimer::Attempt(key));
             }

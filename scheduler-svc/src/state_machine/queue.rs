@@ -19,16 +19,16 @@ pub struct Queue {
     by_name: HashMap<(Arc<str>, Arc<str>), LaneKey>,
     /// Lanes with a run and a session, each once.
     turns: VecDeque<LaneKey>,
-    next_ticket: u64,
-    /// Below every ticket that was ever given; for runs that go back to the front.
-    first_ticket: i64,
+    arrivals: u64,
 }
 
 #[derive(Clone, Debug)]
 pub struct Lane {
     pub namespace: Arc<str>,
     pub kind: Arc<str>,
+    /// May hold tenants without runs; they are left out when their turn comes.
     tenants: HashMap<Arc<str>, BTreeMap<Place, RunKey>>,
+    /// Each tenant of the map, once.
     turns: VecDeque<Arc<str>>,
     /// May hold sessions that have no slot any more; they are left out when their turn comes.
     sessions: VecDeque<SessionId>,
@@ -38,7 +38,7 @@ pub struct Lane {
 
 /// Priority, then arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(u8, i64);
+pub struct Place(u8, u64);
 
 /// Where a run waits; needed to take it out again.
 #[derive(Clone, Debug)]
@@ -77,25 +77,28 @@ impl Queue {
         self.lanes.iter().enumerate()
     }
 
-    pub fn push(&mut self, lane: LaneKey, tenant: &Arc<str>, priority: u8, run: RunKey) -> Ticket {
-        self.next_ticket += 1;
-        let place = Place(priority, self.next_ticket as i64);
-        self.insert(lane, tenant, place, run)
+    /// A number above all that were given before. A run keeps its own for life, so that one that comes back stands
+    /// before all that arrived after it, and several that come back keep their order.
+    pub fn arrival(&mut self) -> u64 {
+        self.arrivals += 1;
+        self.arrivals
     }
 
-    /// Before all others of its tenant and priority: it has waited already.
-    pub fn push_front(&mut self, lane: LaneKey, tenant: &Arc<str>, priority: u8, run: RunKey) -> Ticket {
-        self.first_ticket -= 1;
-        let place = Place(priority, self.first_ticket);
-        self.insert(lane, tenant, place, run)
-    }
-
-    fn insert(&mut self, key: LaneKey, tenant: &Arc<str>, place: Place, run: RunKey) -> Ticket {
+    /// `place` must not be taken: arrivals are each run's own.
+    pub fn push(
+        &mut self,
+        key: LaneKey,
+        tenant: &Arc<str>,
+        priority: u8,
+        arrival: u64,
+        run: RunKey,
+    ) -> Ticket {
+        let place = Place(priority, arrival);
         let lane = &mut self.lanes[key];
-        let runs = lane.tenants.entry(tenant.clone()).or_default();
-        if runs.is_empty() {
+        let runs = lane.tenants.entry(tenant.clone()).or_insert_with(|| {
             lane.turns.push_back(tenant.clone());
-        }
+            BTreeMap::new()
+        });
         runs.insert(place, run);
         lane.waiting += 1;
         self.give_turn(key);
@@ -107,10 +110,6 @@ impl Queue {
         let Some(runs) = lane.tenants.get_mut(&ticket.tenant) else { return };
         if runs.remove(&ticket.place).is_some() {
             lane.waiting -= 1;
-            if runs.is_empty() {
-                lane.tenants.remove(&ticket.tenant);
-                lane.turns.retain(|tenant| *tenant != ticket.tenant);
-            }
         }
     }
 
@@ -118,6 +117,11 @@ impl Queue {
     pub fn offer(&mut self, lane: LaneKey, session: SessionId) {
         self.lanes[lane].sessions.push_back(session);
         self.give_turn(lane);
+    }
+
+    /// A session has ended.
+    pub fn withdraw(&mut self, lane: LaneKey, session: SessionId) {
+        self.lanes[lane].sessions.retain(|other| *other != session);
     }
 
     fn give_turn(&mut self, key: LaneKey) {
@@ -159,16 +163,21 @@ impl Queue {
 impl Lane {
     /// The first run of the tenant whose turn it is.
     fn take(&mut self) -> Option<RunKey> {
-        let tenant = self.turns.pop_front()?;
-        let runs = self.tenants.get_mut(&tenant)?;
-        let (_, run) = runs.pop_first()?;
-        self.waiting -= 1;
-        if runs.is_empty() {
-            self.tenants.remove(&tenant);
-        } else {
-            self.turns.push_back(tenant);
+        loop {
+            let tenant = self.turns.pop_front()?;
+            let runs = self.tenants.get_mut(&tenant)?;
+            let Some((_, run)) = runs.pop_first() else {
+                self.tenants.remove(&tenant);
+                continue;
+            };
+            self.waiting -= 1;
+            if runs.is_empty() {
+                self.tenants.remove(&tenant);
+            } else {
+                self.turns.push_back(tenant);
+            }
+            return Some(run);
         }
-        Some(run)
     }
 
     pub fn runs(&self) -> impl Iterator<Item = RunKey> {
@@ -180,6 +189,11 @@ impl Lane {
 mod tests {
     use super::*;
 
+    fn push(queue: &mut Queue, lane: LaneKey, tenant: &Arc<str>, priority: u8, run: RunKey) -> Ticket {
+        let arrival = queue.arrival();
+        queue.push(lane, tenant, priority, arrival, run)
+    }
+
     fn drain(queue: &mut Queue) -> Vec<RunKey> {
         std::iter::from_fn(|| queue.next(|_| true, |_, _| ()).map(|(run, _)| run)).collect()
     }
@@ -190,10 +204,10 @@ mod tests {
         let lane = queue.lane(&"ns".into(), &"kind".into());
         let (big, small): (Arc<str>, Arc<str>) = ("big".into(), "small".into());
         for run in 0..1_000 {
-            queue.push(lane, &big, 5, run);
+            push(&mut queue, lane, &big, 5, run);
         }
-        queue.push(lane, &small, 5, 5_000);
-        queue.push(lane, &big, 1, 6_000);
+        push(&mut queue, lane, &small, 5, 5_000);
+        push(&mut queue, lane, &big, 1, 6_000);
         queue.offer(lane, SessionId(1));
         let order = drain(&mut queue);
         assert_eq!(
@@ -205,14 +219,33 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_goes_back_is_first() {
+    fn runs_that_go_back_keep_their_order_before_later_ones() {
         let mut queue = Queue::default();
         let lane = queue.lane(&"ns".into(), &"kind".into());
         let tenant: Arc<str> = "".into();
-        queue.push(lane, &tenant, 5, 1);
-        queue.push_front(lane, &tenant, 5, 2);
+        let early: Vec<u64> = (0..3).map(|_| queue.arrival()).collect();
+        push(&mut queue, lane, &tenant, 5, 9);
+        for run in [2, 0, 1] {
+            queue.push(lane, &tenant, 5, early[run], run);
+        }
         queue.offer(lane, SessionId(1));
-        assert_eq!(drain(&mut queue), [2, 1]);
+        assert_eq!(drain(&mut queue), [0, 1, 2, 9]);
+    }
+
+    #[test]
+    fn a_tenant_that_was_emptied_and_comes_back_has_one_turn() {
+        let mut queue = Queue::default();
+        let lane = queue.lane(&"ns".into(), &"kind".into());
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let ticket = push(&mut queue, lane, &a, 5, 1);
+        queue.remove(&ticket);
+        for run in 10..13 {
+            push(&mut queue, lane, &a, 5, run);
+            push(&mut queue, lane, &b, 5, run + 10);
+        }
+        queue.offer(lane, SessionId(1));
+        assert_eq!(drain(&mut queue), [10, 20, 11, 21, 12, 22]);
+        assert_eq!(queue.lanes[lane].tenants.len(), 0);
     }
 
     #[test]
@@ -220,7 +253,7 @@ mod tests {
         let mut queue = Queue::default();
         let lane = queue.lane(&"ns".into(), &"kind".into());
         for run in 0..4 {
-            queue.push(lane, &"".into(), 5, run);
+            push(&mut queue, lane, &"".into(), 5, run);
         }
         for session in 1..=3 {
             queue.offer(lane, SessionId(session));
@@ -237,8 +270,8 @@ mod tests {
     fn what_is_removed_is_not_handed_out() {
         let mut queue = Queue::default();
         let lane = queue.lane(&"ns".into(), &"kind".into());
-        let ticket = queue.push(lane, &"a".into(), 5, 1);
-        queue.push(lane, &"b".into(), 5, 2);
+        let ticket = push(&mut queue, lane, &"a".into(), 5, 1);
+        push(&mut queue, lane, &"b".into(), 5, 2);
         queue.remove(&ticket);
         queue.remove(&ticket);
         queue.offer(lane, SessionId(1));

@@ -82,26 +82,39 @@ impl StateMachine {
         });
         let Some(slot) = slot else { return self.refuse(to, Refusal::RunNotFound) };
         let view = match self.run_of(get.id) {
-            Some(key) if get.wait && self.runs[key].waiters.len() < WAITERS_MAX => {
-                return self.runs[key].waiters.push(to);
-            }
+            Some(key) if get.wait => return self.wait_for(key, to),
             Some(key) => RunView::Live(Box::new(self.live_view(key))),
             None => RunView::Final { id: get.id, schedule: Box::new(self.view(slot)), finished: None },
         };
         self.answer(to, Answer::Run(Box::new(view)));
     }
 
-    pub(super) fn live_view(&self, key: RunKey) -> LiveRun {
-        LiveRun::of(&self.runs[key], self.wait(key))
+    /// Callers that gave up are not heard of, so when it gets crowded the oldest is answered with what there is.
+    fn wait_for(&mut self, key: RunKey, to: ReplyTo) {
+        if self.runs[key].waiters.len() == WAITERS_MAX {
+            let oldest = self.runs[key].waiters.remove(0);
+            let view = RunView::Live(Box::new(self.live_view(key)));
+            self.answer(oldest, Answer::Run(Box::new(view)));
+        }
+        self.runs[key].waiters.push(to);
     }
 
-    fn wait(&self, key: RunKey) -> Wait {
-        let run = &self.runs[key];
-        match &run.phase {
+    pub(super) fn live_view(&self, key: RunKey) -> LiveRun {
+        let wait = self.wait(key, || self.has_worker(&self.runs[key].definition));
+        LiveRun::of(&self.runs[key], wait)
+    }
+
+    fn wait(&self, key: RunKey, has_worker: impl FnOnce() -> bool) -> Wait {
+        match &self.runs[key].phase {
             Phase::Backoff { until, .. } => Wait::Backoff { until: *until },
             Phase::Ready(None) => Wait::Paused,
-            _ if self.has_worker(&run.definition) => Wait::NoSlot,
-            _ => Wait::NoWorker,
+            Phase::Ready(Some(_)) | Phase::Running(_) | Phase::Cancelling { .. } => {
+                if has_worker() {
+                    Wait::NoSlot
+                } else {
+                    Wait::NoWorker
+                }
+            }
         }
     }
 
@@ -157,6 +170,8 @@ impl StateMachine {
                 Status::Deleted => {}
             }
         }
+        // Asked once per kind, not once per run of a long queue.
+        let mut has_worker = BTreeMap::new();
         for (key, run) in self.runs.iter().filter(|(_, run)| run.definition.key.namespace == *namespace) {
             if run.lease().is_some() {
                 view.running += 1;
@@ -164,7 +179,10 @@ impl StateMachine {
             }
             view.queued += 1;
             let kind = run.definition.task.kind.clone();
-            let backlog = view.backlog.entry((kind, WaitKind::from(&self.wait(key))));
+            let wait = self.wait(key, || {
+                *has_worker.entry(kind.clone()).or_insert_with(|| self.has_worker(&run.definition))
+            });
+            let backlog = view.backlog.entry((kind, WaitKind::from(&wait)));
             let backlog = backlog.or_insert(Backlog { runs: 0, oldest_due: run.due });
             backlog.runs += 1;
             backlog.oldest_due = backlog.oldest_due.min(run.due);

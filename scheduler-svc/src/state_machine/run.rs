@@ -44,6 +44,8 @@ pub struct Run {
     pub due: i64,
     pub created: i64,
     pub phase: Phase,
+    /// Its place among those that wait, given once.
+    pub arrival: u64,
     /// Of the current attempt, or the last one; 0 before the first.
     pub attempt: u32,
     pub budget: Budget,

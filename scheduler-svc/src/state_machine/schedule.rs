@@ -160,6 +160,11 @@ impl Schedule {
         now.saturating_sub(self.definition.spread_offset())
     }
 
+    /// Whether the pause was to end by now.
+    pub fn pause_is_over(&self, now: i64) -> bool {
+        self.pause.as_ref().and_then(|pause| pause.until).is_some_and(|until| until <= now)
+    }
+
     pub fn etag(&self) -> String {
         format!("{:08x}-{}", (self.uid.0 >> 96) as u32, self.revision)
     }

@@ -83,6 +83,14 @@ impl Timers {
         Wake { wall: self.wall.first().map(|(at, _)| *at), elapsed: self.elapsed.first().map(|(at, _)| *at) }
     }
 
+    pub fn all_wall(&self) -> impl Iterator<Item = (i64, WallTimer)> {
+        self.wall.iter().copied()
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (u64, ElapsedTimer)> {
+        self.elapsed.iter().copied()
+    }
+
     pub fn has_wall(&self, at: i64, timer: WallTimer) -> bool {
         self.wall.contains(&(at, timer))
     }

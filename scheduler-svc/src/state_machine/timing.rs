@@ -83,6 +83,11 @@ impl Times<'_> {
             let last = self.latest(after, through)?;
             return u64::try_from((last - first) / interval + 1).ok().filter(|count| *count <= COUNT_MAX);
         }
+        if let (Timing::Cron(cron), None, None) = (self.timing, self.start, self.end)
+            && let Some(count) = cron.count(after.div_euclid(1000), through.div_euclid(1000))
+        {
+            return Some(count).filter(|count| *count <= COUNT_MAX);
+        }
         let mut at = after;
         for count in 0..=COUNT_MAX {
             match self.next(at).filter(|next| *next <= through) {

@@ -27,6 +27,9 @@ impl StateMachine {
 
     fn take_report(&mut self, report: &Report) -> Receipt {
         let Some(id) = report.id else { return Receipt::Forgotten };
+        if report.token == 0 {
+            return Receipt::Stale("no lease has this token");
+        }
         let Some(key) = self.run_of(id) else { return self.late_report(id, report.token) };
         let run = &self.runs[key];
         if run.last_token == report.token {
@@ -35,7 +38,7 @@ impl StateMachine {
         let current =
             run.lease().is_some_and(|lease| lease.token == report.token) && run.attempt == report.attempt;
         // A report of a lost attempt is welcome until the run has been given to another one (rule W6).
-        let late = run.lease().is_none() && run.lost_token == report.token && report.token != 0;
+        let late = run.lease().is_none() && run.lost_token == report.token;
         if !current && !late {
             return Receipt::Stale("the run has been given to another attempt");
         }
@@ -74,10 +77,18 @@ impl StateMachine {
         let cancelling = matches!(run.phase, Phase::Cancelling { .. });
         let lost_token = run.lease().map(|lease| lease.token).filter(|_| failure.class == Class::Lost);
         run.lost_token = lost_token.unwrap_or(run.lost_token);
-        let next = run.budget.spend(&failure, &run.definition.retry, run.jitter());
+        let (retry, jitter) = (run.definition.retry, run.jitter());
+        let counted = self.counted_as(key, failure.class);
+        let next = self.runs[key].budget.spend(counted, failure.retry_after, &retry, jitter);
         self.end_attempt(key, Some(&failure));
         if cancelling || failure.class == Class::Cancelled {
             self.finish_with(key, Outcome::Cancelled, failure);
+            return None;
+        }
+        if next != Next::Final && self.schedules[self.runs[key].schedule].status == Status::Deleted {
+            // Nothing of a deleted schedule is assigned again (rule R4).
+            let text = format!("its schedule was deleted; the last attempt: {}", failure.message);
+            self.finish_with(key, Outcome::Cancelled, Failure::new(Class::Cancelled, "CANCELLED", text));
             return None;
         }
         match next {
@@ -87,7 +98,7 @@ impl StateMachine {
             }
             Next::Again => {
                 self.runs[key].failure = Some(Box::new(failure));
-                self.make_ready(key, true);
+                self.make_ready(key);
                 Some(self.now.wall)
             }
             Next::After(wait) => {
@@ -96,6 +107,15 @@ impl StateMachine {
                 Some(self.now.wall + wait)
             }
         }
+    }
+
+    /// A revoked consent counts as a passing failure if the user acted after the attempt began: it says nothing about
+    /// what holds now (rule R5).
+    fn counted_as(&self, key: RunKey, class: Class) -> Class {
+        let run = &self.runs[key];
+        let began = run.lease().map(|lease| lease.start).or(run.attempts.last().map(|last| last.start));
+        let before_user = began.is_some_and(|began| began < self.schedules[run.schedule].updated);
+        if class == Class::Reauthorize && before_user { Class::Transient } else { class }
     }
 
     fn finish_with(&mut self, key: RunKey, outcome: Outcome, failure: Failure) {
@@ -153,8 +173,8 @@ impl StateMachine {
         }
     }
 
-    /// Into the queue; held back while the schedule is paused. A run that has run before goes to the front.
-    pub(super) fn make_ready(&mut self, key: RunKey, front: bool) {
+    /// Into the queue, at its own place; held back while the schedule is paused.
+    pub(super) fn make_ready(&mut self, key: RunKey) {
         let run = &self.runs[key];
         let ticket = match self.schedules[run.schedule].status {
             Status::Paused | Status::Quarantined => None,
@@ -166,12 +186,29 @@ impl StateMachine {
                     self.open_lane(lane, namespace, kind);
                     lane
                 });
-                let push = if front { super::queue::Queue::push_front } else { super::queue::Queue::push };
-                Some(push(&mut self.queue, lane, &definition.tenant, definition.priority, key))
+                let (tenant, priority) = (&definition.tenant, definition.priority);
+                Some(self.queue.push(lane, tenant, priority, self.runs[key].arrival, key))
             }
         };
+        if ticket.is_some() {
+            self.arm_queue_timeout(key);
+        }
         self.runs[key].phase = Phase::Ready(ticket);
         self.touch_run(key);
+    }
+
+    /// A run may wait so long for its first attempt, not counting what a pause holds it back.
+    fn arm_queue_timeout(&mut self, key: RunKey) {
+        let run = &self.runs[key];
+        let timeout = i64::from(run.definition.task.queue_timeout);
+        if timeout == 0 || run.attempt > 0 || self.queue_timers.contains_key(&key) {
+            return;
+        }
+        let since = run.created.max(self.schedules[run.schedule].updated);
+        let left = since.saturating_add(timeout).saturating_sub(self.now.wall).clamp(0, timeout);
+        let at = self.now.elapsed + left.unsigned_abs();
+        self.timers.set(at, ElapsedTimer::Queue(key));
+        self.queue_timers.insert(key, at);
     }
 
     pub(super) fn back_off(&mut self, key: RunKey, wait: i64) {
@@ -182,11 +219,26 @@ impl StateMachine {
     }
 
     pub(super) fn backoff_over(&mut self, key: RunKey) {
-        self.make_ready(key, true);
+        self.make_ready(key);
     }
 
-    /// The worker did not keep the attempt's time.
+    /// The worker did not keep the attempt's time, or did not stop when asked.
     pub(super) fn attempt_timer(&mut self, key: RunKey) {
+        if self.now.elapsed < self.lenient_until {
+            // Its report may be among what was not heard yet.
+            let at = self.lenient_until;
+            if let Some(lease) = self.runs[key].lease_mut() {
+                lease.timer = at;
+                self.timers.set(at, ElapsedTimer::Attempt(key));
+            }
+            return;
+        }
+        if matches!(self.runs[key].phase, Phase::Cancelling { .. }) {
+            let text = format!("the worker did not stop within {} s", CANCEL_GRACE / 1000);
+            let failure = Failure::new(Class::Cancelled, "CANCEL_TIMEOUT", text);
+            self.attempt_failed(key, failure, &Bytes::new());
+            return;
+        }
         let timeout = self.runs[key].definition.task.timeout / 1000;
         let failure = Failure::new(
             Class::Timeout,
@@ -258,8 +310,7 @@ impl StateMachine {
         self.totals.count(outcome);
         self.keep_history(slot, &finished, run.last_token);
         self.forget_generation(slot, run.generation);
-        let attempt_start = finished.attempts.last().map_or(finished.finish, |last| last.start);
-        self.after_failure(slot, &finished, attempt_start);
+        self.after_failure(slot, &finished);
         if !run.waiters.is_empty() {
             let schedule = Box::new(ScheduleView::of(&self.schedules[slot], self.active_runs(slot)));
             for to in run.waiters {
@@ -294,17 +345,16 @@ impl StateMachine {
     }
 
     /// A revoked consent pauses at once, a row of failures if the user wants it.
-    fn after_failure(&mut self, slot: SlotKey, finished: &Finished, attempt_start: i64) {
+    fn after_failure(&mut self, slot: SlotKey, finished: &Finished) {
         let Some(failure) = finished.failure.as_ref().filter(|_| finished.outcome == Outcome::Failed) else {
             return;
         };
         let schedule = &self.schedules[slot];
         let limit = schedule.definition.pause_after_failures;
-        // An attempt that began before the user acted says nothing about what holds now (rule R5).
-        let fresh = attempt_start >= schedule.updated;
-        let (reason, note) = if failure.class == Class::Reauthorize && fresh {
+        let attempt_start = finished.attempts.last().map_or(finished.finish, |last| last.start);
+        let (reason, note) = if failure.class == Class::Reauthorize && attempt_start >= schedule.updated {
             (PauseReason::Reauthorize, failure.message.clone())
-        } else if limit > 0 && schedule.failures >= limit {
+        } else if limit > 0 && schedule.failures >= limit && schedule.pause.is_none() {
             (PauseReason::Failures, format!("{} runs failed in a row", schedule.failures).into())
         } else {
             return;

@@ -88,7 +88,9 @@ fn refuses_a_gap(store: &dyn Store) {
     assert!(hot_of(store).is_empty());
 }
 
-const SUITE: &[(&str, fn(&dyn Store))] = &[
+type Case = fn(&dyn Store);
+
+const SUITE: &[(&str, Case)] = &[
     ("keeps_what_is_committed", keeps_what_is_committed),
     ("deletes_and_replaces", deletes_and_replaces),
     ("fences_former_owners", fences_former_owners),

@@ -9,7 +9,7 @@
 use chrono::DateTime;
 
 use super::{
-    expression::{Expression, HORIZON},
+    expression::{DAY, Expression, HORIZON},
     zone::{Segment, Zone},
 };
 
@@ -73,7 +73,12 @@ impl Cron {
             ))
         })?;
         let expressions = source.expressions.iter().enumerate().map(|(index, text)| {
-            Expression::parse(text).map_err(|error| CronError::Expression(index, error))
+            let expression = Expression::parse(text).map_err(|error| CronError::Expression(index, error))?;
+            if expression.next(0).is_none() {
+                let why = "names a day that never comes, as 30 February does";
+                return Err(CronError::Expression(index, why.into()));
+            }
+            Ok(expression)
         });
         Ok(Self { expressions: expressions.collect::<Result<_, _>>()?, zone, source })
     }
@@ -85,6 +90,16 @@ impl Cron {
     /// The first time after `after`, in Unix seconds. None when there is none before the horizon (2100).
     pub fn next(&self, after: i64) -> Option<i64> {
         self.expressions.iter().filter_map(|expression| self.next_of(expression, after)).min()
+    }
+
+    /// How many times are in `(after, through]`, where that can be told without walking them: a single expression, and
+    /// no clock change within a day of the range.
+    pub fn count(&self, after: i64, through: i64) -> Option<u64> {
+        let [expression] = self.expressions.as_slice() else { return None };
+        let stretch = Stretch::of(self.zone, self.zone.index_at(after))?;
+        let calm = after >= stretch.start.saturating_add(DAY) && through <= stretch.end.saturating_sub(DAY);
+        (calm && after < through && through < HORIZON)
+            .then(|| expression.count(after + 1 + stretch.offset, through + 1 + stretch.offset))
     }
 
     fn next_of(&self, expression: &Expression, after: i64) -> Option<i64> {

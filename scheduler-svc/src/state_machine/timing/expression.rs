@@ -71,6 +71,42 @@ impl Expression {
         }
     }
 
+    /// How many matching wall times are in `[from, to)`, without walking them.
+    pub fn count(&self, from: i64, to: i64) -> u64 {
+        let (first, last) = (from.div_euclid(DAY), to.div_euclid(DAY));
+        let before = |day: i64, time: i64| {
+            if self.next_day(day) == Some(day) { self.count_before(time) } else { 0 }
+        };
+        let whole = self.days_between(first, last) * self.count_before(DAY);
+        whole + before(last, to.rem_euclid(DAY)) - before(first, from.rem_euclid(DAY))
+    }
+
+    /// Matching times of a matching day before `time`.
+    fn count_before(&self, time: i64) -> u64 {
+        let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+        let below = |mask: u64, bit: i64| u64::from((mask & ((1 << bit) - 1)).count_ones());
+        let has = |mask: u64, bit: i64| mask >> bit & 1;
+        let (hours, seconds) = (u64::from(self.hours), u64::from(self.seconds.count_ones()));
+        let in_minute = has(self.minutes, minute) * below(self.seconds, second);
+        let in_hour = has(hours, hour) * (below(self.minutes, minute) * seconds + in_minute);
+        below(hours, hour) * u64::from(self.minutes.count_ones()) * seconds + in_hour
+    }
+
+    /// Matching days in `[first, last)`.
+    fn days_between(&self, first: i64, last: i64) -> u64 {
+        let (mut day, mut days) = (first, 0);
+        while let Some(date) = date(day).filter(|_| day < last) {
+            let (year, month, from) = (date.year(), date.month(), i64::from(date.day()));
+            let end = (from + last - day).min(i64::from(shape(year, month).0) + 1);
+            if self.months & (1 << month) != 0 {
+                let span = ((1u64 << end) - (1u64 << from)) as u32;
+                days += u64::from((self.days.in_month(year, month) & span).count_ones());
+            }
+            day += end - from;
+        }
+        days
+    }
+
     fn first_time(&self) -> i64 {
         i64::from(self.hours.trailing_zeros()) * 3600
             + i64::from(self.minutes.trailing_zeros()) * 60
@@ -81,16 +117,15 @@ impl Expression {
     fn next_time(&self, time: i64) -> Option<i64> {
         let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
         let this_hour = self.hours & (1 << hour) != 0;
-        if this_hour && self.minutes & (1 << minute) != 0 {
-            if let Some(second) = bit_from(self.seconds, second) {
-                return Some(hour * 3600 + minute * 60 + second);
-            }
+        if this_hour
+            && self.minutes & (1 << minute) != 0
+            && let Some(second) = bit_from(self.seconds, second)
+        {
+            return Some(hour * 3600 + minute * 60 + second);
         }
         let first_second = i64::from(self.seconds.trailing_zeros());
-        if this_hour {
-            if let Some(minute) = bit_from(self.minutes, minute + 1) {
-                return Some(hour * 3600 + minute * 60 + first_second);
-            }
+        if this_hour && let Some(minute) = bit_from(self.minutes, minute + 1) {
+            return Some(hour * 3600 + minute * 60 + first_second);
         }
         let hour = bit_from(u64::from(self.hours), hour + 1)?;
         Some(hour * 3600 + i64::from(self.minutes.trailing_zeros()) * 60 + first_second)
@@ -258,6 +293,27 @@ mod tests {
         check("0 0 * * MON#1", "2026-11-01 00:00:00", &["2026-11-02 00:00:00", "2026-12-07 00:00:00"]);
         check("0 0 * * 1#5", "2026-11-01 00:00:00", &["2026-11-30 00:00:00", "2027-03-29 00:00:00"]);
         check("0 0 29 2 *", "2026-01-01 00:00:00", &["2028-02-29 00:00:00", "2032-02-29 00:00:00"]);
+    }
+
+    #[test]
+    fn counting_agrees_with_walking() {
+        let (from, to) = (wall("2026-01-30 07:31:12"), wall("2026-04-02 19:02:03"));
+        for text in [
+            "*/7 3-5 * * *",
+            "10 20 * * * *",
+            "0 0 L * *",
+            "15 6 * 2,4 1-5",
+            "59 59 23 * * *",
+            "0 0 13 * 5",
+            "* * * * *",
+        ] {
+            let expression = Expression::parse(text).expect(text);
+            for (from, to) in [(from, to), (from, from), (from, from + 3_000), (to - 90_000, to)] {
+                let walk = std::iter::successors(expression.next(from), |at| expression.next(at + 1));
+                let walked = walk.take_while(|at| *at < to).count() as u64;
+                assert_eq!(expression.count(from, to), walked, "{text} from {from} to {to}");
+            }
+        }
     }
 
     #[test]

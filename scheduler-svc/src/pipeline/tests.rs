@@ -1,0 +1,238 @@
+//! Rules P1 to P3 on the pure loop, with a store that fails as it is told.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    state_machine::{
+        Config,
+        command::{Command, Upsert},
+        definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+        id::Uid,
+        timing::Timing,
+    },
+    store::{
+        Store,
+        memory::{Fault, MemoryStore},
+    },
+};
+
+struct Bench {
+    pipeline: Pipeline,
+    store: MemoryStore,
+    epoch: u64,
+    now: Now,
+    next: u64,
+    released: Vec<u64>,
+}
+
+fn upsert(n: u64) -> Command {
+    let task = Task {
+        kind: "sync".into(),
+        args: Default::default(),
+        payload: Default::default(),
+        timeout: 60_000,
+        queue_timeout: 0,
+    };
+    let definition = Definition {
+        key: ScheduleKey::new("default", &format!("s{n}")),
+        timing: Timing::Every { interval: 60_000, anchor: None },
+        task,
+        spread: 0,
+        overlap: Overlap::Skip,
+        misfire: Misfire::Coalesce,
+        retry: Retry::default(),
+        tenant: "".into(),
+        limits: Box::default(),
+        priority: 5,
+        start: None,
+        end: None,
+        max_runs: 0,
+        pause_after_failures: 0,
+        delete_when_ended: false,
+        labels: Default::default(),
+    };
+    let uid = Uid(u128::from(n) + 1);
+    Command::Upsert(Box::new(Upsert {
+        definition,
+        uid,
+        etag: None,
+        request: None,
+        validate_only: false,
+        actor: "".into(),
+    }))
+}
+
+fn read() -> Command {
+    Command::GetStatus { namespace: "default".into() }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let store = MemoryStore::default();
+        let epoch = store.open().expect("open").epoch;
+        let now = Now { wall: 1_795_392_000_000, elapsed: 1_000 };
+        let machine = StateMachine::new(Config::default(), epoch, now);
+        let mut bench =
+            Self { pipeline: Pipeline::new(machine, 0), store, epoch, now, next: 0, released: Vec::new() };
+        bench.rest();
+        bench
+    }
+
+    fn apply(&mut self, command: &Command) -> u64 {
+        self.next += 1;
+        self.pipeline.apply(self.now, ReplyTo(self.next), command);
+        self.next
+    }
+
+    fn release(&mut self, output: &Output) {
+        self.released.extend(output.replies.iter().map(|(to, _)| to.0));
+    }
+
+    /// Steps until there is nothing to do but wait, or a commit begins. Returns that commit.
+    fn rest(&mut self) -> Option<(u64, Batch)> {
+        loop {
+            match self.pipeline.step() {
+                Step::Commit { seq, batch } => return Some((seq, batch)),
+                Step::Release(output) => self.release(&output),
+                Step::Wait(_) => return None,
+            }
+        }
+    }
+
+    fn finish(&mut self, outcome: Result<(), StoreError>) -> Option<(u64, Batch)> {
+        match self.pipeline.committed(outcome) {
+            Some(Step::Release(output)) => {
+                self.release(&output);
+                None
+            }
+            Some(Step::Commit { seq, batch }) => Some((seq, batch)),
+            Some(Step::Wait(_)) | None => None,
+        }
+    }
+}
+
+#[test]
+fn p1_nothing_is_said_before_its_commit() {
+    let mut bench = Bench::new();
+    let to = bench.apply(&upsert(1));
+    let (seq, batch) = bench.rest().expect("a commit");
+    assert!(bench.released.is_empty() && seq == 1);
+    bench.store.commit(bench.epoch, seq, batch).expect("commit");
+    bench.finish(Ok(()));
+    assert_eq!(bench.released, [to]);
+    assert!(bench.rest().is_none() && bench.pipeline.is_idle());
+}
+
+#[test]
+fn p1_reads_and_no_ops_wait_for_the_commit_in_flight() {
+    let mut bench = Bench::new();
+    let written = bench.apply(&upsert(1));
+    bench.rest().expect("a commit");
+    let (seen, equal) = (bench.apply(&read()), bench.apply(&upsert(1)));
+    assert!(bench.rest().is_none());
+    assert!(bench.released.is_empty(), "what they saw is not durable yet");
+    bench.finish(Ok(()));
+    assert!(bench.rest().is_none(), "nothing to write for them");
+    assert_eq!(bench.released, [written, seen, equal]);
+}
+
+#[test]
+fn p1_reads_of_a_quiet_machine_need_no_commit() {
+    let mut bench = Bench::new();
+    let to = bench.apply(&read());
+    assert!(bench.rest().is_none());
+    assert_eq!(bench.released, [to]);
+}
+
+#[test]
+fn p2_an_unknown_outcome_is_retried_with_the_same_bytes_and_sequence() {
+    for fault in [Fault::LostBefore, Fault::LostAfter] {
+        let mut bench = Bench::new();
+        bench.store.inject([fault, fault]);
+        let first = bench.apply(&upsert(1));
+        let (seq, batch) = bench.rest().expect("a commit");
+        let mut outcome = bench.store.commit(bench.epoch, seq, batch.clone());
+        let second = bench.apply(&upsert(2));
+        for _ in 0..2 {
+            let (again, same) = bench.finish(outcome.clone()).expect("sent again");
+            assert!(again == seq && Arc::ptr_eq(&same, &batch), "new commands wait for the next");
+            assert!(bench.released.is_empty());
+            outcome = bench.store.commit(bench.epoch, again, same);
+        }
+        assert_eq!(outcome, Ok(()));
+        bench.finish(outcome);
+        assert_eq!(bench.released, [first]);
+        let (next, batch) = bench.rest().expect("the next");
+        assert_eq!(next, seq + 1);
+        let outcome = bench.store.commit(bench.epoch, next, batch);
+        bench.finish(outcome);
+        assert_eq!(bench.released, [first, second]);
+    }
+}
+
+#[test]
+fn a_fenced_pipeline_halts_and_says_nothing() {
+    let mut bench = Bench::new();
+    bench.apply(&upsert(1));
+    let (seq, batch) = bench.rest().expect("a commit");
+    bench.apply(&read());
+    bench.store.open().expect("another owner");
+    let outcome = bench.store.commit(bench.epoch, seq, batch);
+    assert!(bench.finish(outcome).is_none());
+    assert_eq!(bench.pipeline.halted(), Some(&Halt::Fenced));
+    bench.now.wall += 3_600_000;
+    bench.pipeline.wake(bench.now);
+    assert!(bench.rest().is_none() && bench.released.is_empty() && !bench.pipeline.has_room());
+}
+
+#[test]
+fn a_store_that_fails_halts_with_its_reason() {
+    let mut bench = Bench::new();
+    bench.apply(&upsert(1));
+    bench.rest().expect("a commit");
+    bench.finish(Err(StoreError::Fatal("disk full".into())));
+    assert_eq!(bench.pipeline.halted(), Some(&Halt::Failed("disk full".into())));
+}
+
+#[test]
+fn p3_gathering_is_bounded_and_timers_leave_room_for_commands() {
+    let mut bench = Bench::new();
+    for n in 0..7_000 {
+        if !bench.pipeline.has_room() {
+            assert_eq!(n, 5_000);
+            let (seq, batch) = bench.rest().expect("a commit");
+            bench.store.commit(bench.epoch, seq, batch).expect("commit");
+            bench.finish(Ok(()));
+        }
+        bench.apply(&upsert(n));
+    }
+    let (seq, batch) = bench.rest().expect("a commit");
+    bench.finish(bench.store.commit(bench.epoch, seq, batch));
+    assert!(bench.rest().is_none());
+    bench.apply(&upsert(9_000));
+    bench.rest().expect("a commit in flight");
+    bench.now.wall += 60_000;
+    bench.now.elapsed += 60_000;
+    for _ in 0..10 {
+        bench.pipeline.wake(bench.now);
+    }
+    assert!(bench.pipeline.has_room(), "seven thousand are due, and heartbeats are heard");
+    assert!(matches!(bench.pipeline.step(), Step::Wait(Wake { wall: None, elapsed: None })), "no busy loop");
+    bench.finish(Ok(()));
+    let (_, batch) = bench.rest().expect("the first of the herd");
+    assert!((5_000..=6_000 * 3).contains(&batch.len()), "{}", batch.len());
+}
+
+#[test]
+fn a_timer_that_is_due_is_handled_while_a_commit_is_in_flight() {
+    let mut bench = Bench::new();
+    bench.apply(&upsert(1));
+    bench.rest().expect("a commit");
+    let Step::Wait(wake) = bench.pipeline.step() else { panic!("wait") };
+    assert_eq!(wake.wall, Some(bench.now.wall + 60_000));
+    bench.now.wall += 60_000;
+    bench.pipeline.wake(bench.now);
+    bench.finish(Ok(()));
+    assert_eq!(bench.rest().expect("the fire").0, 2);
+}

@@ -1,0 +1,234 @@
+//! The real threads, on the memory store and on the embedded one.
+
+use std::{sync::Barrier, time::Duration};
+
+use super::*;
+use crate::{
+    state_machine::{
+        command::{GetRun, OpenSession, Report, Reported, TriggerNow, Upsert},
+        definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+        id::{RunId, Uid},
+        output::{Body, Job, Receipt},
+        timing::Timing,
+        view::RunView,
+    },
+    store::{
+        Opened,
+        embedded::EmbeddedStore,
+        memory::{Fault, MemoryStore},
+    },
+};
+
+struct Deaf;
+
+impl Observer for Deaf {
+    fn observe(&self, _: &Event) {}
+}
+
+fn key(id: &str) -> ScheduleKey {
+    ScheduleKey::new("default", id)
+}
+
+fn upsert(id: &str) -> Command {
+    let task = Task {
+        kind: "sync".into(),
+        args: Bytes::new(),
+        payload: Bytes::new(),
+        timeout: 60_000,
+        queue_timeout: 0,
+    };
+    let definition = Definition {
+        key: key(id),
+        timing: Timing::Every { interval: 86_400_000, anchor: None },
+        task,
+        spread: 0,
+        overlap: Overlap::Skip,
+        misfire: Misfire::Coalesce,
+        retry: Retry::default(),
+        tenant: "".into(),
+        limits: Box::default(),
+        priority: 5,
+        start: None,
+        end: None,
+        max_runs: 0,
+        pause_after_failures: 0,
+        delete_when_ended: false,
+        labels: Default::default(),
+    };
+    Command::Upsert(Box::new(Upsert {
+        definition,
+        uid: Uid(rand::random()),
+        etag: None,
+        request: None,
+        validate_only: false,
+        actor: "".into(),
+    }))
+}
+
+async fn run_now(shard: &Handle, id: &str) -> RunId {
+    let trigger = TriggerNow { key: key(id), request: None, actor: "".into() };
+    match shard.call(Command::Trigger(trigger), None).await.expect("trigger") {
+        Answer::Triggered { run, .. } => match *run {
+            RunView::Live(live) => live.id,
+            RunView::Final { id, .. } => id,
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+fn hello(id: u64) -> Command {
+    Command::OpenSession(Box::new(OpenSession {
+        session: SessionId(id),
+        worker_id: "w".into(),
+        instance: format!("i{id}").as_str().into(),
+        version: "".into(),
+        slots: 4,
+        kinds: vec!["sync".into()],
+        namespaces: None,
+        archive_id: None,
+        held: Vec::new(),
+    }))
+}
+
+async fn connect(shard: &Handle, id: u64) -> mpsc::UnboundedReceiver<Message> {
+    let (sender, messages) = mpsc::unbounded_channel();
+    shard.open(hello(id), SessionId(id), sender).await.expect("open");
+    messages
+}
+
+async fn job(messages: &mut mpsc::UnboundedReceiver<Message>) -> Job {
+    let Body::Jobs(mut jobs) = messages.recv().await.expect("a message").body else { panic!("jobs") };
+    jobs.remove(0)
+}
+
+async fn succeed(shard: &Handle, job: &Job) -> Receipt {
+    let outcome = Reported::Success { result: Bytes::new() };
+    let report = Report { id: Some(job.id), attempt: job.attempt, token: job.token, outcome, invalid: None };
+    match shard.call(Command::Report(vec![report]), None).await.expect("report") {
+        Answer::Reported(mut receipts) => receipts.remove(0),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Saves, runs, is killed in the middle, and goes on.
+async fn lives_through_a_restart(open: impl Fn() -> Arc<dyn Store>) {
+    let Shard { handle, stopped, epoch, .. } = start(open(), Config::default(), Deaf).expect("start");
+    handle.call(upsert("a"), None).await.expect("upsert");
+    let mut messages = connect(&handle, 1).await;
+    let first = run_now(&handle, "a").await;
+    let sent = job(&mut messages).await;
+    assert_eq!(sent.id, first);
+    drop((handle, messages));
+    assert_eq!(stopped.await, Ok(None), "it ends when nobody can call it");
+
+    let Shard { handle, epoch: next, loaded, .. } = start(open(), Config::default(), Deaf).expect("start");
+    assert!(next > epoch && loaded >= 3);
+    assert_eq!(succeed(&handle, &sent).await, Receipt::Accepted { next_attempt: None });
+    assert_eq!(succeed(&handle, &sent).await, Receipt::Repeated);
+    let mut messages = connect(&handle, 2).await;
+    let second = run_now(&handle, "a").await;
+    let sent_again = job(&mut messages).await;
+    assert!(sent_again.id == second && sent_again.token > sent.token);
+}
+
+#[tokio::test]
+async fn a_shard_on_a_memory_store_lives_through_a_restart() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    lives_through_a_restart(|| store.clone()).await;
+}
+
+#[tokio::test]
+async fn a_shard_on_an_embedded_store_lives_through_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::new(folder.path()).expect("a store"));
+    lives_through_a_restart(|| store.clone()).await;
+}
+
+#[tokio::test]
+async fn p2_lost_answers_of_the_store_are_not_seen_by_callers() {
+    let store = Arc::new(MemoryStore::default());
+    let shard = start(store.clone(), Config::default(), Deaf).expect("start");
+    store.inject([Fault::LostBefore, Fault::LostAfter]);
+    shard.handle.call(upsert("a"), None).await.expect("upsert");
+    let hot = store.open().expect("open").hot;
+    assert_eq!(hot.len(), 2);
+}
+
+#[tokio::test]
+async fn a_fenced_shard_stops_and_tells_its_callers_nothing() {
+    let store = Arc::new(MemoryStore::default());
+    let shard = start(store.clone(), Config::default(), Deaf).expect("start");
+    let mut messages = connect(&shard.handle, 1).await;
+    store.open().expect("another owner");
+    assert_eq!(shard.handle.call(upsert("a"), None).await.err(), Some(CallError::Stopped));
+    assert_eq!(shard.stopped.await, Ok(Some(Halt::Fenced)));
+    assert!(messages.recv().await.is_none(), "streams end");
+    assert_eq!(shard.handle.call(upsert("a"), None).await.err(), Some(CallError::Stopped));
+}
+
+/// A store whose commits wait at a barrier.
+struct Slow {
+    store: MemoryStore,
+    gate: Barrier,
+}
+
+impl Store for Slow {
+    fn kind(&self) -> &'static str {
+        "slow"
+    }
+
+    fn open(&self) -> Result<Opened, StoreError> {
+        self.store.open()
+    }
+
+    fn commit(&self, epoch: u64, seq: u64, batch: Batch) -> Result<(), StoreError> {
+        self.gate.wait();
+        self.store.commit(epoch, seq, batch)
+    }
+
+    fn read(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.store.read(keys)
+    }
+}
+
+#[tokio::test]
+async fn p1_replies_and_reads_wait_for_a_slow_commit() {
+    let slow = Arc::new(Slow { store: MemoryStore::default(), gate: Barrier::new(2) });
+    let shard = start(slow.clone(), Config::default(), Deaf).expect("start");
+    let mut write = Box::pin(shard.handle.call(upsert("a"), None));
+    assert!(futures_util::poll!(&mut write).is_pending());
+    let get = GetRun {
+        namespace: "default".into(),
+        id: RunId { uid: Uid(1), trigger: crate::state_machine::id::Trigger::Manual, nominal: 1 },
+        wait: false,
+    };
+    let mut read = Box::pin(shard.handle.call(Command::GetRun(get), None));
+    assert!(futures_util::poll!(&mut read).is_pending());
+    let open = slow.clone();
+    tokio::task::spawn_blocking(move || open.gate.wait()).await.expect("the gate opens");
+    write.await.expect("written");
+    assert_eq!(read.await.err(), Some(CallError::Refused(Refusal::RunNotFound)));
+}
+
+#[tokio::test]
+async fn p3_a_call_past_its_deadline_is_dropped_before_it_is_applied() {
+    let shard = start(Arc::new(MemoryStore::default()), Config::default(), Deaf).expect("start");
+    let past = Instant::now().checked_sub(Duration::from_secs(1)).expect("a second ago");
+    assert_eq!(shard.handle.call(upsert("a"), Some(past)).await.err(), Some(CallError::TooLate));
+    let get = Command::GetSchedule(key("a"));
+    let refused = shard.handle.call(get, None).await.err();
+    assert_eq!(refused, Some(CallError::Refused(Refusal::ScheduleNotFound)));
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_is_heard_of() {
+    let shard = start(Arc::new(MemoryStore::default()), Config::default(), Deaf).expect("start");
+    let messages = connect(&shard.handle, 1).await;
+    drop(messages);
+    shard.handle.close(SessionId(1));
+    let list = Command::ListWorkers { namespaces: None };
+    let Answer::Workers(workers) = shard.handle.call(list, None).await.expect("list") else {
+        panic!("workers")
+    };
+    assert!(!workers[0].connected);
+}

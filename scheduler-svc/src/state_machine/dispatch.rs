@@ -1,0 +1,163 @@
+//! Hands ready runs to sessions with free slots, and carries messages to them.
+
+use std::sync::Arc;
+
+use super::{
+    StateMachine,
+    id::{RunId, SessionId},
+    lease::Session,
+    output::{Body, Event, Job, Message},
+    queue::LaneKey,
+    run::{Lease, Phase, RunKey},
+    timer::ElapsedTimer,
+};
+
+/// Bytes of one message of jobs, roughly.
+const MESSAGE_BYTES: usize = 1 << 20;
+
+impl StateMachine {
+    pub(super) fn join_lanes(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let lanes = self.queue.lanes().filter(|(_, lane)| session.takes(&lane.namespace, &lane.kind));
+        session.lanes = lanes.map(|(key, _)| (key, false)).collect();
+        self.offer(id);
+    }
+
+    /// A lane was made: sessions that take it join.
+    pub(super) fn open_lane(&mut self, lane: LaneKey, namespace: &Arc<str>, kind: &Arc<str>) {
+        let takers = self.sessions.iter_mut().filter(|(_, session)| session.takes(namespace, kind));
+        let mut takers: Vec<SessionId> = takers
+            .map(|(id, session)| {
+                session.lanes.push((lane, false));
+                *id
+            })
+            .collect();
+        // The map's order is chance; what the machine does must not be.
+        takers.sort_unstable();
+        for id in takers {
+            self.offer(id);
+        }
+    }
+
+    /// Puts a session with a free slot into the lines of its lanes.
+    pub(super) fn offer(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.has_room()) else { return };
+        for (lane, in_line) in &mut session.lanes {
+            if !std::mem::replace(in_line, true) {
+                self.queue.offer(*lane, id);
+            }
+        }
+    }
+
+    /// Hands out runs that are ready. Returns whether it stopped at its bound.
+    pub(super) fn dispatch(&mut self) -> bool {
+        for _ in 0..self.config.assignments_per_turn {
+            let mut dropped = Vec::new();
+            let sessions = &self.sessions;
+            let next = self.queue.next(
+                |id| sessions.get(&id).is_some_and(Session::has_room),
+                |id, lane| dropped.push((id, lane)),
+            );
+            for (id, lane) in dropped {
+                let lanes = self.sessions.get_mut(&id).into_iter().flat_map(|session| &mut session.lanes);
+                lanes.filter(|(key, _)| *key == lane).for_each(|(_, in_line)| *in_line = false);
+            }
+            let Some((run, session)) = next else { return false };
+            self.assign(run, session);
+        }
+        true
+    }
+
+    fn assign(&mut self, key: RunKey, id: SessionId) {
+        self.next_token += 1;
+        let (token, now) = (self.next_token, self.now);
+        let run = &mut self.runs[key];
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        run.attempt += 1;
+        run.lost_token = 0;
+        run.first_start.get_or_insert(now.wall);
+        run.progress = None;
+        session.held.insert(key);
+        let job = Job {
+            id: run.id,
+            definition: run.definition.clone(),
+            due: run.due,
+            attempt: run.attempt,
+            token,
+            checkpoint: run.checkpoint.clone(),
+        };
+        let sequence = session.send_job(&mut self.out.messages, self.batch, id, job, self.config.max_batch);
+        session.in_flight.push_back((sequence, key, token, now.elapsed));
+        // The worker keeps the time; this is for one that does not.
+        let timer = now.elapsed + u64::from(run.definition.task.timeout) + self.config.lease;
+        run.phase = Phase::Running(Lease {
+            session: Some(id),
+            worker_id: session.worker_id.clone(),
+            instance: session.instance.clone(),
+            token,
+            sequence,
+            seen: 0,
+            start: now.wall,
+            timer,
+        });
+        let event = Event::Started {
+            id: run.id,
+            definition: run.definition.clone(),
+            attempt: run.attempt,
+            worker_id: session.worker_id.clone(),
+            due: run.due,
+            at: now.wall,
+        };
+        self.timers.set(timer, ElapsedTimer::Attempt(key));
+        self.clear_queue_timer(key);
+        self.touch_run(key);
+        self.emit(event);
+    }
+
+    /// Tells the worker to stop a run, if it is connected; heartbeats repeat it.
+    pub(super) fn push_cancel(&mut self, id: SessionId, run: RunId, attempt: u32, reason: &str) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.connected) else { return };
+        session.sequence += 1;
+        session.filling = None;
+        let body = Body::Cancel { id: run, attempt, reason: reason.into() };
+        self.out.messages.push((id, Message { sequence: session.sequence, body }));
+    }
+
+    /// A lease is over: its slot is free.
+    pub(super) fn free_slot(&mut self, session: Option<SessionId>, key: RunKey) {
+        let Some(id) = session else { return };
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.held.remove(&key);
+            self.offer(id);
+        }
+    }
+}
+
+impl Session {
+    /// Adds to the message that this batch is filling, or begins one. Returns its sequence.
+    fn send_job(
+        &mut self,
+        messages: &mut Vec<(SessionId, Message)>,
+        batch: u64,
+        id: SessionId,
+        job: Job,
+        max_batch: usize,
+    ) -> u64 {
+        let task = &job.definition.task;
+        let bytes =
+            512 + task.args.len() + task.payload.len() + job.checkpoint.as_ref().map_or(0, |c| c.len());
+        if let Some((of, index, filled)) = self.filling.filter(|(of, ..)| *of == batch)
+            && let Body::Jobs(jobs) = &mut messages[index].1.body
+            && jobs.len() < max_batch
+            && filled + bytes <= MESSAGE_BYTES
+        {
+            jobs.push(job);
+            self.filling = Some((of, index, filled + bytes));
+            return self.sequence;
+        }
+        self.sequence += 1;
+        self.filling = Some((batch, messages.len(), bytes));
+        messages.push((id, Message { sequence: self.sequence, body: Body::Jobs(vec![job]) }));
+        self.sequence
+    }
+}

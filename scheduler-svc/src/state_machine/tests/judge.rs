@@ -1,0 +1,81 @@
+//! Knows nothing of the machine's insides: it hears what is said and holds it against the promises.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::state_machine::{
+    id::{RunId, Uid},
+    output::{Answer, Body, Event, Output},
+    timer::Now,
+};
+
+#[derive(Default)]
+pub struct Judge {
+    /// Per run, how often it fired: a run id names one occurrence.
+    fired: BTreeSet<RunId>,
+    finished: BTreeSet<RunId>,
+    leased: BTreeSet<RunId>,
+    token: u64,
+    /// Until when; None = until resumed.
+    paused: BTreeMap<Uid, Option<i64>>,
+    pub deleted: BTreeSet<Uid>,
+    /// Jobs that were compared with the rules, for tests that want to know whether anything happened at all.
+    pub jobs: usize,
+}
+
+impl Judge {
+    pub fn hear(&mut self, now: Now, output: &Output) {
+        // What a resume lets go may be in the same batch as its reply.
+        for (_, reply) in &output.replies {
+            if let Ok(Answer::Resumed { schedule, .. }) = reply {
+                self.paused.remove(&schedule.uid);
+            }
+        }
+        for event in &output.events {
+            self.event(now, event);
+        }
+        self.messages(output);
+        for (_, reply) in &output.replies {
+            let Ok(Answer::Paused { schedule, .. }) = reply else { continue };
+            if let Some(pause) = &schedule.pause {
+                self.paused.insert(schedule.uid, pause.until);
+            }
+        }
+        // A pause that is over stays over when the clock is set back.
+        self.paused.retain(|_, until| until.is_none_or(|until| until > now.wall));
+    }
+
+    fn event(&mut self, now: Now, event: &Event) {
+        match event {
+            Event::Fired { id, .. } => assert!(self.fired.insert(*id), "{id} fired twice"),
+            Event::Started { id, .. } => {
+                assert!(self.leased.insert(*id), "{id} has two live leases");
+                assert!(!self.finished.contains(id), "{id} starts after its end");
+                assert!(!self.deleted.contains(&id.uid), "{id} starts after its schedule was deleted");
+                let paused = self.paused.get(&id.uid);
+                let over = paused.is_none_or(|until| until.is_some_and(|until| until <= now.wall));
+                assert!(over, "{id} starts while its schedule is paused");
+            }
+            Event::AttemptEnded { id, .. } => assert!(self.leased.remove(id), "{id} ends without a lease"),
+            Event::Finished { finished, .. } => {
+                let id = finished.id;
+                assert!(self.finished.insert(id), "{id} finished twice");
+                assert!(!self.leased.contains(&id), "{id} finished while it is leased");
+            }
+            _ => {}
+        }
+    }
+
+    /// Tokens are larger than all of earlier batches, and no two are equal.
+    fn messages(&mut self, output: &Output) {
+        let jobs = output.messages.iter().flat_map(|(_, message)| match &message.body {
+            Body::Jobs(jobs) => jobs.as_slice(),
+            Body::Cancel { .. } => &[],
+        });
+        let tokens: Vec<u64> = jobs.map(|job| job.token).collect();
+        let distinct: BTreeSet<u64> = tokens.iter().copied().collect();
+        assert_eq!(distinct.len(), tokens.len());
+        assert!(distinct.first().is_none_or(|first| *first > self.token), "tokens only grow");
+        self.token = distinct.last().copied().unwrap_or(self.token);
+        self.jobs += tokens.len();
+    }
+}

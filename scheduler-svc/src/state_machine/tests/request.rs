@@ -1,0 +1,113 @@
+//! Rule P5: a retry of a mutation gets the first answer.
+
+use super::{bench::*, *};
+use crate::state_machine::{
+    command::{Command, Delete, Pause, Resume, TriggerNow},
+    output::{Answer, Change, Refusal},
+};
+
+fn trigger(id: &str, body: u8) -> Command {
+    Command::Trigger(TriggerNow { key: key("a"), request: request(id, body), actor: "tester".into() })
+}
+
+fn triggered(answer: Answer) -> (crate::state_machine::id::RunId, bool) {
+    let Answer::Triggered { run, created } = answer else { panic!("triggered") };
+    (run_id(&run), created)
+}
+
+#[test]
+fn p5_a_repeated_trigger_names_the_same_run_even_after_its_end() {
+    let mut bench = Bench::new();
+    bench.save(definition("a", every(10 * DAY)));
+    bench.worker(1);
+    let first = triggered(bench.call(&trigger("r", 1)));
+    let job = bench.job();
+    bench.succeed(&job);
+    assert_eq!(triggered(bench.call(&trigger("r", 1))), first);
+    bench.restart(HOUR);
+    assert_eq!(triggered(bench.call(&trigger("r", 1))), first);
+    assert!(bench.jobs().is_empty());
+    assert_eq!(bench.refused(&trigger("r", 2)), Refusal::RequestIdReused);
+}
+
+#[test]
+fn p5_a_repeated_upsert_says_again_what_it_did() {
+    let mut bench = Bench::new();
+    let mut upsert = bench.upsert(definition("a", every(HOUR)));
+    upsert.request = request("r", 1);
+    assert_eq!(bench.send_upsert(upsert.clone()).1, Change::Created);
+    assert_eq!(bench.send_upsert(upsert.clone()).1, Change::Created);
+    upsert.request = request("s", 1);
+    assert_eq!(bench.send_upsert(upsert).1, Change::Unchanged);
+}
+
+#[test]
+fn p5_repeated_delete_pause_and_resume_act_once() {
+    let mut bench = Bench::new();
+    bench.save(definition("a", every(HOUR)));
+    let pause = Command::Pause(Pause {
+        key: key("a"),
+        note: "".into(),
+        until: None,
+        request: request("p", 1),
+        actor: "t".into(),
+    });
+    let resume = Command::Resume(Resume {
+        key: key("a"),
+        catch_up: false,
+        request: request("q", 1),
+        actor: "t".into(),
+    });
+    assert!(matches!(bench.call(&pause), Answer::Paused { changed: true, .. }));
+    assert!(matches!(bench.call(&resume), Answer::Resumed { changed: true, .. }));
+    assert!(matches!(bench.call(&pause), Answer::Paused { changed: true, .. }));
+    assert!(bench.view("a").pause.is_none(), "the repeated pause did not pause again");
+    let delete = Command::Delete(Delete {
+        key: key("a"),
+        cancel_running: false,
+        etag: None,
+        request: request("d", 1),
+        actor: "t".into(),
+    });
+    assert!(matches!(bench.call(&delete), Answer::Deleted(1)));
+    bench.save(definition("a", every(HOUR)));
+    assert!(matches!(bench.call(&delete), Answer::Deleted(1)));
+    assert!(!bench.gone("a"), "the repeated delete did not delete again");
+}
+
+#[test]
+fn p5_request_ids_are_forgotten_after_a_day() {
+    let mut bench = Bench::new();
+    bench.save(definition("a", every(10 * DAY)));
+    bench.worker(1);
+    let first = triggered(bench.call(&trigger("r", 1)));
+    let job = bench.job();
+    bench.succeed(&job);
+    let with_request = bench.records.len();
+    bench.pass(HOUR);
+    bench.restart(0);
+    bench.pass(DAY);
+    assert_eq!(bench.records.len(), with_request - 1);
+    assert_ne!(triggered(bench.call(&trigger("r", 1))), first);
+}
+
+#[test]
+fn p5_a_refused_call_is_not_remembered() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.refused(&trigger("r", 1)), Refusal::ScheduleNotFound);
+    bench.save(definition("a", every(10 * DAY)));
+    assert!(triggered(bench.call(&trigger("r", 1))).1);
+}
+
+#[test]
+fn two_namespaces_share_no_request_ids() {
+    let mut bench = Bench::new();
+    let mut one = bench.upsert(definition("a", every(HOUR)));
+    one.request = request("r", 1);
+    let mut other = bench.upsert(definition("a", every(HOUR)));
+    other.definition.key.namespace = "shop".into();
+    other.request = request("r", 2);
+    bench.send_upsert(one);
+    bench.send_upsert(other);
+    assert_eq!(bench.view("a").definition.timing, every(HOUR));
+}

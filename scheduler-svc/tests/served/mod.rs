@@ -1,0 +1,103 @@
+//! A scheduler on a memory store and a free port, with clients.
+
+use std::sync::Arc;
+
+use docket::schedule::v1::{
+    self as pb, run_service_client::RunServiceClient, schedule_service_client::ScheduleServiceClient,
+    status_service_client::StatusServiceClient, worker_service_client::WorkerServiceClient,
+};
+use scheduler_svc::{
+    grpc::{self, Services},
+    shard,
+    state_machine::{Config, output::Event},
+    store::memory::MemoryStore,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, transport::Channel};
+
+pub struct Served {
+    pub channel: Channel,
+    pub schedules: ScheduleServiceClient<Channel>,
+    pub runs: RunServiceClient<Channel>,
+    pub workers: WorkerServiceClient<Channel>,
+    pub status: StatusServiceClient<Channel>,
+    stopping: CancellationToken,
+}
+
+struct Deaf;
+
+impl shard::Observer for Deaf {
+    fn observe(&self, _: &Event) {}
+}
+
+impl Served {
+    pub async fn start() -> Self {
+        let config = Config::default();
+        let shard = shard::start(Arc::new(MemoryStore::default()), config, Deaf).expect("a shard");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let stopping = CancellationToken::new();
+        let services = Services {
+            shard: shard.handle,
+            default_spread: 0,
+            lease: config.lease,
+            heartbeat: config.heartbeat,
+            max_batch: config.max_batch,
+            start_time: 0,
+            stopping: stopping.clone(),
+        };
+        tokio::spawn(grpc::serve(listener, services));
+        let endpoint = Channel::from_shared(format!("http://{address}")).expect("a URL");
+        let channel = endpoint.connect().await.expect("a connection");
+        Self {
+            schedules: ScheduleServiceClient::new(channel.clone()),
+            runs: RunServiceClient::new(channel.clone()),
+            workers: WorkerServiceClient::new(channel.clone()),
+            status: StatusServiceClient::new(channel.clone()),
+            channel,
+            stopping,
+        }
+    }
+
+    pub async fn upsert(&mut self, schedule: pb::Schedule) -> Result<pb::UpsertScheduleResponse, Status> {
+        let request = pb::UpsertScheduleRequest { schedule: Some(schedule), ..Default::default() };
+        Ok(self.schedules.upsert_schedule(request).await?.into_inner())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+    }
+}
+
+pub fn schedule(id: &str, timing: pb::schedule::Timing) -> pb::Schedule {
+    pb::Schedule {
+        schedule_id: id.into(),
+        timing: Some(timing),
+        task: Some(pb::Task { kind: "sync".into(), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+pub fn every(seconds: i64) -> pb::schedule::Timing {
+    let interval = Some(prost_types::Duration { seconds, nanos: 0 });
+    pb::schedule::Timing::Every(pb::Every { interval, anchor: None })
+}
+
+pub fn cron(expressions: &[&str], time_zone: &str) -> pb::schedule::Timing {
+    pb::schedule::Timing::Cron(pb::Cron {
+        expressions: expressions.iter().map(|one| (*one).into()).collect(),
+        time_zone: time_zone.into(),
+        ..Default::default()
+    })
+}
+
+pub fn hello() -> pb::StreamDueJobsRequest {
+    pb::StreamDueJobsRequest {
+        worker_id: "w".into(),
+        instance: "i".into(),
+        kinds: vec!["sync".into()],
+        ..Default::default()
+    }
+}
