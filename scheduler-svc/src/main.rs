@@ -119,7 +119,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let mut shard = shard.stopped;
     tokio::select! {
         () = terminated() => info!("stopping"),
-        halt = &mut shard => anyhow::bail!("the store can no longer be written: {halt:?}"),
+        halt = &mut shard => match halt {
+            Ok(halt) => anyhow::bail!("the store can no longer be written: {halt:?}"),
+            Err(_) => anyhow::bail!("the shard ended by a panic; the lines above tell where"),
+        },
         served = &mut grpc => served??,
         served = &mut http => served??,
     }

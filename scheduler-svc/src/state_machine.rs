@@ -153,7 +153,7 @@ impl StateMachine {
             Command::GetRun(get) => self.get_run(to, get),
             Command::ListRuns(list) => self.list_runs(to, list),
             Command::GetStatus { namespace } => self.status(to, namespace),
-            Command::ListWorkers { namespaces } => self.list_workers(to, namespaces.as_deref()),
+            Command::ListWorkers { namespace } => self.list_workers(to, namespace),
             Command::OpenSession(open) => self.open_session(to, open),
             Command::CloseSession(id) => {
                 self.close_session(*id);

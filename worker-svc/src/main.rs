@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use worker_svc::{
     agent::{Agent, Profile},
     config::{Config, DEFAULTS},
@@ -40,6 +40,8 @@ use worker_svc::{
 
 /// EX_USAGE of sysexits.h: the configuration has to be changed.
 const BAD_CONFIG: u8 = 64;
+/// Between two looks for blobs that nothing names.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// Content of mails that may be in readers and on its way back at once.
 const CONTENT_BUDGET: u64 = 128 << 20;
 
@@ -132,6 +134,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let (link, status) = start_link(&config, registry, archive_id, stopping.clone())?.unzip();
     // The library goes on while jobs are handed in: an app still asks.
     let handed_in = CancellationToken::new();
+    tokio::spawn(sweep(archive.clone(), stopping.clone()));
     let services = Services { archive, root, clock, stopping: handed_in.clone() };
     let mut http = tokio::spawn(http::serve(http, status, stopping.clone(), stopped.clone()));
     let mut grpc = tokio::spawn(library::serve(grpc, services));
@@ -160,6 +163,18 @@ async fn open_archive(config: &Config) -> anyhow::Result<Archive> {
     let catalog = Catalog::open_sqlite(&database, now()).await.context("archive.database_url")?;
     let blobs = Blobs::in_folder(&config.blobs()?).context("archive.blobs_url")?;
     Ok(Archive::join(catalog, blobs).await?)
+}
+
+/// Takes blobs that no row has named for a day: what deletes and killed attempts left behind (rule D2).
+async fn sweep(archive: Archive, stopping: CancellationToken) {
+    let mut hours = tokio::time::interval(SWEEP);
+    while stopping.run_until_cancelled(hours.tick()).await.is_some() {
+        match archive.sweep(now()).await {
+            Ok(0) => {}
+            Ok(blobs) => info!(blobs, "swept"),
+            Err(error) => warn!(%error, "sweep the archive's blobs"),
+        }
+    }
 }
 
 fn registry(config: &Config, archive: &Archive, root: &Root, clock: &Clock) -> anyhow::Result<Registry> {

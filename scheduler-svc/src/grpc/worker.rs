@@ -128,11 +128,8 @@ impl WorkerService for Api {
 
     async fn list_workers(&self, request: Request<pb::ListWorkersRequest>) -> Reply<pb::ListWorkersResponse> {
         let identity = identity::of(&request)?;
-        let namespaces = match identity.namespaces() {
-            Scope::All => None,
-            Scope::Only(names) => Some(names.clone()),
-        };
-        let command = Command::ListWorkers { namespaces };
+        let namespace = field::id("namespace", identity.namespace(&request.get_ref().namespace)?)?;
+        let command = Command::ListWorkers { namespace: namespace.into() };
         let answer = self.0.shard.call(command, deadline(&request)).await.map_err(call_error)?;
         let Answer::Workers(workers) = answer else { return Err(mismatch()) };
         let workers = workers.iter().map(worker).collect();
@@ -200,9 +197,6 @@ fn slots(slots: i32) -> Result<u32, Violation> {
 /// None when the run id is none of ours.
 fn held_run(held: &pb::HeldRun) -> Result<Option<Held>, Violation> {
     let Some(id) = RunId::parse(&held.run_id) else { return Ok(None) };
-    if let Some(checkpoint) = &held.checkpoint {
-        field::bytes("held.checkpoint", checkpoint.len(), CHECKPOINT_BYTES)?;
-    }
     Ok(Some(Held {
         id,
         attempt: held.attempt.max(0) as u32,
@@ -212,7 +206,8 @@ fn held_run(held: &pb::HeldRun) -> Result<Option<Held>, Violation> {
             total: progress.total,
             note: clean(&progress.note, NOTE_BYTES).into(),
         }),
-        checkpoint: held.checkpoint.clone(),
+        // One that is too large must not cost the worker all its leases.
+        checkpoint: held.checkpoint.clone().filter(|checkpoint| checkpoint.len() <= CHECKPOINT_BYTES),
     }))
 }
 

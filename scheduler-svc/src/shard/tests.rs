@@ -226,7 +226,7 @@ async fn a_stream_that_breaks_is_heard_of() {
     let messages = connect(&shard.handle, 1).await;
     drop(messages);
     shard.handle.close(SessionId(1));
-    let list = Command::ListWorkers { namespaces: None };
+    let list = Command::ListWorkers { namespace: "default".into() };
     let Answer::Workers(workers) = shard.handle.call(list, None).await.expect("list") else {
         panic!("workers")
     };

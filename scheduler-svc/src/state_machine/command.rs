@@ -26,7 +26,7 @@ pub enum Command {
         namespace: Arc<str>,
     },
     ListWorkers {
-        namespaces: Option<Vec<String>>,
+        namespace: Arc<str>,
     },
     OpenSession(Box<OpenSession>),
     /// The stream of a session ended.

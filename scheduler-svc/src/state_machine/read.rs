@@ -200,16 +200,10 @@ impl StateMachine {
         self.answer(to, Answer::Status(Box::new(view)));
     }
 
-    pub(super) fn list_workers(&mut self, to: ReplyTo, namespaces: Option<&[String]>) {
+    pub(super) fn list_workers(&mut self, to: ReplyTo, namespace: &Arc<str>) {
         let mut workers = BTreeMap::new();
         for (id, session) in &self.sessions {
-            let serves = |namespace: &String| {
-                session
-                    .namespaces
-                    .as_ref()
-                    .is_none_or(|allowed| allowed.iter().any(|one| **one == **namespace))
-            };
-            if namespaces.is_some_and(|namespaces| !namespaces.iter().any(serves)) {
+            if session.namespaces.as_ref().is_some_and(|allowed| !allowed.contains(namespace)) {
                 continue;
             }
             let view = WorkerView {
