@@ -94,7 +94,7 @@ async fn herd_of(count: usize) -> anyhow::Result<()> {
     upsert_all(&scheduler, count, &cron).await?;
     let worker = Plan::new("worker-svc", folder.path())
         .set("DOCKET_SCHEDULER__URL", format!("http://{}", service.grpc))
-        .set("DOCKET_WORKER__SLOTS", 2_000)
+        .set("DOCKET_WORKER__SLOTS", 10_000)
         .set("DOCKET_WORKER__KINDS", "noop")
         .start()?;
     let left =

@@ -22,6 +22,8 @@ use crate::kind::{Outcome, Progress};
 
 /// Reports in one call.
 const REPORTS_MAX: usize = 1_000;
+/// Reports under way at once.
+const CALLS_MAX: usize = 4;
 /// Between two tries to connect or report: doubling from the first to the second, with jitter.
 const PAUSE: (u64, u64) = (100, 5_000);
 
@@ -56,7 +58,11 @@ pub enum Effect {
     /// Ask the attempt to stop. Its end is still to be told.
     Stop(Key),
     Heartbeat(pb::HeartbeatRequest),
-    Report(pb::ReportResultsRequest),
+    /// `call` comes back with the answer.
+    Report {
+        call: u64,
+        request: pb::ReportResultsRequest,
+    },
 }
 
 /// Why an attempt was asked to stop: decides what is reported.
@@ -110,7 +116,9 @@ pub struct Agent {
     heartbeat_sent: Option<u64>,
     attempts: BTreeMap<Key, Attempt>,
     outbox: VecDeque<Key>,
-    reporting: Vec<Key>,
+    /// Calls under way, by number, and what they report.
+    reporting: BTreeMap<u64, Vec<Key>>,
+    calls: u64,
     next_report: u64,
     report_tries: u32,
     /// Draining: when what still runs is interrupted.
@@ -136,7 +144,8 @@ impl Agent {
             heartbeat_sent: None,
             attempts: BTreeMap::new(),
             outbox: VecDeque::new(),
-            reporting: Vec::new(),
+            reporting: BTreeMap::new(),
+            calls: 0,
             next_report: 0,
             report_tries: 0,
             drain_until: None,
@@ -378,20 +387,20 @@ impl Agent {
     // --- reports ---------------------------------------------------------------------------------------------
 
     fn can_report(&self) -> bool {
-        self.reporting.is_empty() && !self.outbox.is_empty() && matches!(self.link, Link::Up)
+        self.reporting.len() < CALLS_MAX && !self.outbox.is_empty() && matches!(self.link, Link::Up)
     }
 
-    /// One call at a time: outcomes gather while it is under way.
+    /// A few calls at a time: outcomes gather while they are under way, and no commit waits for the one before it.
     fn report(&mut self, now: u64) {
         if !self.can_report() || self.next_report > now {
             return;
         }
-        let mut reports = Vec::new();
+        let (mut reports, mut keys) = (Vec::new(), Vec::new());
         while let Some(key) = self.outbox.pop_front() {
             // What was dropped meanwhile is not reported.
             if let Some(report) = self.attempts.get(&key).and_then(|attempt| attempt.outcome.as_deref()) {
                 reports.push(report.clone());
-                self.reporting.push(key);
+                keys.push(key);
             }
             if reports.len() == REPORTS_MAX {
                 break;
@@ -400,17 +409,20 @@ impl Agent {
         if reports.is_empty() {
             return;
         }
-        self.effects.push(Effect::Report(pb::ReportResultsRequest {
+        self.calls += 1;
+        self.reporting.insert(self.calls, keys);
+        let request = pb::ReportResultsRequest {
             worker_id: self.profile.worker_id.clone(),
             session_id: self.session_id.clone(),
             epoch: self.epoch,
             reports,
-        }));
+        };
+        self.effects.push(Effect::Report { call: self.calls, request });
     }
 
     /// Any receipt ends a report; no answer means: again.
-    pub fn report_answered(&mut self, now: u64, answer: Option<Vec<pb::Receipt>>) {
-        let reported = std::mem::take(&mut self.reporting);
+    pub fn report_answered(&mut self, now: u64, call: u64, answer: Option<Vec<pb::Receipt>>) {
+        let Some(reported) = self.reporting.remove(&call) else { return };
         match answer {
             Some(receipts) if receipts.len() == reported.len() => {
                 self.report_tries = 0;

@@ -39,7 +39,7 @@ enum Input {
     Progressed(Key, Progress),
     Ended(Key, Outcome),
     Heard(Option<pb::HeartbeatResponse>),
-    Receipts(Option<Vec<pb::Receipt>>),
+    Receipts(u64, Option<Vec<pb::Receipt>>),
 }
 
 /// What others may know about the link.
@@ -150,7 +150,7 @@ impl Link {
                 self.agent.ended(now, &key, outcome);
             }
             Input::Heard(answer) => self.agent.heartbeat_answered(now, answer),
-            Input::Receipts(receipts) => self.agent.report_answered(now, receipts),
+            Input::Receipts(call, receipts) => self.agent.report_answered(now, call, receipts),
         }
     }
 
@@ -184,12 +184,12 @@ impl Link {
                         .send(Input::Heard(answer.ok().and_then(Result::ok).map(tonic::Response::into_inner)))
                 });
             }
-            Effect::Report(request) => {
+            Effect::Report { call, request } => {
                 tokio::spawn(async move {
                     let answer = tokio::time::timeout(CALL_TIMEOUT, client.report_results(request)).await;
                     let receipts =
                         answer.ok().and_then(Result::ok).map(|response| response.into_inner().receipts);
-                    inputs.send(Input::Receipts(receipts))
+                    inputs.send(Input::Receipts(call, receipts))
                 });
             }
         }

@@ -84,7 +84,7 @@ fn reported(effects: &[Effect]) -> Vec<&pb::Report> {
     effects
         .iter()
         .filter_map(|effect| match effect {
-            Effect::Report(request) => Some(&request.reports),
+            Effect::Report { request, .. } => Some(&request.reports),
             _ => None,
         })
         .flatten()
@@ -112,7 +112,7 @@ fn a_job_is_started_reported_and_forgotten_with_its_receipt() {
     let effects = agent.effects();
     assert_eq!(reported(&effects).len(), 1);
     assert_eq!(agent.held(), 1, "held until it is acknowledged");
-    agent.report_answered(11, receipts(1));
+    agent.report_answered(11, 1, receipts(1));
     assert_eq!(agent.held(), 0);
 }
 
@@ -127,18 +127,28 @@ fn a_heartbeat_lists_everything_until_it_is_acknowledged() {
 }
 
 #[test]
-fn outcomes_gather_while_a_report_is_under_way_and_survive_its_failure() {
-    let mut agent = connected(&[("r1", 1, "noop"), ("r2", 1, "noop"), ("r3", 1, "noop")]);
-    agent.ended(10, &key("r1", 1), success());
-    assert_eq!(reported(&agent.effects()).len(), 1);
-    agent.ended(11, &key("r2", 1), success());
-    agent.ended(12, &key("r3", 1), success());
-    assert!(reported(&agent.effects()).is_empty(), "one call at a time");
-    agent.report_answered(20, None);
-    agent.wake(10_000);
+fn outcomes_gather_while_reports_are_under_way_and_survive_their_failure() {
+    let runs: Vec<String> = (0..6).map(|n| format!("r{n}")).collect();
+    let jobs: Vec<(&str, i32, &str)> = runs.iter().map(|run| (run.as_str(), 1, "noop")).collect();
+    let mut agent = connected(&jobs);
+    for run in &runs {
+        agent.ended(10, &key(run, 1), success());
+    }
+    assert_eq!(reported(&agent.effects()).len(), CALLS_MAX, "the rest waits for a call to end");
+    agent.report_answered(20, 1, receipts(1));
     let effects = agent.effects();
-    let runs: Vec<_> = reported(&effects).iter().map(|report| report.run_id.clone()).collect();
-    assert_eq!(runs, ["r1", "r2", "r3"], "again, in order");
+    assert_eq!(
+        reported(&effects).iter().map(|report| report.run_id.as_str()).collect::<Vec<_>>(),
+        ["r4", "r5"]
+    );
+    for call in 2..=5 {
+        agent.report_answered(30, call, None);
+    }
+    assert_eq!(agent.held(), 5, "nothing is forgotten without a receipt");
+    agent.wake(30_000);
+    assert_eq!(reported(&agent.effects()).len(), 5);
+    agent.report_answered(30_000, 5, None);
+    assert_eq!(agent.held(), 5, "an answer that comes twice counts once");
 }
 
 #[test]
@@ -245,15 +255,15 @@ fn a_drain_hands_back_what_has_not_started_and_lets_the_rest_finish() {
     agent.stream_message(101, due(3, &[("r3", 1, "noop")]));
     let effects = agent.effects();
     assert_eq!(class_of(reported(&effects)[0]), pb::FailureClass::Interrupted);
-    agent.report_answered(110, receipts(1));
+    agent.report_answered(110, 1, receipts(1));
     agent.ended(200, &key("r1", 1), success());
-    agent.report_answered(210, receipts(1));
+    agent.report_answered(210, 2, receipts(1));
     assert!(!agent.is_drained());
     agent.wake(20_100);
     assert!(agent.effects().contains(&Effect::Stop(key("r2", 1))));
     agent.ended(20_200, &key("r2", 1), Outcome::failure(pb::FailureClass::Transient, "X", "x"));
     assert_eq!(class_of(reported(&agent.effects())[0]), pb::FailureClass::Interrupted);
-    agent.report_answered(20_300, receipts(1));
+    agent.report_answered(20_300, 3, receipts(1));
     assert!(agent.is_drained());
 }
 
