@@ -7,7 +7,7 @@
 //! ```text
 //! run (due → final)
 //! ├── queued (due or last end → start of the attempt)
-//! └── attempt (start → end, with the worker's spans below it in its own process)
+//! └── attempt (start → end; the worker adds its own span, `job`, and what lies below it)
 //! ```
 //!
 //! Without an endpoint nothing of this is computed.
@@ -101,21 +101,32 @@ fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
 }
 
 thread_local! {
-    /// Ids for the next span that this thread makes.
-    static NEXT: Cell<Option<(u128, u64)>> = const { Cell::new(None) };
+    /// Ids for the next span that this thread makes. The SDK asks for them in an order of its own.
+    static NEXT: (Cell<Option<u128>>, Cell<Option<u64>>) = const { (Cell::new(None), Cell::new(None)) };
 }
 
 /// Lets a span have ids that are derived; all others are random.
 #[derive(Debug)]
 struct GivenIds;
 
+impl GivenIds {
+    fn set(parent: TraceParent) {
+        NEXT.with(|(trace, span)| {
+            trace.set(Some(parent.trace_id));
+            span.set(Some(parent.span_id));
+        });
+    }
+}
+
 impl IdGenerator for GivenIds {
     fn new_trace_id(&self) -> TraceId {
-        NEXT.get().map_or_else(|| RandomIdGenerator::default().new_trace_id(), |(trace, _)| trace.into())
+        let given = NEXT.with(|(trace, _)| trace.take());
+        given.map_or_else(|| RandomIdGenerator::default().new_trace_id(), TraceId::from)
     }
 
     fn new_span_id(&self) -> SpanId {
-        NEXT.take().map_or_else(|| RandomIdGenerator::default().new_span_id(), |(_, span)| span.into())
+        let given = NEXT.with(|(_, span)| span.take());
+        given.map_or_else(|| RandomIdGenerator::default().new_span_id(), SpanId::from)
     }
 }
 
@@ -157,7 +168,7 @@ impl RunObserver {
     fn root(&self, definition: &Definition, finished: &Finished) {
         let Some(tracer) = &self.tracer else { return };
         let parent = TraceParent::of_run(&finished.id.to_string(), true);
-        NEXT.set(Some((parent.trace_id, parent.span_id)));
+        GivenIds::set(parent);
         let mut span = tracer
             .span_builder("run")
             .with_kind(SpanKind::Producer)
@@ -282,4 +293,23 @@ fn trace(id: RunId) -> impl std::fmt::Display {
         }
     }
     Lazy(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worker's spans name this parent without having seen it.
+    #[test]
+    fn a_root_span_has_the_ids_that_are_derived_from_its_run() {
+        let tracer = SdkTracerProvider::builder().with_id_generator(GivenIds).build().tracer("test");
+        let parent = TraceParent::of_run("0-00ff-s1795485600000", true);
+        GivenIds::set(parent);
+        let root = tracer.span_builder("run").start_with_context(&tracer, &Context::new());
+        let context = root.span_context();
+        assert_eq!((context.trace_id(), context.span_id()), (parent.trace_id.into(), parent.span_id.into()));
+        let other = tracer.span_builder("run").start_with_context(&tracer, &Context::new());
+        assert_ne!(other.span_context().trace_id(), context.trace_id());
+        assert_ne!(other.span_context().span_id(), context.span_id());
+    }
 }

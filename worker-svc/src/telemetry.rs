@@ -71,7 +71,7 @@ pub fn attempt_span(job: &pb::DueJob) -> Span {
     let parent = TraceParent::parse(&job.traceparent);
     let kind = job.task.as_ref().map_or("", |task| task.kind.as_str());
     let span = info_span!(
-        "run",
+        "job",
         run = job.run_id,
         attempt = job.attempt,
         schedule = job.schedule_id,
