@@ -171,4 +171,15 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Reason::ALL.len());
     }
+
+    /// Every reason has its row in the document, with its code and its meaning.
+    #[test]
+    fn the_document_holds_the_table() {
+        let document = include_str!("../docs/errors.md");
+        for reason in Reason::ALL {
+            let row = document.lines().find(|line| line.contains(&format!("`{}`", reason.name())));
+            let row = row.unwrap_or_else(|| panic!("{} is not in docs/errors.md", reason.name()));
+            assert!(row.contains(reason.meaning().trim()), "{row}: {}", reason.meaning());
+        }
+    }
 }

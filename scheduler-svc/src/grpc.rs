@@ -77,6 +77,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         };
     }
     Server::builder()
+        .trace_fn(crate::telemetry::call_span)
         .layer(Gate)
         .max_concurrent_streams(Some(STREAMS))
         .http2_max_header_list_size(Some(HEADER_BYTES))

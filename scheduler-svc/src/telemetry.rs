@@ -18,7 +18,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use docket::trace::TraceParent;
+use docket::trace::{TRACEPARENT, TraceParent};
 use opentelemetry::{
     Context, KeyValue, SpanId, TraceFlags, TraceId,
     trace::{
@@ -31,7 +31,9 @@ use opentelemetry_sdk::{
     Resource,
     trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider},
 };
-use tracing::{debug, info, warn};
+use tonic::codegen::http;
+use tracing::{Span, debug, info, info_span, warn};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
@@ -68,9 +70,12 @@ impl Telemetry {
                 .boxed(),
             LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).boxed(),
         };
-        tracing_subscriber::registry().with(filter).with(layer).try_init()?;
         let endpoint = &config.telemetry.otlp_endpoint;
         let provider = if endpoint.is_empty() { None } else { Some(provider(endpoint)?) };
+        let export = provider.as_ref().map(|provider| {
+            tracing_opentelemetry::layer().with_tracer(provider.tracer("docket")).with_location(false)
+        });
+        tracing_subscriber::registry().with(filter).with(export).with(layer).try_init()?;
         Ok(Self { provider })
     }
 
@@ -211,15 +216,27 @@ impl RunObserver {
     }
 }
 
+/// The span of a call whose client sent a `traceparent`: it goes on with the client's trace. Others have none, so
+/// heartbeats do not fill the collector.
+pub fn call_span(request: &http::Request<()>) -> Span {
+    let header = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let Some(parent) = header.and_then(TraceParent::parse) else { return Span::none() };
+    let span =
+        info_span!("call", method = request.uri().path(), trace_id = format!("{:032x}", parent.trace_id));
+    // Without an exporter there is nothing to attach it to.
+    let _ = span.set_parent(remote(parent));
+    span
+}
+
+/// A position in a trace that another process, or another moment, has made.
+fn remote(parent: TraceParent) -> Context {
+    let flags = if parent.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
+    let (trace, span) = (parent.trace_id.into(), parent.span_id.into());
+    Context::new().with_remote_span_context(SpanContext::new(trace, span, flags, true, TraceState::default()))
+}
+
 fn root_of(id: RunId) -> Context {
-    let parent = TraceParent::of_run(&id.to_string(), true);
-    Context::new().with_remote_span_context(SpanContext::new(
-        parent.trace_id.into(),
-        parent.span_id.into(),
-        TraceFlags::SAMPLED,
-        true,
-        TraceState::default(),
-    ))
+    remote(TraceParent::of_run(&id.to_string(), true))
 }
 
 fn attributes(id: RunId, definition: &Definition) -> Vec<KeyValue> {

@@ -80,6 +80,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
     }
     let stopped = stopping.clone();
     let serving = Server::builder()
+        .trace_fn(crate::telemetry::call_span)
         .layer(Gate)
         .max_concurrent_streams(Some(STREAMS))
         .http2_max_header_list_size(Some(HEADER_BYTES))

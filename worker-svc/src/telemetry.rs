@@ -5,13 +5,17 @@ use std::{
     time::Duration,
 };
 
-use docket::{schedule::v1 as pb, trace::TraceParent};
+use docket::{
+    schedule::v1 as pb,
+    trace::{TRACEPARENT, TraceParent},
+};
 use opentelemetry::{
     Context,
     trace::{SpanContext, TraceContextExt as _, TraceFlags, TraceState, TracerProvider as _},
 };
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use tonic::codegen::http;
 use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -79,16 +83,27 @@ pub fn attempt_span(job: &pb::DueJob) -> Span {
         trace_id = parent.map(|parent| format!("{:032x}", parent.trace_id)),
     );
     if let Some(parent) = parent {
-        let flags = if parent.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
-        let context = SpanContext::new(
-            parent.trace_id.into(),
-            parent.span_id.into(),
-            flags,
-            true,
-            TraceState::default(),
-        );
         // Without an exporter there is nothing to attach it to.
-        let _ = span.set_parent(Context::new().with_remote_span_context(context));
+        let _ = span.set_parent(remote(parent));
     }
     span
+}
+
+/// The span of a call whose client sent a `traceparent`: it goes on with the client's trace. Others have none, so
+/// heartbeats do not fill the collector.
+pub fn call_span(request: &http::Request<()>) -> Span {
+    let header = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    let Some(parent) = header.and_then(TraceParent::parse) else { return Span::none() };
+    let span =
+        info_span!("call", method = request.uri().path(), trace_id = format!("{:032x}", parent.trace_id));
+    // Without an exporter there is nothing to attach it to.
+    let _ = span.set_parent(remote(parent));
+    span
+}
+
+/// A position in a trace that another process, or another moment, has made.
+fn remote(parent: TraceParent) -> Context {
+    let flags = if parent.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
+    let (trace, span) = (parent.trace_id.into(), parent.span_id.into());
+    Context::new().with_remote_span_context(SpanContext::new(trace, span, flags, true, TraceState::default()))
 }
