@@ -7,6 +7,7 @@ use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
     net::SocketAddr,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -68,6 +69,8 @@ impl Plan {
         for (key, _) in env::vars().filter(|(key, _)| key.starts_with("DOCKET_")) {
             command.env_remove(key);
         }
+        // Ctrl-C in a terminal is for the program that started them; it stops them in its own order.
+        command.process_group(0);
         command.env("DOCKET_GRPC__LISTEN", "127.0.0.1:0").env("DOCKET_HTTP__LISTEN", "127.0.0.1:0");
         command.envs(self.settings.iter().map(|(key, value)| (key, value)));
         let mut child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
