@@ -23,10 +23,10 @@ run: ## Start both services on their default ports, with data in ./data
 	@$(CARGO) build --quiet --workspace --bins
 	@mkdir -p data/mail
 	@echo "scheduler-svc: gRPC 127.0.0.1:7310; worker-svc: gRPC 127.0.0.1:7320; mail folders below data/mail. Ctrl-C stops both."
-	@trap 'kill 0' INT TERM; \
-	target/debug/scheduler-svc & \
-	DOCKET_SOURCES__FOLDER_ROOT=$(CURDIR)/data/mail target/debug/worker-svc & \
-	wait
+	@target/debug/scheduler-svc & scheduler=$$!; \
+	DOCKET_SOURCES__FOLDER_ROOT=$(CURDIR)/data/mail target/debug/worker-svc & worker=$$!; \
+	trap 'kill $$scheduler $$worker 2>/dev/null' INT TERM; \
+	wait $$scheduler; wait $$worker; wait
 
 bench: ## Measure upserts and the herd with release builds, beside their goals
 	@echo "Building for release. The first time takes some 8 minutes on 2 cores."
