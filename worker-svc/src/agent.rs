@@ -123,6 +123,10 @@ pub struct Agent {
     report_tries: u32,
     /// Draining: when what still runs is interrupted.
     drain_until: Option<u64>,
+    /// The scheduler has heard that this worker drains, and gives it nothing more.
+    drain_heard: bool,
+    /// Whether the last heartbeat said so.
+    told_drain: bool,
     effects: Vec<Effect>,
     jitter: u64,
 }
@@ -149,6 +153,8 @@ impl Agent {
             next_report: 0,
             report_tries: 0,
             drain_until: None,
+            drain_heard: false,
+            told_drain: false,
             effects: Vec::new(),
             jitter: seed | 1,
         }
@@ -282,6 +288,7 @@ impl Agent {
         self.tries = 0;
         self.assured = now;
         self.heartbeat_sent = None;
+        self.drain_heard = false;
         self.next_heartbeat = if self.drain_until.is_some() { now } else { now + self.heartbeat };
         self.next_report = now;
         welcome.orders.into_iter().for_each(|order| self.obey(order));
@@ -386,7 +393,11 @@ impl Agent {
 
     // --- reports ---------------------------------------------------------------------------------------------
 
+    /// A run that is handed back before the scheduler knows of the drain could be given to this worker again.
     fn can_report(&self) -> bool {
+        if self.drain_until.is_some() && !self.drain_heard {
+            return false;
+        }
         self.reporting.len() < CALLS_MAX && !self.outbox.is_empty() && matches!(self.link, Link::Up)
     }
 
@@ -464,6 +475,7 @@ impl Agent {
             return;
         }
         self.heartbeat_sent = Some(now);
+        self.told_drain = self.drain_until.is_some();
         self.next_heartbeat = now + self.heartbeat;
         self.effects.push(Effect::Heartbeat(pb::HeartbeatRequest {
             worker_id: self.profile.worker_id.clone(),
@@ -488,7 +500,12 @@ impl Agent {
             return;
         }
         self.assured = sent;
+        if self.drain_until.is_some() {
+            self.drain_heard = self.told_drain;
+            self.next_heartbeat = if self.drain_heard { self.next_heartbeat } else { now };
+        }
         answer.orders.into_iter().for_each(|order| self.obey(order));
+        self.report(now);
     }
 
     fn obey(&mut self, order: pb::Order) {

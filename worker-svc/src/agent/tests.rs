@@ -253,6 +253,11 @@ fn a_drain_hands_back_what_has_not_started_and_lets_the_rest_finish() {
     let effects = agent.effects();
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Heartbeat(beat) if beat.draining)));
     agent.stream_message(101, due(3, &[("r3", 1, "noop")]));
+    assert!(
+        reported(&agent.effects()).is_empty(),
+        "it could be given back to this worker until the drain is heard"
+    );
+    agent.heartbeat_answered(105, answer(1));
     let effects = agent.effects();
     assert_eq!(class_of(reported(&effects)[0]), pb::FailureClass::Interrupted);
     agent.report_answered(110, 1, receipts(1));
