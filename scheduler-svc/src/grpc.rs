@@ -1,10 +1,12 @@
 //! The gRPC surface: checks requests, turns them into commands, turns answers into responses. No scheduling logic.
 
+mod bulk;
 mod convert;
 mod explain;
 mod field;
 mod history;
 mod page;
+mod retry;
 mod run;
 mod schedule;
 mod status;
@@ -197,6 +199,21 @@ fn refusal(refusal: Refusal) -> Status {
             Reason::ScheduleQuarantined,
             "the schedule was set aside: save it again to release it",
         ),
+        R::RunNotLive => errors::status(Reason::RunFinal, "the run is final already"),
+        R::Changed => errors::retry(
+            Reason::Overloaded,
+            "the schedule's history keeps changing; try again shortly",
+            Duration::from_millis(500),
+        ),
+        R::TooManyTimes { limit } => errors::invalid(
+            Reason::InvalidField,
+            errors::Violation::new("to", format!("the range names more than {limit} times; split it")),
+        ),
+        R::BackfillUnderWay => errors::retry(
+            Reason::TooManyRuns,
+            "earlier backfills of the schedule are still under way; wait for their end",
+            Duration::from_secs(60),
+        ),
         R::ArchiveMismatch { known } => errors::status(
             Reason::ArchiveMismatch,
             format!(
@@ -211,15 +228,6 @@ fn refusal(refusal: Refusal) -> Status {
 fn internal(why: &str) -> Status {
     tracing::error!(why, "internal error");
     errors::status(Reason::Internal, "an internal error; the log has the detail")
-}
-
-impl From<validate::Invalid> for Status {
-    fn from(invalid: validate::Invalid) -> Self {
-        match invalid {
-            validate::Invalid::Field(violation) => violation.into(),
-            validate::Invalid::NotServed(what) => errors::not_implemented(what),
-        }
-    }
 }
 
 /// The machine answered with something that this command never gets.

@@ -26,11 +26,14 @@ pub mod timing;
 pub mod view;
 
 mod api;
+mod bulk;
+mod catch_up;
 mod check;
 mod dispatch;
 mod fire;
 mod lease;
 mod load;
+mod overlap;
 mod partial;
 mod queue;
 mod read;
@@ -59,6 +62,7 @@ use run::{Run, RunKey};
 use schedule::{Schedule, SlotKey};
 use timer::{ElapsedTimer, Now, Timers, Wake, WallTimer};
 use timing::Interner;
+use view::RunView;
 
 use crate::{
     record,
@@ -72,6 +76,8 @@ pub struct Config {
     pub heartbeat: u64,
     pub reconnect_grace: u64,
     pub schedules_per_namespace: usize,
+    /// Of one schedule under overlap `allow`.
+    pub live_runs_max: usize,
     /// Timers that one turn handles.
     pub timers_per_turn: usize,
     pub assignments_per_turn: usize,
@@ -86,6 +92,7 @@ impl Default for Config {
             heartbeat: 5_000,
             reconnect_grace: 5_000,
             schedules_per_namespace: 1_000_000,
+            live_runs_max: 16,
             timers_per_turn: 2_000,
             assignments_per_turn: 4_000,
             max_batch: 1_000,
@@ -129,6 +136,9 @@ pub struct StateMachine {
     /// Whether leases that were found at load still wait for their workers.
     has_orphans: bool,
 
+    /// Who triggered a run in this batch.
+    triggered: Vec<(ReplyTo, Box<RunView>, bool)>,
+
     batch: u64,
     out: Output,
     written: HashMap<Key, usize>,
@@ -148,6 +158,10 @@ impl StateMachine {
             Command::Pause(pause) => self.pause_schedule(to, pause),
             Command::Resume(resume) => self.resume_schedule(to, resume),
             Command::Trigger(trigger) => self.trigger(to, trigger),
+            Command::Backfill(backfill) => self.backfill(to, backfill),
+            Command::CancelRun(cancel) => self.cancel_run(to, cancel),
+            Command::RetryRuns(retry) => self.retry_runs(to, retry),
+            Command::Bulk(bulk) => self.bulk(to, bulk),
             Command::GetSchedule(key) => self.get_schedule(to, key),
             Command::ListSchedules(list) => self.list_schedules(to, list),
             Command::GetRun(get) => self.get_run(to, get),
@@ -182,6 +196,7 @@ impl StateMachine {
     /// Hands out what is ready and closes the batch: all that was changed since the last call.
     pub fn seal(&mut self) -> Output {
         self.more_to_do = self.dispatch();
+        self.answer_triggered();
         self.write_dirty();
         self.batch += 1;
         self.written.clear();

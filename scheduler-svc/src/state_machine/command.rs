@@ -8,7 +8,7 @@ use super::{
     definition::{Definition, ScheduleKey},
     failure::Failure,
     id::{RunId, SessionId, Uid},
-    schedule::Status,
+    schedule::{Span, Status},
 };
 
 #[derive(Clone, Debug)]
@@ -18,6 +18,10 @@ pub enum Command {
     Pause(Pause),
     Resume(Resume),
     Trigger(TriggerNow),
+    Backfill(Box<Backfill>),
+    CancelRun(CancelRun),
+    RetryRuns(Box<RetryRuns>),
+    Bulk(Box<Bulk>),
     GetSchedule(ScheduleKey),
     ListSchedules(ListSchedules),
     GetRun(GetRun),
@@ -85,6 +89,67 @@ pub struct TriggerNow {
     pub key: ScheduleKey,
     pub request: Option<Request>,
     pub actor: Arc<str>,
+}
+
+/// Runs the times of a past range that have no run.
+#[derive(Clone, Debug)]
+pub struct Backfill {
+    pub key: ScheduleKey,
+    pub span: Span,
+    /// Times that have a run, as history knows it.
+    pub known: Vec<Span>,
+    /// How many entries the ring of decisions had when history was read; if it has more, it has to be read again.
+    pub as_of: u32,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CancelRun {
+    pub namespace: Arc<str>,
+    pub id: RunId,
+    pub note: Box<str>,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+/// One page of failed runs that are to run again; the caller has found them in the history.
+#[derive(Clone, Debug)]
+pub struct RetryRuns {
+    pub namespace: Arc<str>,
+    pub ids: Vec<RunId>,
+    pub page: Page,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+/// Where a call stands that goes page by page.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// What the pages before it came to.
+    pub done: u64,
+    pub skipped: u64,
+    /// Where this page ends.
+    pub through: Box<str>,
+    pub last: bool,
+}
+
+/// One page of a change of many schedules.
+#[derive(Clone, Debug)]
+pub struct Bulk {
+    pub filter: ListSchedules,
+    pub change: BulkChange,
+    /// What the pages before this one came to.
+    pub done: u64,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+pub enum BulkChange {
+    Delete { cancel_running: bool },
+    Pause { note: Box<str>, until: Option<i64> },
+    Resume { catch_up: bool },
 }
 
 #[derive(Clone, Debug)]

@@ -60,6 +60,7 @@ impl StateMachine {
             archives: BTreeMap::new(),
             crons: Default::default(),
             names: HashSet::new(),
+            triggered: Vec::new(),
             // Tokens of a later epoch are larger than all of an earlier one.
             next_token: epoch << 40,
             heartbeats: 0,
@@ -157,6 +158,7 @@ impl StateMachine {
         run.arrival = arrival;
         let timeout = i64::from(run.definition.task.timeout);
         match &mut run.phase {
+            Phase::Behind => {}
             Phase::Ready(_) => self.make_ready(key),
             Phase::Backoff { until, timer } => {
                 // A backoff begins with the end of an attempt.

@@ -47,6 +47,16 @@ pub enum Answer {
         run: Box<RunView>,
         created: bool,
     },
+    Backfilled {
+        accepted: u64,
+        existing: u64,
+    },
+    /// What a call that goes page by page has come to; `next` = the id after which it goes on.
+    Progress {
+        done: u64,
+        skipped: u64,
+        next: Option<Box<str>>,
+    },
     Schedule(Box<ScheduleView>),
     Schedules {
         schedules: Vec<ScheduleView>,
@@ -103,6 +113,14 @@ pub enum Refusal {
     },
     SchedulePaused,
     ScheduleQuarantined,
+    /// The run is final already; or there is none, which only history knows.
+    RunNotLive,
+    /// What the caller had read has changed: it is to read it again and come back.
+    Changed,
+    TooManyTimes {
+        limit: u64,
+    },
+    BackfillUnderWay,
     ArchiveMismatch {
         known: Box<str>,
     },

@@ -96,12 +96,14 @@ pub enum Wait {
     NoSlot,
     Backoff { until: i64 },
     Paused,
+    /// Behind another run of its schedule.
+    Overlap,
 }
 
 impl LiveRun {
     pub fn of(run: &Run, wait: Wait) -> Self {
         let state = match &run.phase {
-            Phase::Ready(_) | Phase::Backoff { .. } => RunState::Queued(wait),
+            Phase::Behind | Phase::Ready(_) | Phase::Backoff { .. } => RunState::Queued(wait),
             Phase::Running(_) => RunState::Running,
             Phase::Cancelling { .. } => RunState::Cancelling,
         };
@@ -150,6 +152,7 @@ pub enum WaitKind {
     NoSlot,
     Backoff,
     Paused,
+    Overlap,
 }
 
 impl From<&Wait> for WaitKind {
@@ -159,6 +162,7 @@ impl From<&Wait> for WaitKind {
             Wait::NoSlot => Self::NoSlot,
             Wait::Backoff { .. } => Self::Backoff,
             Wait::Paused => Self::Paused,
+            Wait::Overlap => Self::Overlap,
         }
     }
 }

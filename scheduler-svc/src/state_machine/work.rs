@@ -113,8 +113,7 @@ impl StateMachine {
     /// what holds now (rule R5).
     fn counted_as(&self, key: RunKey, class: Class) -> Class {
         let run = &self.runs[key];
-        let began = run.lease().map(|lease| lease.start).or(run.attempts.last().map(|last| last.start));
-        let before_user = began.is_some_and(|began| began < self.schedules[run.schedule].updated);
+        let before_user = run.last_token <= self.schedules[run.schedule].acted;
         if class == Class::Reauthorize && before_user { Class::Transient } else { class }
     }
 
@@ -162,7 +161,7 @@ impl StateMachine {
                 let timer = *timer;
                 self.timers.clear(timer, ElapsedTimer::Backoff(key));
             }
-            Phase::Running(_) | Phase::Cancelling { .. } => {}
+            Phase::Behind | Phase::Running(_) | Phase::Cancelling { .. } => {}
         }
         self.clear_queue_timer(key);
     }
@@ -271,10 +270,18 @@ impl StateMachine {
             if let Some(session) = session {
                 self.push_cancel(session, id, attempt, note);
             }
-        } else if matches!(run.phase, Phase::Ready(_) | Phase::Backoff { .. }) {
-            self.leave_phase(key);
-            self.finish_with(key, Outcome::Cancelled, Failure::new(Class::Cancelled, "CANCELLED", note));
+        } else if matches!(run.phase, Phase::Behind | Phase::Ready(_) | Phase::Backoff { .. }) {
+            self.end_waiting(key, Failure::new(Class::Cancelled, "CANCELLED", note));
         }
+    }
+
+    /// Cancels a run that no worker has.
+    pub(super) fn end_waiting(&mut self, key: RunKey, failure: Failure) {
+        if !self.runs[key].decided {
+            self.decide_behind(self.runs[key].schedule);
+        }
+        self.leave_phase(key);
+        self.finish_with(key, Outcome::Cancelled, failure);
     }
 
     /// The end of a run: its record goes to a ring of its schedule, and it is gone from here.
@@ -310,7 +317,7 @@ impl StateMachine {
         self.totals.count(outcome);
         self.keep_history(slot, &finished, run.last_token);
         self.forget_generation(slot, run.generation);
-        self.after_failure(slot, &finished);
+        self.after_failure(slot, &finished, run.last_token);
         if !run.waiters.is_empty() {
             let schedule = Box::new(ScheduleView::of(&self.schedules[slot], self.active_runs(slot)));
             for to in run.waiters {
@@ -320,6 +327,7 @@ impl StateMachine {
             }
         }
         self.emit(Event::Finished { definition: run.definition, finished: Box::new(finished) });
+        self.advance(slot);
         self.remove_if_over(slot);
     }
 
@@ -345,14 +353,13 @@ impl StateMachine {
     }
 
     /// A revoked consent pauses at once, a row of failures if the user wants it.
-    fn after_failure(&mut self, slot: SlotKey, finished: &Finished) {
+    fn after_failure(&mut self, slot: SlotKey, finished: &Finished, token: u64) {
         let Some(failure) = finished.failure.as_ref().filter(|_| finished.outcome == Outcome::Failed) else {
             return;
         };
         let schedule = &self.schedules[slot];
         let limit = schedule.definition.pause_after_failures;
-        let attempt_start = finished.attempts.last().map_or(finished.finish, |last| last.start);
-        let (reason, note) = if failure.class == Class::Reauthorize && attempt_start >= schedule.updated {
+        let (reason, note) = if failure.class == Class::Reauthorize && token > schedule.acted {
             (PauseReason::Reauthorize, failure.message.clone())
         } else if limit > 0 && schedule.failures >= limit && schedule.pause.is_none() {
             (PauseReason::Failures, format!("{} runs failed in a row", schedule.failures).into())
