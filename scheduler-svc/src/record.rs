@@ -204,6 +204,7 @@ pub fn state(schedule: &Schedule) -> Bytes {
         catch_up: schedule.catch_up,
         backfill: schedule.backfill.iter().flat_map(|range| [range.from, range.to]).collect(),
         acted: schedule.acted,
+        quarantine: schedule.quarantine.as_deref().unwrap_or_default().into(),
         last_run: schedule.last_run.map(|last| stored::LastRun {
             trigger: last.trigger as u32,
             nominal: last.nominal,
@@ -244,6 +245,7 @@ pub fn read_state(uid: Uid, value: Bytes, definitions: &Definitions) -> Result<S
         catch_up: stored.catch_up,
         backfill: stored.backfill.chunks_exact(2).map(|pair| Span { from: pair[0], to: pair[1] }).collect(),
         acted: stored.acted,
+        quarantine: Some(stored.quarantine).filter(|why| !why.is_empty()).map(Into::into),
         live: Default::default(),
         armed: None,
         dirty: Default::default(),

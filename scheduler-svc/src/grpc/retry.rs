@@ -141,7 +141,10 @@ impl Retry<'_> {
     async fn failed_of(&self, view: &ScheduleView, filter: &pb::RunFilter) -> Result<Vec<RunId>, Status> {
         let ends = history::finished(self.shard, view).await?;
         let failed = ends.iter().filter(|end| end.outcome == Outcome::Failed);
-        Ok(failed.filter(|end| matches(filter, &convert::finished_run(view, end))).map(|end| end.id).collect())
+        Ok(failed
+            .filter(|end| matches(filter, &convert::finished_run(view, end)))
+            .map(|end| end.id)
+            .collect())
     }
 
     async fn page(&self, ids: Vec<RunId>, page: Page) -> Result<Progress, Status> {

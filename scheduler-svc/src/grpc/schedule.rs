@@ -11,7 +11,9 @@ use futures_util::Stream;
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Services, bulk, call_error, convert, deadline, field, history, mismatch, page, request_id, validate};
+use super::{
+    Services, bulk, call_error, convert, deadline, field, history, mismatch, page, request_id, validate,
+};
 use crate::state_machine::{
     command::{self, BulkChange, Command},
     definition::ScheduleKey,
@@ -104,8 +106,7 @@ impl ScheduleService for Api {
         let body = request.get_ref();
         let filter = body.filter.clone().unwrap_or_default();
         let list = bulk::list(&identity, &body.namespace, &filter)?;
-        let binding =
-            page::binding(&[b"ListSchedules", list.namespace.as_bytes(), &filter.encode_to_vec()]);
+        let binding = page::binding(&[b"ListSchedules", list.namespace.as_bytes(), &filter.encode_to_vec()]);
         let list = command::ListSchedules {
             after: page::position(binding, &body.page_token)?,
             limit: field::page_size(body.page_size)?,
@@ -131,7 +132,9 @@ impl ScheduleService for Api {
         if let Some(filter) = &body.filter {
             bulk::either(&body.schedule_id)?;
             if !body.etag.is_empty() {
-                return Err(Violation::new("etag", "belongs to one schedule: leave it out with a filter").into());
+                return Err(
+                    Violation::new("etag", "belongs to one schedule: leave it out with a filter").into()
+                );
             }
             let bulk = bulk::Bulk {
                 filter: bulk::filter(&identity, &body.namespace, filter)?,

@@ -8,7 +8,7 @@ use super::{
     definition::Definition,
     failure::{Class, Failure},
     id::{ReplyTo, RunId, Trigger},
-    output::{Answer, Change, Event, Refusal},
+    output::{Answer, Change, Event, Refusal, ScheduleChange},
     overlap::Room,
     request::{Asked, Seen},
     retime::{anchor, begin, retime, same_times},
@@ -78,6 +78,7 @@ impl StateMachine {
             anchor,
             status: Status::Active,
             pause: None,
+            quarantine: None,
             decided_through,
             next,
             decision: None,
@@ -99,6 +100,7 @@ impl StateMachine {
         let slot = self.insert_schedule(schedule);
         self.touch(slot);
         self.arm(slot);
+        self.emit_schedule(slot, ScheduleChange::Created, &upsert.actor);
         self.remember(
             &upsert.definition.key.namespace,
             upsert.request.as_ref(),
@@ -152,6 +154,7 @@ impl StateMachine {
         self.touch(slot);
         self.forget_generation(slot, former);
         self.arm(slot);
+        self.emit_schedule(slot, ScheduleChange::Updated, &upsert.actor);
         self.release_held(slot);
         self.advance(slot);
         self.remember(
@@ -218,14 +221,15 @@ impl StateMachine {
         if let Err(refusal) = self.check_etag(Some(slot), delete.etag.as_deref()) {
             return self.refuse(to, refusal);
         }
-        self.remove_schedule(slot, delete.cancel_running);
+        self.remove_schedule(slot, delete.cancel_running, &delete.actor);
         self.remember(&delete.key.namespace, delete.request.as_ref(), Seen::count(1));
         self.answer(to, Answer::Deleted(1));
     }
 
-    pub(super) fn remove_schedule(&mut self, slot: SlotKey, cancel_running: bool) {
+    pub(super) fn remove_schedule(&mut self, slot: SlotKey, cancel_running: bool, actor: &Arc<str>) {
         self.hide_schedule(slot);
         self.schedules[slot].status = Status::Deleted;
+        self.emit_schedule(slot, ScheduleChange::Deleted, actor);
         self.arm(slot);
         self.touch(slot);
         for key in self.schedules[slot].live.clone() {
@@ -290,11 +294,7 @@ impl StateMachine {
         if !matches!(schedule.status, Status::Active | Status::Paused) {
             return;
         }
-        let event = Event::SchedulePaused {
-            definition: schedule.definition.clone(),
-            actor: pause.actor.clone(),
-            note: pause.note.clone(),
-        };
+        let actor = pause.actor.clone();
         schedule.status = Status::Paused;
         schedule.updated = pause.time;
         schedule.revision += 1;
@@ -307,7 +307,17 @@ impl StateMachine {
         }
         self.touch(slot);
         self.arm(slot);
-        self.emit(event);
+        self.emit_schedule(slot, ScheduleChange::Paused, &actor);
+    }
+
+    pub(super) fn emit_schedule(&mut self, slot: SlotKey, change: ScheduleChange, actor: &Arc<str>) {
+        let view = Box::new(self.view(slot));
+        self.emit(Event::Schedule { change, view, actor: actor.clone() });
+    }
+
+    /// The service itself, as an actor.
+    pub(super) fn own_name(&mut self) -> Arc<str> {
+        self.name(&"docket".into())
     }
 
     pub(super) fn resume_schedule(&mut self, to: ReplyTo, command: &Resume) {
@@ -317,7 +327,7 @@ impl StateMachine {
         let changed = seen.as_ref().map_or(paused, |seen| seen.count > 0);
         if seen.is_none() {
             if paused {
-                self.resume(slot, self.now.wall, command.catch_up);
+                self.resume(slot, self.now.wall, command.catch_up, &command.actor);
             }
             self.remember(&command.key.namespace, request, Seen::count(changed.into()));
         }
@@ -331,11 +341,12 @@ impl StateMachine {
 
     pub(super) fn pause_over(&mut self, slot: SlotKey) {
         let until = self.schedules[slot].pause.as_ref().and_then(|pause| pause.until);
-        self.resume(slot, until.unwrap_or(self.now.wall), false);
+        let actor = self.own_name();
+        self.resume(slot, until.unwrap_or(self.now.wall), false, &actor);
     }
 
     /// Ends a pause as of `at`. Its times are skipped; with `catch_up` the latest of them runs after all.
-    pub(super) fn resume(&mut self, slot: SlotKey, at: i64, catch_up: bool) {
+    pub(super) fn resume(&mut self, slot: SlotKey, at: i64, catch_up: bool, actor: &Arc<str>) {
         let schedule = &self.schedules[slot];
         let latest =
             schedule.times().latest(schedule.decided_through, schedule.last_due(at)).filter(|_| catch_up);
@@ -351,6 +362,7 @@ impl StateMachine {
         // A row of failures that led to the pause is forgiven with it.
         schedule.failures = 0;
         self.touch(slot);
+        self.emit_schedule(slot, ScheduleChange::Resumed, actor);
         let through = self.schedules[slot].decided_through;
         self.decided(slot, through);
         if self.schedules.contains(slot) {

@@ -42,7 +42,7 @@ impl StateMachine {
 
     fn change(&mut self, slot: SlotKey, bulk: &Bulk) -> bool {
         if let BulkChange::Delete { cancel_running } = bulk.change {
-            self.remove_schedule(slot, cancel_running);
+            self.remove_schedule(slot, cancel_running, &bulk.actor);
             return true;
         }
         if !self.settle(slot) {
@@ -53,7 +53,7 @@ impl StateMachine {
             BulkChange::Resume { catch_up } => {
                 let paused = self.schedules[slot].status == Status::Paused;
                 if paused {
-                    self.resume(slot, self.now.wall, *catch_up);
+                    self.resume(slot, self.now.wall, *catch_up, &bulk.actor);
                 }
                 paused
             }
@@ -115,7 +115,8 @@ impl StateMachine {
             Asked::Otherwise => return self.refuse(to, Refusal::RequestIdReused),
         };
         let slot = self.slot_of(cancel.id.uid);
-        let Some(slot) = slot.filter(|slot| self.schedules[*slot].definition.key.namespace == cancel.namespace)
+        let Some(slot) =
+            slot.filter(|slot| self.schedules[*slot].definition.key.namespace == cancel.namespace)
         else {
             return self.refuse(to, Refusal::RunNotFound);
         };

@@ -26,7 +26,6 @@ impl StateMachine {
         let on_time_from = schedule.last_due(self.now.wall).saturating_sub(GRACE);
         let times = schedule.times();
         if latest < on_time_from {
-            self.decide_behind(slot);
             self.decide_range(slot, Verdict::Misfire, first, latest, None);
             return self.decided(slot, latest);
         }
@@ -34,13 +33,18 @@ impl StateMachine {
             return self.fire_latest(slot, first, latest);
         };
         let first_on_time = times.next(last_missed).unwrap_or(latest);
-        self.decide_behind(slot);
         self.decide_range(slot, Verdict::Misfire, first, last_missed, None);
         self.fire_latest(slot, first_on_time, latest);
     }
 
     /// Misfire `all`: several times that are due at once run one after another.
-    pub(super) fn fire_all(&mut self, slot: SlotKey, (first, latest): (i64, i64), window: u32, max_runs: u32) {
+    pub(super) fn fire_all(
+        &mut self,
+        slot: SlotKey,
+        (first, latest): (i64, i64),
+        window: u32,
+        max_runs: u32,
+    ) {
         if self.schedules[slot].catch_up.is_none_or(|through| first > through) {
             if first == latest {
                 self.schedules[slot].catch_up = None;
@@ -59,7 +63,6 @@ impl StateMachine {
 
     /// Leaves out what is older than the window, and of the rest all but the newest `max_runs`.
     fn begin_catch_up(&mut self, slot: SlotKey, (first, latest): (i64, i64), window: u32, max_runs: u32) {
-        self.decide_behind(slot);
         let schedule = &self.schedules[slot];
         let times = schedule.times();
         let oldest = schedule.last_due(self.now.wall).saturating_sub(window.into());
@@ -171,7 +174,10 @@ fn count(schedule: &Schedule, span: Span) -> Option<u64> {
 /// What is left of spans when one is taken out.
 fn without(spans: &[Span], out: Span) -> Vec<Span> {
     let pieces = |span: &Span| {
-        [Span { from: span.from, to: span.to.min(out.from) }, Span { from: span.from.max(out.to), to: span.to }]
+        [
+            Span { from: span.from, to: span.to.min(out.from) },
+            Span { from: span.from.max(out.to), to: span.to },
+        ]
     };
     spans.iter().flat_map(pieces).filter(|span| span.from < span.to).collect()
 }

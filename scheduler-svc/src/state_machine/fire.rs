@@ -4,7 +4,7 @@ use super::{
     StateMachine,
     definition::Misfire,
     id::{RunId, Trigger},
-    output::Event,
+    output::{Event, ScheduleChange},
     overlap::Room,
     run::{Phase, Run, RunKey},
     schedule::{Decision, SlotKey, Status, Verdict},
@@ -65,7 +65,6 @@ impl StateMachine {
 
     /// Misfire `coalesce`: the run of the latest missed time stands for those before it.
     fn coalesce(&mut self, slot: SlotKey, first: i64, latest: i64) {
-        self.decide_behind(slot);
         let last = self.schedules[slot].times().latest(first - 1, latest - 1).unwrap_or(first);
         let id = self.schedules[slot].run_id(Trigger::Scheduled, latest);
         self.decide_range(slot, Verdict::Coalesced, first, last, Some(id));
@@ -78,6 +77,7 @@ impl StateMachine {
             self.create_behind(slot, Trigger::Scheduled, nominal, due);
             return;
         }
+        self.decide_behind(slot);
         self.schedules[slot].runs += 1;
         self.decide(slot, Verdict::Fired, (nominal, nominal, Some(1)), Some((Trigger::Scheduled, nominal)));
         self.create_run(slot, Trigger::Scheduled, nominal, due);
@@ -150,6 +150,7 @@ impl StateMachine {
         last: i64,
         run: Option<RunId>,
     ) {
+        self.decide_behind(slot);
         let count = self.schedules[slot].times().count(first - 1, last);
         self.decide(slot, verdict, (first, last, count), run.map(|run| (run.trigger, run.nominal)));
     }
@@ -176,6 +177,15 @@ impl StateMachine {
     pub(super) fn decided(&mut self, slot: SlotKey, through: i64) {
         let schedule = &mut self.schedules[slot];
         schedule.decided_through = schedule.decided_through.max(through);
+        self.find_next(slot);
+        self.touch(slot);
+        self.arm(slot);
+        self.remove_if_over(slot);
+    }
+
+    /// The first time that is not decided. A schedule that has none has ended.
+    pub(super) fn find_next(&mut self, slot: SlotKey) {
+        let schedule = &mut self.schedules[slot];
         schedule.next = schedule.times().next(schedule.decided_through);
         let max_runs = schedule.definition.max_runs;
         if max_runs > 0 && schedule.runs >= max_runs {
@@ -183,12 +193,9 @@ impl StateMachine {
         }
         if schedule.next.is_none() && schedule.status == Status::Active {
             schedule.status = Status::Ended;
-            let definition = schedule.definition.clone();
-            self.emit(Event::ScheduleEnded { definition });
+            let actor = self.own_name();
+            self.emit_schedule(slot, ScheduleChange::Ended, &actor);
         }
-        self.touch(slot);
-        self.arm(slot);
-        self.remove_if_over(slot);
     }
 
     /// Times that were due by `through` and that nothing fired for.
@@ -199,7 +206,6 @@ impl StateMachine {
         // A time inside a pause whose due time is still to come is not decided yet.
         let through = schedule.last_due(through);
         let Some((first, last)) = times.next(after).zip(times.latest(after, through)) else { return };
-        self.decide_behind(slot);
         self.decide_range(slot, verdict, first, last, None);
         let schedule = &mut self.schedules[slot];
         schedule.decided_through = last;

@@ -205,13 +205,12 @@ pub enum Event {
         definition: Arc<Definition>,
         finished: Box<Finished>,
     },
-    SchedulePaused {
-        definition: Arc<Definition>,
+    Schedule {
+        change: ScheduleChange,
+        /// After the change.
+        view: Box<ScheduleView>,
+        /// Who caused it; `docket` for the service itself.
         actor: Arc<str>,
-        note: Box<str>,
-    },
-    ScheduleEnded {
-        definition: Arc<Definition>,
     },
     WorkerJoined {
         worker_id: Arc<str>,
@@ -227,6 +226,17 @@ pub enum Event {
     WorkerTwice {
         worker_id: Arc<str>,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScheduleChange {
+    Created,
+    Updated,
+    Paused,
+    Resumed,
+    Ended,
+    Deleted,
+    Quarantined,
 }
 
 /// Counts since this process became leader.

@@ -42,16 +42,23 @@ impl StateMachine {
     }
 
     /// Puts a run behind the live ones, in the place of the one that waits there.
-    pub(super) fn create_behind(&mut self, slot: SlotKey, trigger: Trigger, nominal: i64, due: i64) -> RunKey {
+    pub(super) fn create_behind(
+        &mut self,
+        slot: SlotKey,
+        trigger: Trigger,
+        nominal: i64,
+        due: i64,
+    ) -> RunKey {
         let cancel = self.schedules[slot].definition.overlap == Overlap::CancelRunning;
-        let earlier: Vec<RunKey> = self.schedules[slot].live.to_vec();
+        let waiting = self.behind(slot);
+        let others: Vec<RunKey> =
+            self.schedules[slot].live.iter().copied().filter(|other| Some(*other) != waiting).collect();
         let key = self.insert_run(slot, trigger, nominal, due, Phase::Behind);
-        for other in earlier {
-            if matches!(self.runs[other].phase, Phase::Behind) {
-                self.replace(other);
-            } else if cancel {
-                self.cancel(other, "a newer run takes its place (overlap CANCEL_RUNNING)");
-            }
+        if let Some(waiting) = waiting {
+            self.replace(waiting);
+        }
+        for other in others.into_iter().filter(|_| cancel) {
+            self.cancel(other, "a newer run takes its place (overlap CANCEL_RUNNING)");
         }
         key
     }
@@ -118,6 +125,8 @@ impl StateMachine {
         self.runs[key].decided = true;
         self.schedules[slot].runs += 1;
         self.decide(slot, Verdict::Fired, (nominal, nominal, Some(1)), Some((Trigger::Scheduled, nominal)));
+        self.find_next(slot);
+        self.arm(slot);
         self.touch_run(key);
         self.emit_fired(key);
     }
@@ -140,9 +149,11 @@ impl StateMachine {
             return;
         }
         if self.schedules[slot].catch_up.is_some() && self.schedules[slot].status == Status::Active {
-            return self.fire_due(slot);
+            self.fire_due(slot);
         }
-        self.backfill_next(slot);
+        if self.schedules.get(slot).is_some_and(|schedule| schedule.live.is_empty()) {
+            self.backfill_next(slot);
+        }
     }
 
     fn admit(&mut self, slot: SlotKey, key: RunKey) {

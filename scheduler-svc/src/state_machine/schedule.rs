@@ -34,6 +34,8 @@ pub struct Schedule {
     pub anchor: i64,
     pub status: Status,
     pub pause: Option<Box<Pause>>,
+    /// Why it was set aside.
+    pub quarantine: Option<Box<str>>,
     /// Every nominal time up to it has its decision.
     pub decided_through: i64,
     /// The first nominal time after `decided_through`; derived.
@@ -220,6 +222,6 @@ mod tests {
 
     #[test]
     fn an_idle_schedule_takes_little_memory() {
-        assert!(size_of::<Schedule>() <= 360, "{}", size_of::<Schedule>());
+        assert!(size_of::<Schedule>() <= 376, "{}", size_of::<Schedule>());
     }
 }

@@ -6,8 +6,11 @@
 mod bench;
 mod judge;
 
+mod bulk;
+mod late;
 mod lease;
 mod load;
+mod overlap;
 mod pause;
 mod random;
 mod request;

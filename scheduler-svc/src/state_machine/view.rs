@@ -20,6 +20,8 @@ pub struct ScheduleView {
     pub etag: String,
     pub status: Status,
     pub pause: Option<Pause>,
+    /// Why it was set aside.
+    pub quarantine: Option<Box<str>>,
     pub anchor: i64,
     pub decided_through: i64,
     pub next: Option<i64>,
@@ -40,6 +42,7 @@ impl ScheduleView {
             etag: schedule.etag(),
             status: schedule.status,
             pause: schedule.pause.as_deref().cloned(),
+            quarantine: schedule.quarantine.clone(),
             anchor: schedule.anchor,
             decided_through: schedule.decided_through,
             next: schedule.next.filter(|_| schedule.status == Status::Active),
@@ -94,7 +97,9 @@ pub enum RunState {
 pub enum Wait {
     NoWorker,
     NoSlot,
-    Backoff { until: i64 },
+    Backoff {
+        until: i64,
+    },
     Paused,
     /// Behind another run of its schedule.
     Overlap,

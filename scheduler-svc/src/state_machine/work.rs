@@ -366,7 +366,7 @@ impl StateMachine {
         } else {
             return;
         };
-        let actor = self.name(&"docket".into());
+        let actor = self.own_name();
         self.pause(slot, Pause { reason, note, actor, time: self.now.wall, until: None });
     }
 }

@@ -7,16 +7,16 @@ use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use super::{bench::*, *};
 use crate::state_machine::{
     StateMachine,
-    command::{Command, Heartbeat, Held, Report, Reported},
-    definition::Definition,
+    command::{BulkChange, CancelRun, Command, Heartbeat, Held, Page, Report, Reported, RetryRuns},
+    definition::{Definition, Misfire, Overlap},
     failure::{Class, Failure},
     id::SessionId,
     output::{Body, Job},
-    schedule::{Decision, Verdict},
+    schedule::{Decision, Span, Verdict},
     timing::Timing,
 };
 
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 60;
 const STEPS: usize = 400;
 
 #[test]
@@ -85,7 +85,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.roll(16) {
+        match self.roll(18) {
             0 | 1 => self.save(),
             2 => self.manage(),
             3 => {
@@ -101,6 +101,7 @@ impl World {
             7..=9 => self.report(),
             10 => self.clock(),
             11 => self.crash(),
+            12 => self.intervene(),
             _ => self.wait(),
         }
         self.receive();
@@ -126,6 +127,13 @@ impl World {
         definition.pause_after_failures = [0, 2][self.roll(2)];
         definition.task.queue_timeout = [0, 15_000][self.roll(2)];
         definition.task.timeout = 30_000;
+        definition.overlap = Overlap::from_number(1 + self.roll(4) as u32).expect("a policy");
+        definition.misfire = [
+            Misfire::Coalesce,
+            Misfire::Skip,
+            Misfire::All { window: 3_600_000, max_runs: 4 },
+            Misfire::All { window: 20_000, max_runs: 100 },
+        ][self.roll(4)];
         definition.tenant = ["", "x"][self.roll(2)].into();
         definition.end = [None, Some(self.bench.now.wall + MINUTE)][usize::from(self.roll(6) == 0)];
         definition
@@ -156,6 +164,48 @@ impl World {
             }
             1 | 2 => Command::Pause(Pause { key, note: "n".into(), until, request: None, actor }),
             _ => Command::Resume(Resume { key, catch_up: self.roll(2) == 0, request: None, actor }),
+        };
+        self.apply(&command);
+    }
+
+    /// Calls about runs, and about many schedules.
+    fn intervene(&mut self) {
+        let (id, now) = (self.id(), self.bench.now.wall);
+        let command = match self.roll(4) {
+            0 => {
+                let span = Span { from: now - MINUTE, to: now - self.roll(30_000) as i64 };
+                return drop(self.bench.backfill(id, span));
+            }
+            1 => {
+                let live: Vec<_> = self.bench.machine.runs.iter().map(|(_, run)| run.id).collect();
+                let index = self.roll(live.len().max(1));
+                let Some(id) = live.get(index).copied() else { return };
+                Command::CancelRun(CancelRun {
+                    namespace: "default".into(),
+                    id,
+                    note: "n".into(),
+                    request: None,
+                    actor: "t".into(),
+                })
+            }
+            2 => {
+                let ends = if self.bench.gone(id) { Vec::new() } else { self.bench.history(id) };
+                Command::RetryRuns(Box::new(RetryRuns {
+                    namespace: "default".into(),
+                    ids: ends.iter().map(|end| end.id).collect(),
+                    page: Page { last: true, ..Page::default() },
+                    request: None,
+                    actor: "t".into(),
+                }))
+            }
+            _ => {
+                let change = [
+                    BulkChange::Pause { note: "n".into(), until: None },
+                    BulkChange::Resume { catch_up: true },
+                ][self.roll(2)]
+                .clone();
+                self.bench.bulk("", change)
+            }
         };
         self.apply(&command);
     }
