@@ -191,7 +191,7 @@ fn limits(limits: &[String]) -> Result<Box<[Box<str>]>, Violation> {
     let check = |(index, limit): (usize, &String)| {
         field::id(&format!("schedule.limits[{index}]"), limit).map(Into::into)
     };
-    Ok(limits.iter().enumerate().map(check).collect::<Result<_, _>>()?)
+    limits.iter().enumerate().map(check).collect()
 }
 
 fn priority(priority: i32) -> Result<u8, Violation> {
