@@ -1,9 +1,10 @@
 //! The protocol from the worker's side, step by step. Time is a number.
 
-use docket::schedule::v1::{self as pb, stream_due_jobs_response::Message};
+use docket::schedule::v1::{self as pb, report::Outcome as Reported, stream_due_jobs_response::Message};
 use prost_types::{Duration, Struct};
 
-use super::*;
+use super::{reports::CALLS_MAX, *};
+use crate::kind::Outcome;
 
 fn agent() -> Agent {
     let profile = Profile {
