@@ -14,7 +14,10 @@
 //!
 //! Absent on purpose: tokio, gRPC channels, the jobs themselves. The task around it is `link`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+};
 
 use docket::schedule::v1 as pb;
 
@@ -23,8 +26,13 @@ mod heartbeats;
 mod reports;
 mod stream;
 
+use heartbeats::Beat;
+
 /// Between two tries to connect or report: doubling from the first to the second, with jitter.
 const PAUSE: (u64, u64) = (100, 5_000);
+/// After the time of a drain: for attempts to stop and for their outcomes to be handed in. Then the worker leaves, and
+/// what it still holds is given to others when its leases end.
+const LEAVE_AFTER: u64 = 15_000;
 
 /// Names one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,12 +64,38 @@ pub enum Effect {
     Start(Box<pb::DueJob>),
     /// Ask the attempt to stop. Its end is still to be told.
     Stop(Key),
-    Heartbeat(pb::HeartbeatRequest),
+    /// `number` comes back with the answer.
+    Heartbeat {
+        number: u64,
+        request: pb::HeartbeatRequest,
+    },
     /// `call` comes back with the answer.
     Report {
         call: u64,
         request: pb::ReportResultsRequest,
     },
+}
+
+/// Why the scheduler and this worker do not come together, though they reach each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It will not pass by itself. What the scheduler said.
+    ByScheduler(String),
+    /// The scheduler is not the leader any more, or its store went back in time.
+    OldEpoch { seen: i64, offered: i64 },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByScheduler(why) => write!(f, "the scheduler refuses this worker: {why}"),
+            Self::OldEpoch { seen, offered } => write!(
+                f,
+                "the scheduler is of epoch {offered}, and this worker has seen {seen}; if its store was restored, \
+                 restart this worker"
+            ),
+        }
+    }
 }
 
 /// Why an attempt was asked to stop: decides what is reported.
@@ -86,7 +120,16 @@ struct Attempt {
     progress: Option<pb::Progress>,
     /// Once it has ended: what is to be reported.
     outcome: Option<Box<pb::Report>>,
-    checkpoint: Option<bytes::Bytes>,
+    checkpoint: Option<Checkpoint>,
+}
+
+#[derive(Debug)]
+struct Checkpoint {
+    bytes: bytes::Bytes,
+    /// Grows with each change.
+    version: u64,
+    /// The version that the scheduler has confirmed.
+    known: u64,
 }
 
 #[derive(Debug)]
@@ -95,7 +138,10 @@ enum Link {
     Down {
         until: u64,
     },
-    Opening,
+    /// The hello went out at this time; its welcome is awaited.
+    Opening {
+        since: u64,
+    },
     Up,
 }
 
@@ -104,15 +150,18 @@ pub struct Agent {
     profile: Profile,
     link: Link,
     tries: u32,
+    refusal: Option<Refusal>,
     session_id: String,
     epoch: i64,
     received: i64,
     lease: u64,
     heartbeat: u64,
-    /// When the heartbeat that was answered last was sent: leases hold for a term from then.
+    /// When the hello or heartbeat that was answered last was sent: leases hold for a term from then.
     assured: u64,
     next_heartbeat: u64,
-    heartbeat_sent: Option<u64>,
+    /// The heartbeat that is not answered yet.
+    beat: Option<Beat>,
+    beats: u64,
     attempts: BTreeMap<Key, Attempt>,
     outbox: VecDeque<Key>,
     /// Calls under way, by number, and what they report.
@@ -124,8 +173,8 @@ pub struct Agent {
     drain_until: Option<u64>,
     /// The scheduler has heard that this worker drains, and gives it nothing more.
     drain_heard: bool,
-    /// Whether the last heartbeat said so.
-    told_drain: bool,
+    leave_at: u64,
+    has_left: bool,
     effects: Vec<Effect>,
     jitter: u64,
 }
@@ -137,6 +186,7 @@ impl Agent {
             profile,
             link: Link::Down { until: 0 },
             tries: 0,
+            refusal: None,
             session_id: String::new(),
             epoch: 0,
             received: 0,
@@ -144,7 +194,8 @@ impl Agent {
             heartbeat: 5_000,
             assured: 0,
             next_heartbeat: u64::MAX,
-            heartbeat_sent: None,
+            beat: None,
+            beats: 0,
             attempts: BTreeMap::new(),
             outbox: VecDeque::new(),
             reporting: BTreeMap::new(),
@@ -153,7 +204,8 @@ impl Agent {
             report_tries: 0,
             drain_until: None,
             drain_heard: false,
-            told_drain: false,
+            leave_at: u64::MAX,
+            has_left: false,
             effects: Vec::new(),
             jitter: seed | 1,
         }
@@ -168,19 +220,20 @@ impl Agent {
     pub fn next_wake(&self) -> u64 {
         let link = match self.link {
             Link::Down { until } => until,
-            Link::Opening => u64::MAX,
+            Link::Opening { since } => since + stream::OPEN_MAX,
             Link::Up => self.next_heartbeat,
         };
         let running =
             self.attempts.values().filter(|attempt| attempt.outcome.is_none() && attempt.stop.is_none());
         let deadline = running.map(|attempt| attempt.deadline).min().unwrap_or(u64::MAX);
         let report = if self.can_report() { self.next_report } else { u64::MAX };
-        link.min(deadline).min(report).min(self.drain_until.unwrap_or(u64::MAX))
+        let drain = self.leave_at.min(self.drain_until.unwrap_or(u64::MAX));
+        link.min(deadline).min(report).min(drain)
     }
 
-    /// Whether everything is finished and acknowledged, and the worker may leave.
+    /// Whether the worker may leave: everything is finished and acknowledged, or nobody took it for too long.
     pub fn is_drained(&self) -> bool {
-        self.drain_until.is_some() && self.attempts.is_empty()
+        self.has_left || (self.drain_until.is_some() && self.attempts.is_empty())
     }
 
     pub fn held(&self) -> usize {
@@ -191,13 +244,21 @@ impl Agent {
         matches!(self.link, Link::Up)
     }
 
+    /// Why it is not connected, as far as a person has to know.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
     pub fn wake(&mut self, now: u64) {
-        if matches!(self.link, Link::Down { until } if until <= now) {
-            self.open();
+        self.has_left |= self.leave_at <= now;
+        match self.link {
+            Link::Down { until } if until <= now => self.open(now),
+            Link::Opening { since } if since + stream::OPEN_MAX <= now => self.hang_up(now),
+            Link::Down { .. } | Link::Opening { .. } | Link::Up => {}
         }
         self.stop_late(now);
         if matches!(self.link, Link::Up) && self.next_heartbeat <= now {
-            self.beat(now);
+            self.send_heartbeat(now);
         }
         self.report(now);
     }
@@ -208,6 +269,7 @@ impl Agent {
             return;
         }
         self.drain_until = Some(now.saturating_add(within));
+        self.leave_at = now.saturating_add(within).saturating_add(LEAVE_AFTER);
         self.next_heartbeat = self.next_heartbeat.min(now);
         self.wake(now);
     }
@@ -219,6 +281,12 @@ impl Agent {
         self.jitter = self.jitter.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         base / 2 + (self.jitter >> 33) % base.max(1)
     }
+}
+
+/// Nothing below zero.
+fn millis(duration: &prost_types::Duration) -> u64 {
+    let seconds = duration.seconds.max(0).unsigned_abs();
+    seconds.saturating_mul(1000) + u64::from(duration.nanos.max(0).unsigned_abs()) / 1_000_000
 }
 
 #[cfg(test)]

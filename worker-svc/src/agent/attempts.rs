@@ -1,9 +1,16 @@
 //! One attempt, from the job that brought it to the outcome that is to be reported.
 
 use docket::schedule::v1::{self as pb, report::Outcome as Reported};
+use prost::Message as _;
 
-use super::{Agent, Attempt, Effect, Key, Stop};
+use super::{Agent, Attempt, Checkpoint, Effect, Key, Stop, millis};
 use crate::kind::{Outcome, Progress};
+
+/// As much of a progress note as the scheduler keeps.
+const NOTE_BYTES: usize = 256;
+/// Of one report. Several times what the scheduler takes, which has the last word on what is too much; beyond it a
+/// report would not even get there.
+const REPORT_BYTES: usize = 64 << 10;
 
 impl Agent {
     pub(super) fn take(&mut self, now: u64, job: pb::DueJob) {
@@ -11,9 +18,7 @@ impl Agent {
         if self.attempts.contains_key(&key) {
             return;
         }
-        let timeout = job.timeout.map_or(600_000, |t| {
-            t.seconds.max(0).unsigned_abs() * 1000 + u64::from(t.nanos.max(0).unsigned_abs()) / 1_000_000
-        });
+        let timeout = job.timeout.as_ref().map_or(600_000, millis);
         let attempt = Attempt {
             token: job.lease_token,
             kind: job.task.as_ref().map(|task| task.kind.clone()).unwrap_or_default(),
@@ -73,14 +78,18 @@ impl Agent {
 
     pub fn progressed(&mut self, key: &Key, progress: Progress) {
         if let Some(attempt) = self.attempts.get_mut(key) {
-            let Progress { done, total, note } = progress;
+            let Progress { done, total, mut note } = progress;
+            note.truncate(note.floor_char_boundary(NOTE_BYTES));
             attempt.progress = Some(pb::Progress { done, total, note });
         }
     }
 
-    pub fn checkpointed(&mut self, key: &Key, checkpoint: bytes::Bytes) {
+    /// Goes with the next heartbeat, once. One of over 16 KiB would be ignored by the scheduler.
+    pub fn checkpointed(&mut self, key: &Key, bytes: bytes::Bytes) {
         if let Some(attempt) = self.attempts.get_mut(key) {
-            attempt.checkpoint = Some(checkpoint);
+            let known = attempt.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.known);
+            let version = attempt.checkpoint.as_ref().map_or(1, |checkpoint| checkpoint.version + 1);
+            attempt.checkpoint = Some(Checkpoint { bytes, version, known });
         }
     }
 
@@ -92,24 +101,32 @@ impl Agent {
             return;
         }
         let outcome = explain(outcome, attempt.stop);
-        let (outcome, partial_result, checkpoint) = match outcome {
-            Outcome::Success { result } => {
-                (Reported::Success(pb::Success { result: Some(result) }), None, None)
-            }
-            Outcome::Failure { failure, partial, checkpoint } => {
-                (Reported::Failure(failure), partial, checkpoint)
-            }
-        };
-        attempt.outcome = Some(Box::new(pb::Report {
-            run_id: key.run_id.clone(),
-            attempt: key.attempt,
-            lease_token: attempt.token,
-            outcome: Some(outcome),
-            partial_result,
-            checkpoint,
-        }));
+        let mut report = report_of(key, attempt.token, outcome);
+        if report.encoded_len() > REPORT_BYTES {
+            let text = format!("the job's outcome is {} bytes; at most {REPORT_BYTES}", report.encoded_len());
+            let failure = Outcome::failure(pb::FailureClass::Permanent, "OUTCOME_TOO_LARGE", text);
+            report = report_of(key, attempt.token, failure);
+        }
+        attempt.outcome = Some(Box::new(report));
         self.outbox.push_back(key.clone());
         self.report(now);
+    }
+}
+
+fn report_of(key: &Key, lease_token: i64, outcome: Outcome) -> pb::Report {
+    let (outcome, partial_result, checkpoint) = match outcome {
+        Outcome::Success { result } => (Reported::Success(pb::Success { result: Some(result) }), None, None),
+        Outcome::Failure { failure, partial, checkpoint } => {
+            (Reported::Failure(failure), partial, checkpoint)
+        }
+    };
+    pb::Report {
+        run_id: key.run_id.clone(),
+        attempt: key.attempt,
+        lease_token,
+        outcome: Some(outcome),
+        partial_result,
+        checkpoint,
     }
 }
 

@@ -1,11 +1,14 @@
 //! The outbox: outcomes wait in it until each has a receipt.
 
 use docket::schedule::v1 as pb;
+use prost::Message as _;
 
 use super::{Agent, Effect, Link};
 
 /// Reports in one call.
 const REPORTS_MAX: usize = 1_000;
+/// Their bytes: a message has at most 4 MiB.
+const CALL_BYTES: usize = 2 << 20;
 /// Reports under way at once.
 pub(super) const CALLS_MAX: usize = 4;
 
@@ -23,13 +26,19 @@ impl Agent {
         if !self.can_report() || self.next_report > now {
             return;
         }
-        let (mut reports, mut keys) = (Vec::new(), Vec::new());
+        let (mut reports, mut keys, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(key) = self.outbox.pop_front() {
             // What was dropped meanwhile is not reported.
-            if let Some(report) = self.attempts.get(&key).and_then(|attempt| attempt.outcome.as_deref()) {
-                reports.push(report.clone());
-                keys.push(key);
+            let Some(report) = self.attempts.get(&key).and_then(|attempt| attempt.outcome.as_deref()) else {
+                continue;
+            };
+            bytes += report.encoded_len();
+            if !reports.is_empty() && bytes > CALL_BYTES {
+                self.outbox.push_front(key);
+                break;
             }
+            reports.push(report.clone());
+            keys.push(key);
             if reports.len() == REPORTS_MAX {
                 break;
             }
