@@ -132,6 +132,8 @@ pub struct OpenSession {
     pub namespaces: Option<Vec<Arc<str>>>,
     pub archive_id: Option<Box<str>>,
     pub held: Vec<Held>,
+    /// It connects only to hand in what it holds.
+    pub draining: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -153,6 +155,8 @@ pub struct Progress {
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
     pub session: SessionId,
+    /// Who it says it is.
+    pub worker_id: Option<Arc<str>>,
     pub received: u64,
     pub slots: Option<u32>,
     pub draining: bool,
@@ -163,6 +167,8 @@ pub struct Heartbeat {
 
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// Who the sender says it is.
+    pub worker_id: Option<Arc<str>>,
     /// None when the run id does not parse.
     pub id: Option<RunId>,
     pub attempt: u32,
