@@ -1,35 +1,28 @@
 //! `WorkerService`: streams of due jobs, heartbeats, reports.
 
-use std::{
-    future::Future as _,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+mod stream;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use docket::{
     errors::{self, Reason, Violation},
     identity::{self, Identity, Scope},
-    schedule::v1::{
-        self as pb, stream_due_jobs_response::Message as Sent, worker_service_server::WorkerService,
-    },
+    schedule::v1::{self as pb, worker_service_server::WorkerService},
 };
-use futures_util::Stream;
 use prost::Message as _;
 use prost_types::Struct;
-use tokio::sync::mpsc;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Request, Response, Status};
 
+use self::stream::{CloseOnDrop, JobStream};
 use super::{Services, call_error, convert, deadline, field, mismatch, text::clean};
 use crate::{
-    shard::Handle,
+    shard,
     state_machine::{
         command::{self, Command, Held, OpenSession, Progress, Reported},
         failure::{Class, Failure},
         id::{RunId, SessionId},
-        output::{Action, Answer, Body, Message, Order, Receipt},
+        output::{Action, Answer, Order, Receipt},
         view::WorkerView,
     },
 };
@@ -57,12 +50,12 @@ impl WorkerService for Api {
         let identity = identity::of(&request)?;
         let id = SessionId(rand::random());
         let open = open_session(&identity, id, request.get_ref())?;
-        let (sender, messages) = mpsc::unbounded_channel();
+        let (outbox, messages) = shard::outbox(open.slots);
         let services = &self.0;
         // From here on: a caller that goes away while the session opens must not leave it behind.
-        let guard = CloseOnDrop { shard: services.shard.clone(), id };
+        let guard = CloseOnDrop::new(services.shard.clone(), id);
         let command = Command::OpenSession(Box::new(open));
-        let answer = services.shard.open(command, id, sender).await.map_err(call_error)?;
+        let answer = services.shard.open(command, id, outbox).await.map_err(call_error)?;
         let Answer::Opened { epoch, orders } = answer else { return Err(mismatch()) };
         let welcome = pb::Welcome {
             session_id: id.to_string(),
@@ -73,17 +66,12 @@ impl WorkerService for Api {
             server_version: env!("CARGO_PKG_VERSION").into(),
             orders: orders.into_iter().map(order).collect(),
         };
-        Ok(Response::new(JobStream {
-            welcome: Some(welcome),
-            messages,
-            stopping: Box::pin(services.stopping.clone().cancelled_owned()),
-            ended: false,
-            _guard: guard,
-        }))
+        Ok(Response::new(JobStream::new(welcome, messages, services.stopping.clone(), guard)))
     }
 
     async fn heartbeat(&self, request: Request<pb::HeartbeatRequest>) -> Reply<pb::HeartbeatResponse> {
         let body = request.get_ref();
+        let is_current = self.0.is_current(body.epoch)?;
         let (mut held, mut unknown) = (Vec::with_capacity(body.held.len()), Vec::new());
         field::count("held", body.held.len(), SLOTS_MAX as usize)?;
         for one in &body.held {
@@ -93,8 +81,9 @@ impl WorkerService for Api {
             }
         }
         let beat = command::Heartbeat {
-            // A session id that does not parse is as unknown as one that was forgotten: the worker opens a new one.
-            session: SessionId::parse(&body.session_id).unwrap_or(SessionId(0)),
+            // A session id that does not parse is as unknown as one of another epoch: the worker opens a new one.
+            session: SessionId::parse(&body.session_id).filter(|_| is_current).unwrap_or(SessionId(0)),
+            worker_id: said(&body.worker_id),
             received: u64::try_from(body.received).unwrap_or(0),
             slots: body.slots.map(slots).transpose()?,
             draining: body.draining,
@@ -119,7 +108,10 @@ impl WorkerService for Api {
     ) -> Reply<pb::ReportResultsResponse> {
         let reports = &request.get_ref().reports;
         field::count("reports", reports.len(), REPORTS_MAX)?;
-        let command = Command::Report(reports.iter().map(report).collect());
+        // Leases of an earlier epoch are still leases; what counts is the token.
+        self.0.is_current(request.get_ref().epoch)?;
+        let worker_id = said(&request.get_ref().worker_id);
+        let command = Command::Report(reports.iter().map(|one| report(worker_id.clone(), one)).collect());
         let answer = self.0.shard.call(command, deadline(&request)).await.map_err(call_error)?;
         let Answer::Reported(receipts) = answer else { return Err(mismatch()) };
         let receipts = receipts.into_iter().map(receipt).collect();
@@ -135,6 +127,33 @@ impl WorkerService for Api {
         let workers = workers.iter().map(worker).collect();
         Ok(Response::new(pb::ListWorkersResponse { workers, next_page_token: String::new() }))
     }
+}
+
+impl Services {
+    /// Whether a worker speaks of this leadership (rule O5). It may not know the epoch, or know an earlier one.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when it has heard of a later one: then this process is not the leader.
+    fn is_current(&self, epoch: i64) -> Result<bool, Status> {
+        let own = self.shard.epoch() as i64;
+        if epoch > own {
+            tracing::warn!(
+                own,
+                heard = epoch,
+                "a worker has heard of a later epoch; was the store restored?"
+            );
+            return Err(errors::status(
+                Reason::NotServing,
+                format!("epoch: this scheduler is of epoch {own}; open StreamDueJobs at the leader"),
+            ));
+        }
+        Ok(epoch == 0 || epoch == own)
+    }
+}
+
+/// None when the worker does not say who it is. An id that is none of ours matches no session and no lease.
+fn said(worker_id: &str) -> Option<Arc<str>> {
+    (!worker_id.is_empty()).then(|| worker_id.into())
 }
 
 fn assigned_run((id, attempt, token): (RunId, u32, u64)) -> pb::HeldRun {
@@ -184,6 +203,7 @@ fn open_session(
             .filter(|id| !id.is_empty())
             .map(Into::into),
         held,
+        draining: body.draining,
     })
 }
 
@@ -212,7 +232,7 @@ fn held_run(held: &pb::HeldRun) -> Result<Option<Held>, Violation> {
 }
 
 /// A report that is wrong in itself ends its attempt: sent again it would be wrong again.
-fn report(report: &pb::Report) -> command::Report {
+fn report(worker_id: Option<Arc<str>>, report: &pb::Report) -> command::Report {
     let (outcome, invalid) = match outcome(report) {
         Ok(outcome) => (outcome, None),
         Err(why) => {
@@ -224,6 +244,7 @@ fn report(report: &pb::Report) -> command::Report {
         }
     };
     command::Report {
+        worker_id,
         id: RunId::parse(&report.run_id),
         attempt: report.attempt.max(0) as u32,
         token: report.lease_token as u64,
@@ -315,72 +336,4 @@ fn worker(view: &WorkerView) -> pb::Worker {
         connect_time: Some(convert::timestamp(view.opened)),
         last_heartbeat_time: Some(convert::timestamp(view.heard)),
     }
-}
-
-/// The messages of one session, from welcome to the end of the session or of the process.
-pub struct JobStream {
-    welcome: Option<pb::Welcome>,
-    messages: mpsc::UnboundedReceiver<Message>,
-    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
-    ended: bool,
-    _guard: CloseOnDrop,
-}
-
-/// However a stream ends, the machine hears of it.
-struct CloseOnDrop {
-    shard: Handle,
-    id: SessionId,
-}
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.shard.close(self.id);
-    }
-}
-
-impl Stream for JobStream {
-    type Item = Result<pb::StreamDueJobsResponse, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        if let Some(welcome) = self.welcome.take() {
-            return Poll::Ready(Some(Ok(sent(1, Sent::Welcome(welcome)))));
-        }
-        if self.stopping.as_mut().poll(context).is_ready() {
-            self.ended = true;
-            return Poll::Ready(Some(Err(errors::status(
-                Reason::NotServing,
-                "the scheduler is stopping; connect again",
-            ))));
-        }
-        match self.messages.poll_recv(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(message)) => Poll::Ready(Some(Ok(convert_message(message)))),
-            Poll::Ready(None) => {
-                self.ended = true;
-                Poll::Ready(Some(Err(errors::status(
-                    Reason::NotServing,
-                    "the session has ended; connect again",
-                ))))
-            }
-        }
-    }
-}
-
-fn sent(sequence: u64, message: Sent) -> pb::StreamDueJobsResponse {
-    pb::StreamDueJobsResponse { sequence: sequence as i64, message: Some(message) }
-}
-
-fn convert_message(message: Message) -> pb::StreamDueJobsResponse {
-    let body = match message.body {
-        Body::Jobs(jobs) => Sent::DueJobs(pb::DueJobs { jobs: jobs.iter().map(convert::due_job).collect() }),
-        Body::Cancel { id, attempt, reason } => Sent::Cancel(pb::Cancel {
-            run_id: id.to_string(),
-            attempt: attempt as i32,
-            reason: reason.into(),
-        }),
-    };
-    sent(message.sequence, body)
 }

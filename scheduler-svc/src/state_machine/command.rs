@@ -197,6 +197,8 @@ pub struct OpenSession {
     pub namespaces: Option<Vec<Arc<str>>>,
     pub archive_id: Option<Box<str>>,
     pub held: Vec<Held>,
+    /// It connects only to hand in what it holds.
+    pub draining: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -218,6 +220,8 @@ pub struct Progress {
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
     pub session: SessionId,
+    /// Who it says it is.
+    pub worker_id: Option<Arc<str>>,
     pub received: u64,
     pub slots: Option<u32>,
     pub draining: bool,
@@ -228,6 +232,8 @@ pub struct Heartbeat {
 
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// Who the sender says it is.
+    pub worker_id: Option<Arc<str>>,
     /// None when the run id does not parse.
     pub id: Option<RunId>,
     pub attempt: u32,

@@ -123,6 +123,13 @@ impl StateMachine {
         self.out.messages.push((id, Message { sequence: session.sequence, body }));
     }
 
+    /// A worker that is heard but does not read its stream would be sent job after job into a queue that only grows
+    /// (rule W10). It is told to reconnect; what it holds it keeps.
+    pub(super) fn cut_stream(&mut self, id: SessionId) {
+        self.close_session(id);
+        self.out.closed.push(id);
+    }
+
     /// A lease is over: its slot is free.
     pub(super) fn free_slot(&mut self, session: Option<SessionId>, key: RunKey) {
         let Some(id) = session else { return };

@@ -86,7 +86,7 @@ impl StateMachine {
             kinds: open.kinds.iter().map(|kind| self.name(kind)).collect(),
             namespaces: open.namespaces.as_ref().map(|all| all.iter().map(|one| self.name(one)).collect()),
             slots: open.slots,
-            draining: false,
+            draining: open.draining,
             connected: true,
             opened: wall,
             heard: wall,
@@ -214,7 +214,10 @@ impl StateMachine {
 
     pub(super) fn heartbeat(&mut self, to: ReplyTo, beat: &Heartbeat) {
         let term_until = self.now.elapsed + self.config.lease;
-        let Some(session) = self.sessions.get_mut(&beat.session) else {
+        let own = |session: &&mut Session| {
+            beat.worker_id.as_ref().is_none_or(|worker_id| *worker_id == session.worker_id)
+        };
+        let Some(session) = self.sessions.get_mut(&beat.session).filter(own) else {
             return self.answer(
                 to,
                 Answer::Heard { epoch: self.epoch, orders: Vec::new(), reopen: true, assigned: Vec::new() },
@@ -314,12 +317,17 @@ impl StateMachine {
         session.timer = session.deadline(term);
         let timer = session.timer;
         self.timers.set(timer, ElapsedTimer::Session(id));
+        let mut is_read = true;
         for (key, token) in silent {
             let lease = self.runs.get(key).and_then(|run| run.lease());
             let unseen = |lease: &Lease| (lease.session, lease.token, lease.seen) == (Some(id), token, 0);
             if lease.is_some_and(unseen) {
                 self.lose(key, "the worker did not confirm it");
+                is_read = false;
             }
+        }
+        if !is_read {
+            self.cut_stream(id);
         }
     }
 

@@ -42,6 +42,11 @@ impl StateMachine {
         if !current && !late {
             return Receipt::Stale("the run has been given to another attempt");
         }
+        let holder =
+            run.lease().map(|lease| &lease.worker_id).or(run.attempts.last().map(|last| &last.worker_id));
+        if report.worker_id.as_ref().is_some_and(|worker_id| Some(worker_id) != holder) {
+            return Receipt::Stale("the lease is another worker's");
+        }
         self.runs[key].last_token = report.token;
         let next_attempt = match &report.outcome {
             Reported::Success { result } => {

@@ -226,6 +226,7 @@ fn w8_a_draining_worker_hears_what_is_its_own_and_gets_nothing_more() {
     let jobs = jobs_for(&mut bench, 1);
     let beat = Heartbeat {
         session,
+        worker_id: None,
         received: 2,
         slots: None,
         draining: true,
@@ -254,6 +255,7 @@ fn w10_a_session_never_holds_more_than_its_slots() {
     assert_eq!(jobs_for(&mut bench, 5).len(), 2);
     let beat = |slots| Heartbeat {
         session,
+        worker_id: None,
         received: 1,
         slots: Some(slots),
         draining: false,

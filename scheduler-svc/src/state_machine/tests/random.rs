@@ -244,6 +244,7 @@ impl World {
         let worker = &self.workers[index];
         let beat = Heartbeat {
             session: worker.session,
+            worker_id: None,
             received: worker.received,
             slots: None,
             draining: false,
@@ -279,8 +280,14 @@ impl World {
             let failure = Box::new(Failure::new(class, "C", "m"));
             Reported::Failure { failure, partial: Bytes::new(), checkpoint: Some("c".into()) }
         };
-        let report =
-            Report { id: Some(job.id), attempt: job.attempt, token: job.token, outcome, invalid: None };
+        let report = Report {
+            worker_id: None,
+            id: Some(job.id),
+            attempt: job.attempt,
+            token: job.token,
+            outcome,
+            invalid: None,
+        };
         self.apply(&Command::Report(vec![report]));
         if self.roll(3) == 0 {
             self.letters.push(job);
