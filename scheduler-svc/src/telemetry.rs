@@ -162,6 +162,8 @@ impl Observer for RunObserver {
             Event::Fired { .. }
             | Event::SchedulePaused { .. }
             | Event::ScheduleEnded { .. }
+            | Event::GateClosed { .. }
+            | Event::GateReopened { .. }
             | Event::WorkerJoined { .. }
             | Event::WorkerLost { .. }
             | Event::WorkerTwice { .. } => {}
@@ -278,6 +280,12 @@ fn log(event: &Event) {
             info!(schedule = %definition.key.id, %actor, %note, "schedule paused");
         }
         Event::ScheduleEnded { definition } => info!(schedule = %definition.key.id, "schedule ended"),
+        Event::GateClosed { namespace, key, until, reason } => {
+            warn!(%namespace, limit = %key, until, %reason, "limit closed by throttling");
+        }
+        Event::GateReopened { namespace, key } => {
+            info!(%namespace, limit = %key, "limit opens again, by slow start")
+        }
         Event::WorkerJoined { worker_id, session, slots } => {
             info!(worker = %worker_id, %session, slots, "worker connected")
         }

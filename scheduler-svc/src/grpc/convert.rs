@@ -260,8 +260,12 @@ pub fn outcome(outcome: Outcome) -> pb::RunState {
 }
 
 fn wait(wait: &Wait) -> pb::Wait {
-    let until = if let Wait::Backoff { until } = wait { Some(timestamp(*until)) } else { None };
-    pb::Wait { cause: wait_cause(wait.into()).into(), key: String::new(), until }
+    let (key, until) = match wait {
+        Wait::Backoff { until } => (String::new(), Some(*until)),
+        Wait::Limit { key, until } => (key.to_string(), *until),
+        Wait::NoWorker | Wait::NoSlot | Wait::Paused => (String::new(), None),
+    };
+    pb::Wait { cause: wait_cause(wait.into()).into(), key, until: until.map(timestamp) }
 }
 
 pub fn wait_cause(kind: WaitKind) -> pb::WaitCause {
@@ -270,6 +274,7 @@ pub fn wait_cause(kind: WaitKind) -> pb::WaitCause {
         WaitKind::NoSlot => pb::WaitCause::NoSlot,
         WaitKind::Backoff => pb::WaitCause::Backoff,
         WaitKind::Paused => pb::WaitCause::Paused,
+        WaitKind::Limit => pb::WaitCause::Limit,
     }
 }
 

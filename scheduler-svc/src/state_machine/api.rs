@@ -133,6 +133,7 @@ impl StateMachine {
         }
         changed.dirty = Dirty { state: true, definition: true, listed: false };
         let former = self.schedules[slot].generation;
+        self.gates.count_uses(Some(&old), Some(&changed.definition));
         self.schedules[slot] = changed;
         for range in replaced {
             self.decide(slot, Verdict::Replaced, range, None);

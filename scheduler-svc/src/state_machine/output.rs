@@ -10,7 +10,7 @@ use super::{
     failure::Failure,
     id::{ReplyTo, RunId, SessionId, Trigger},
     run::{Finished, Outcome},
-    view::{RunView, ScheduleView, StatusView, WorkerView},
+    view::{LimitView, RunView, ScheduleView, StatusView, WorkerView},
 };
 use crate::store::Write;
 
@@ -60,6 +60,12 @@ pub enum Answer {
     },
     Status(Box<StatusView>),
     Workers(Vec<WorkerView>),
+    Limit(Box<LimitView>),
+    Limits {
+        limits: Vec<LimitView>,
+        next: Option<Box<str>>,
+    },
+    LimitDeleted,
     Opened {
         epoch: u64,
         orders: Vec<Order>,
@@ -103,6 +109,8 @@ pub enum Refusal {
     },
     SchedulePaused,
     ScheduleQuarantined,
+    LimitNotFound,
+    TooManyLimits,
     ArchiveMismatch {
         known: Box<str>,
     },
@@ -194,6 +202,18 @@ pub enum Event {
     },
     ScheduleEnded {
         definition: Arc<Definition>,
+    },
+    /// Throttling has closed a key.
+    GateClosed {
+        namespace: Arc<str>,
+        key: Box<str>,
+        until: i64,
+        reason: Box<str>,
+    },
+    /// It opens again, by slow start.
+    GateReopened {
+        namespace: Arc<str>,
+        key: Box<str>,
     },
     WorkerJoined {
         worker_id: Arc<str>,

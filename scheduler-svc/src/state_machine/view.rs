@@ -6,6 +6,7 @@ use super::{
     command::Progress,
     definition::Definition,
     failure::Failure,
+    gate::limit::Limit,
     id::{RunId, SessionId, Uid},
     output::Totals,
     run::{Attempt, Finished, Phase, Run},
@@ -94,8 +95,15 @@ pub enum RunState {
 pub enum Wait {
     NoWorker,
     NoSlot,
-    Backoff { until: i64 },
+    Backoff {
+        until: i64,
+    },
     Paused,
+    /// The key whose limit lasts longest, and until when where that is known.
+    Limit {
+        key: Box<str>,
+        until: Option<i64>,
+    },
 }
 
 impl LiveRun {
@@ -150,6 +158,7 @@ pub enum WaitKind {
     NoSlot,
     Backoff,
     Paused,
+    Limit,
 }
 
 impl From<&Wait> for WaitKind {
@@ -159,6 +168,7 @@ impl From<&Wait> for WaitKind {
             Wait::NoSlot => Self::NoSlot,
             Wait::Backoff { .. } => Self::Backoff,
             Wait::Paused => Self::Paused,
+            Wait::Limit { .. } => Self::Limit,
         }
     }
 }
@@ -167,6 +177,17 @@ impl From<&Wait> for WaitKind {
 pub struct Backlog {
     pub runs: u64,
     pub oldest_due: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitView {
+    pub namespace: Arc<str>,
+    pub key: Box<str>,
+    /// None on a key that has none of its own and is closed.
+    pub limit: Option<Limit>,
+    pub running: u32,
+    pub closed_until: Option<i64>,
+    pub reason: Box<str>,
 }
 
 #[derive(Clone, Debug)]
