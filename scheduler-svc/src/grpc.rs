@@ -5,6 +5,7 @@ mod convert;
 mod explain;
 mod field;
 mod history;
+mod limit;
 mod page;
 mod retry;
 mod run;
@@ -35,7 +36,7 @@ use tonic::{
 
 use crate::{
     shard::{CallError, Handle},
-    state_machine::{command, output::Refusal},
+    state_machine::{command, gate::limit::LIMITS_MAX, output::Refusal},
 };
 
 /// Bounds of protocols.md.
@@ -97,7 +98,9 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .add_service(bounded!(pb::worker_service_server::WorkerServiceServer::new(worker::Api(
             services.clone()
         ))))
-        .add_service(bounded!(pb::limit_service_server::LimitServiceServer::new(status::Limits)))
+        .add_service(bounded!(pb::limit_service_server::LimitServiceServer::new(limit::Api(
+            services.clone()
+        ))))
         .add_service(bounded!(pb::status_service_server::StatusServiceServer::new(status::Api(services))))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
             stopping.cancelled().await;
@@ -220,6 +223,14 @@ fn refusal(refusal: Refusal) -> Status {
                 "documents are filed into archive {known}: give all workers the same archive.database_url, so that \
                  they do not end up in two places"
             ),
+        ),
+        R::LimitNotFound => errors::status(
+            Reason::LimitNotFound,
+            "no limit is set on this key or pattern, and it is not closed: see ListLimits",
+        ),
+        R::TooManyLimits => errors::status(
+            Reason::TooManyLimits,
+            format!("the namespace holds {LIMITS_MAX} limits: delete some, or set a pattern for many keys"),
         ),
         R::Poisonous => internal("the call could not be applied"),
     }

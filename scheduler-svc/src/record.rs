@@ -1,5 +1,7 @@
 //! Disk records: the one place that knows both the machine's types and the stored protobuf (format level 1).
 
+mod limit;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -18,6 +20,8 @@ use crate::state_machine::{
     schedule::{Decision, LastRun, Pause, PauseReason, Rings, Schedule, Span, Status, Verdict},
     timing::{Cron, CronSource, Fold, Gap, TZDB, Timing},
 };
+
+pub use limit::{StoredClosing, closing, limit, read_closing, read_limit};
 
 /// The level that this program writes.
 pub const FORMAT: u32 = 1;

@@ -6,9 +6,8 @@
 //! is history. No step is unbounded: what could be long is done in turns.
 //!
 //! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
-//! surface; `timing` names times, `fire` decides them, `queue`, `dispatch` and `lease` hand runs to
-//! workers, `work` ends runs;
-//! `api` changes schedules, `read` shows them, `load` brings a machine back from its records; `check` says what must
+//! surface; `timing` names times, `fire` decides them, `queue`, [`gate`], `dispatch` and `lease` hand runs to
+//! workers, `work` ends runs; `api` changes schedules, `read` shows them, `load` brings a machine back from its records; `check` says what must
 //! always hold.
 //!
 //! Absent on purpose: async, IO, clocks, randomness, gRPC.
@@ -31,6 +30,7 @@ mod catch_up;
 mod check;
 mod dispatch;
 mod fire;
+pub mod gate;
 mod lease;
 mod load;
 mod overlap;
@@ -52,6 +52,7 @@ use slab::Slab;
 
 use command::Command;
 use definition::ScheduleKey;
+use gate::Gates;
 use id::{ReplyTo, RunId, SessionId, Uid};
 use lease::Session;
 pub use load::LoadError;
@@ -116,6 +117,7 @@ pub struct StateMachine {
     per_namespace: HashMap<Arc<str>, usize>,
     runs: Slab<Run>,
     queue: Queue,
+    gates: Gates,
     sessions: HashMap<SessionId, Session>,
     timers: Timers,
     queue_timers: HashMap<RunKey, u64>,
@@ -168,6 +170,9 @@ impl StateMachine {
             Command::ListRuns(list) => self.list_runs(to, list),
             Command::GetStatus { namespace } => self.status(to, namespace),
             Command::ListWorkers { namespace } => self.list_workers(to, namespace),
+            Command::SetLimit(set) => self.set_limit(to, set),
+            Command::ListLimits(list) => self.list_limits(to, list),
+            Command::DeleteLimit(delete) => self.delete_limit(to, delete),
             Command::OpenSession(open) => self.open_session(to, open),
             Command::CloseSession(id) => {
                 self.close_session(*id);
@@ -195,7 +200,8 @@ impl StateMachine {
 
     /// Hands out what is ready and closes the batch: all that was changed since the last call.
     pub fn seal(&mut self) -> Output {
-        self.more_to_do = self.dispatch();
+        let rechecking = self.recheck_gates();
+        self.more_to_do = self.dispatch() || rechecking;
         self.answer_triggered();
         self.write_dirty();
         self.batch += 1;
@@ -234,6 +240,7 @@ impl StateMachine {
             ElapsedTimer::Attempt(key) => self.attempt_timer(key),
             ElapsedTimer::Queue(key) => self.queue_timer(key),
             ElapsedTimer::Session(id) => self.session_timer(id),
+            ElapsedTimer::Gate(gate) => self.gate_timer(gate),
             ElapsedTimer::Orphans => self.end_orphans(),
             ElapsedTimer::Requests => self.forget_requests(),
         }
@@ -278,6 +285,7 @@ impl StateMachine {
         // A deleted one lives on for its last run, while its name may belong to another by now.
         if named {
             *self.per_namespace.entry(key.namespace.clone()).or_default() += 1;
+            self.gates.count_uses(None, Some(&self.schedules[slot].definition));
             self.index.insert(key, slot);
         }
         slot
@@ -288,6 +296,7 @@ impl StateMachine {
         let key = self.schedules[slot].definition.key.clone();
         if self.index.get(&key) == Some(&slot) {
             self.index.remove(&key);
+            self.gates.count_uses(Some(&self.schedules[slot].definition), None);
             if let Some(count) = self.per_namespace.get_mut(&key.namespace) {
                 *count -= 1;
             }

@@ -162,6 +162,8 @@ impl Observer for RunObserver {
             Event::Finished { definition, finished } => self.root(definition, finished),
             Event::Fired { .. }
             | Event::Schedule { .. }
+            | Event::GateClosed { .. }
+            | Event::GateReopened { .. }
             | Event::WorkerJoined { .. }
             | Event::WorkerLost { .. }
             | Event::WorkerTwice { .. } => {}
@@ -275,6 +277,12 @@ fn log(event: &Event) {
         }
         Event::Finished { definition, finished } => log_finished(definition, finished),
         Event::Schedule { change, view, actor } => log_schedule(*change, view, actor),
+        Event::GateClosed { namespace, key, until, reason } => {
+            warn!(%namespace, limit = %key, until, %reason, "limit closed by throttling");
+        }
+        Event::GateReopened { namespace, key } => {
+            info!(%namespace, limit = %key, "limit opens again, by slow start")
+        }
         Event::WorkerJoined { worker_id, session, slots } => {
             info!(worker = %worker_id, %session, slots, "worker connected")
         }

@@ -270,8 +270,12 @@ pub fn outcome(outcome: Outcome) -> pb::RunState {
 }
 
 fn wait(wait: &Wait) -> pb::Wait {
-    let until = if let Wait::Backoff { until } = wait { Some(timestamp(*until)) } else { None };
-    pb::Wait { cause: wait_cause(wait.into()).into(), key: String::new(), until }
+    let (key, until) = match wait {
+        Wait::Backoff { until } => (String::new(), Some(*until)),
+        Wait::Limit { key, until } => (key.to_string(), *until),
+        Wait::NoWorker | Wait::NoSlot | Wait::Paused | Wait::Overlap => (String::new(), None),
+    };
+    pb::Wait { cause: wait_cause(wait.into()).into(), key, until: until.map(timestamp) }
 }
 
 pub fn wait_cause(kind: WaitKind) -> pb::WaitCause {
@@ -281,6 +285,7 @@ pub fn wait_cause(kind: WaitKind) -> pb::WaitCause {
         WaitKind::Backoff => pb::WaitCause::Backoff,
         WaitKind::Paused => pb::WaitCause::Paused,
         WaitKind::Overlap => pb::WaitCause::Overlap,
+        WaitKind::Limit => pb::WaitCause::Limit,
     }
 }
 

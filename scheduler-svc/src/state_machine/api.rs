@@ -146,6 +146,7 @@ impl StateMachine {
             (changed.catch_up, changed.backfill) = (None, Box::default());
         }
         let former = self.schedules[slot].generation;
+        self.gates.count_uses(Some(&old), Some(&changed.definition));
         self.schedules[slot] = changed;
         self.replace_behind(slot);
         for range in replaced {

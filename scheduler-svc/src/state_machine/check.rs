@@ -15,6 +15,7 @@ impl StateMachine {
         self.check_schedules()?;
         self.check_runs()?;
         self.check_sessions()?;
+        self.check_gates()?;
         self.check_timers()
     }
 
@@ -41,6 +42,7 @@ impl StateMachine {
                 ElapsedTimer::Session(id) => {
                     self.sessions.get(&id).is_some_and(|session| session.has_timer(at))
                 }
+                ElapsedTimer::Gate(gate) => self.gate_has_timer(gate, at),
                 ElapsedTimer::Orphans | ElapsedTimer::Requests => true,
             };
             if !owned {

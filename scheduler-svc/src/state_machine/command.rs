@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     definition::{Definition, ScheduleKey},
     failure::Failure,
+    gate::limit::Limit,
     id::{RunId, SessionId, Uid},
     schedule::{Span, Status},
 };
@@ -32,6 +33,9 @@ pub enum Command {
     ListWorkers {
         namespace: Arc<str>,
     },
+    SetLimit(Box<SetLimit>),
+    ListLimits(ListLimits),
+    DeleteLimit(DeleteLimit),
     OpenSession(Box<OpenSession>),
     /// The stream of a session ended.
     CloseSession(SessionId),
@@ -183,6 +187,31 @@ pub struct ListRuns {
     pub labels: BTreeMap<String, String>,
     /// How many schedules to look at.
     pub limit: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct SetLimit {
+    pub namespace: Arc<str>,
+    /// A key, or a pattern that ends in `*`.
+    pub key: Box<str>,
+    pub limit: Limit,
+    pub request: Option<Request>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ListLimits {
+    pub namespace: Arc<str>,
+    pub prefix: Box<str>,
+    /// Only keys after it.
+    pub after: Option<Box<str>>,
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct DeleteLimit {
+    pub namespace: Arc<str>,
+    pub key: Box<str>,
+    pub request: Option<Request>,
 }
 
 #[derive(Clone, Debug)]

@@ -4,7 +4,8 @@ use super::definition::Retry;
 
 /// How long a run may wait for throttled providers in total.
 pub const THROTTLED_MAX: i64 = 24 * 3_600_000;
-const THROTTLED_DEFAULT: u32 = 60_000;
+/// Milliseconds, where a throttled report does not say.
+pub const THROTTLED_DEFAULT: u32 = 60_000;
 /// A run that loses its worker this often is not tried again.
 pub const LOSSES_MAX: u32 = 5;
 /// A run that is handed back this often is treated as failing.

@@ -38,6 +38,8 @@ pub struct Session {
     /// Last heartbeat, wall milliseconds.
     pub heard: i64,
     pub held: BTreeSet<RunKey>,
+    /// The suspect among them (rule W7).
+    pub(super) suspect: Option<RunKey>,
     /// Elapsed milliseconds at which the leases end.
     lease_until: u64,
     /// When the timer of this session is set for.
@@ -91,6 +93,7 @@ impl StateMachine {
             opened: wall,
             heard: wall,
             held: BTreeSet::new(),
+            suspect: None,
             lease_until,
             timer: lease_until,
             sequence: 1,

@@ -10,7 +10,7 @@ use super::{
     failure::Failure,
     id::{ReplyTo, RunId, SessionId, Trigger},
     run::{Finished, Outcome},
-    view::{RunView, ScheduleView, StatusView, WorkerView},
+    view::{LimitView, RunView, ScheduleView, StatusView, WorkerView},
 };
 use crate::store::Write;
 
@@ -70,6 +70,12 @@ pub enum Answer {
     },
     Status(Box<StatusView>),
     Workers(Vec<WorkerView>),
+    Limit(Box<LimitView>),
+    Limits {
+        limits: Vec<LimitView>,
+        next: Option<Box<str>>,
+    },
+    LimitDeleted,
     Opened {
         epoch: u64,
         orders: Vec<Order>,
@@ -121,6 +127,8 @@ pub enum Refusal {
         limit: u64,
     },
     BackfillUnderWay,
+    LimitNotFound,
+    TooManyLimits,
     ArchiveMismatch {
         known: Box<str>,
     },
@@ -211,6 +219,18 @@ pub enum Event {
         view: Box<ScheduleView>,
         /// Who caused it; `docket` for the service itself.
         actor: Arc<str>,
+    },
+    /// Throttling has closed a key.
+    GateClosed {
+        namespace: Arc<str>,
+        key: Box<str>,
+        until: i64,
+        reason: Box<str>,
+    },
+    /// It opens again, by slow start.
+    GateReopened {
+        namespace: Arc<str>,
+        key: Box<str>,
     },
     WorkerJoined {
         worker_id: Arc<str>,

@@ -123,7 +123,10 @@ impl StateMachine {
             Phase::Behind => Wait::Overlap,
             Phase::Ready(None) => Wait::Paused,
             Phase::Ready(Some(_)) | Phase::Running(_) | Phase::Cancelling { .. } => {
-                if has_worker() {
+                if let Some((key, until)) = self.gates.wait(key, self.now.elapsed) {
+                    let until = until.map(|at| self.now.wall + (at - self.now.elapsed) as i64);
+                    Wait::Limit { key: key.into(), until }
+                } else if has_worker() {
                     Wait::NoSlot
                 } else {
                     Wait::NoWorker

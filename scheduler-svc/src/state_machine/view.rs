@@ -6,6 +6,7 @@ use super::{
     command::Progress,
     definition::Definition,
     failure::Failure,
+    gate::limit::Limit,
     id::{RunId, SessionId, Uid},
     output::Totals,
     run::{Attempt, Finished, Phase, Run},
@@ -103,6 +104,11 @@ pub enum Wait {
     Paused,
     /// Behind another run of its schedule.
     Overlap,
+    /// The key whose limit lasts longest, and until when where that is known.
+    Limit {
+        key: Box<str>,
+        until: Option<i64>,
+    },
 }
 
 impl LiveRun {
@@ -158,6 +164,7 @@ pub enum WaitKind {
     Backoff,
     Paused,
     Overlap,
+    Limit,
 }
 
 impl From<&Wait> for WaitKind {
@@ -168,6 +175,7 @@ impl From<&Wait> for WaitKind {
             Wait::Backoff { .. } => Self::Backoff,
             Wait::Paused => Self::Paused,
             Wait::Overlap => Self::Overlap,
+            Wait::Limit { .. } => Self::Limit,
         }
     }
 }
@@ -176,6 +184,17 @@ impl From<&Wait> for WaitKind {
 pub struct Backlog {
     pub runs: u64,
     pub oldest_due: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitView {
+    pub namespace: Arc<str>,
+    pub key: Box<str>,
+    /// None on a key that has none of its own and is closed.
+    pub limit: Option<Limit>,
+    pub running: u32,
+    pub closed_until: Option<i64>,
+    pub reason: Box<str>,
 }
 
 #[derive(Clone, Debug)]

@@ -48,6 +48,7 @@ impl StateMachine {
             return Receipt::Stale("the lease is another worker's");
         }
         self.runs[key].last_token = report.token;
+        let mut invalid = report.invalid.clone();
         let next_attempt = match &report.outcome {
             Reported::Success { result } => {
                 let result = partial::add(&self.runs[key].partial, result);
@@ -59,11 +60,12 @@ impl StateMachine {
                 if let Some(checkpoint) = checkpoint {
                     self.runs[key].checkpoint = Some(checkpoint.clone());
                 }
+                invalid = invalid.or(self.hear_throttled(key, report.token, failure));
                 self.attempt_failed(key, (**failure).clone(), partial)
             }
         };
-        match &report.invalid {
-            Some(why) => Receipt::Invalid(why.clone()),
+        match invalid {
+            Some(why) => Receipt::Invalid(why),
             None => Receipt::Accepted { next_attempt },
         }
     }
@@ -151,6 +153,7 @@ impl StateMachine {
         self.timers.clear(timer, ElapsedTimer::Attempt(key));
         self.touch_run(key);
         self.free_slot(session, key);
+        self.free_permits(key);
         self.emit(event);
     }
 
@@ -190,8 +193,7 @@ impl StateMachine {
                     self.open_lane(lane, namespace, kind);
                     lane
                 });
-                let (tenant, priority) = (&definition.tenant, definition.priority);
-                Some(self.queue.push(lane, tenant, priority, self.runs[key].arrival, key))
+                Some(self.enqueue(lane, key))
             }
         };
         if ticket.is_some() {
@@ -298,6 +300,7 @@ impl StateMachine {
         failure: Option<Box<Failure>>,
     ) {
         self.clear_queue_timer(key);
+        self.leave_gates(key);
         let run = self.runs.remove(key);
         let slot = run.schedule;
         let worker_id =
