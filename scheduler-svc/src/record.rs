@@ -352,6 +352,7 @@ pub fn run(run: &Run) -> Bytes {
         },
         failure: run.failure.as_deref().map(store_failure),
         undecided: !run.decided,
+        suspect: run.suspect,
     })
 }
 
@@ -400,6 +401,7 @@ pub fn read_run(id: RunId, value: Bytes, definitions: &Definitions) -> Result<Ru
         checkpoint: stored.checkpoint,
         partial: stored.partial,
         failure: stored.failure.map(read_failure).transpose()?.map(Box::new),
+        suspect: stored.suspect,
         last_token: stored.last_token,
         lost_token: stored.lost_token,
         waiters: Vec::new(),

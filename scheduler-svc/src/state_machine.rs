@@ -33,6 +33,7 @@ mod fire;
 pub mod gate;
 mod lease;
 mod load;
+mod lost;
 mod overlap;
 mod partial;
 mod queue;
@@ -82,6 +83,8 @@ pub struct Config {
     /// Timers that one turn handles.
     pub timers_per_turn: usize,
     pub assignments_per_turn: usize,
+    /// Leases of lost workers that one turn ends.
+    pub losses_per_turn: usize,
     /// Jobs in one message.
     pub max_batch: usize,
 }
@@ -96,6 +99,7 @@ impl Default for Config {
             live_runs_max: 16,
             timers_per_turn: 2_000,
             assignments_per_turn: 4_000,
+            losses_per_turn: 1_000,
             max_batch: 1_000,
         }
     }

@@ -69,9 +69,9 @@ impl StateMachine {
     }
 
     /// Whether the run may go only to a worker that has no other such run (rule W7). Must not change between the
-    /// queue and the assignment. Nothing makes a run a suspect yet.
-    fn is_suspect(&self, _: RunKey) -> bool {
-        false
+    /// queue and the assignment.
+    fn is_suspect(&self, key: RunKey) -> bool {
+        self.runs[key].suspect
     }
 
     /// Hands out runs that are ready. Returns whether it stopped at its bound.

@@ -117,6 +117,7 @@ impl StateMachine {
             checkpoint: None,
             partial: Default::default(),
             failure: None,
+            suspect: false,
             last_token: 0,
             lost_token: 0,
             waiters: Vec::new(),

@@ -220,7 +220,8 @@ impl StateMachine {
     pub(super) fn list_workers(&mut self, to: ReplyTo, namespace: &Arc<str>) {
         let mut workers = BTreeMap::new();
         for (id, session) in &self.sessions {
-            if session.namespaces.as_ref().is_some_and(|allowed| !allowed.contains(namespace)) {
+            let elsewhere = session.namespaces.as_ref().is_some_and(|allowed| !allowed.contains(namespace));
+            if elsewhere || session.ending.is_some() {
                 continue;
             }
             let view = WorkerView {

@@ -57,6 +57,8 @@ pub struct Run {
     pub partial: Bytes,
     /// The last failure, while another attempt is to come.
     pub failure: Option<Box<Failure>>,
+    /// Whether it was on a worker that was lost (rule W7).
+    pub suspect: bool,
     /// Token of the attempt whose outcome was accepted last.
     pub last_token: u64,
     /// Token of the attempt whose lease was lost last; its late report is still welcome.

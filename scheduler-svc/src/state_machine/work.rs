@@ -79,6 +79,19 @@ impl StateMachine {
 
     /// An attempt ended without success. Returns when the next one may begin, if there is one.
     pub(super) fn attempt_failed(&mut self, key: RunKey, failure: Failure, partial: &Bytes) -> Option<i64> {
+        // Its worker has lived to tell.
+        self.runs[key].suspect = false;
+        self.attempt_over(key, failure, partial, false)
+    }
+
+    /// `blamed`: whether the loss of its worker counts against the run (rule W7).
+    pub(super) fn attempt_over(
+        &mut self,
+        key: RunKey,
+        failure: Failure,
+        partial: &Bytes,
+        blamed: bool,
+    ) -> Option<i64> {
         let run = &mut self.runs[key];
         run.partial = partial::add(&run.partial, partial);
         let cancelling = matches!(run.phase, Phase::Cancelling { .. });
@@ -86,7 +99,7 @@ impl StateMachine {
         run.lost_token = lost_token.unwrap_or(run.lost_token);
         let (retry, jitter) = (run.definition.retry, run.jitter());
         let counted = self.counted_as(key, failure.class);
-        let next = self.runs[key].budget.spend(counted, failure.retry_after, &retry, jitter);
+        let next = self.runs[key].budget.spend(counted, failure.retry_after, &retry, jitter, blamed);
         self.end_attempt(key, Some(&failure));
         if cancelling || failure.class == Class::Cancelled {
             self.finish_with(key, Outcome::Cancelled, failure);
