@@ -6,7 +6,10 @@
 mod bench;
 mod judge;
 
+mod fairness;
+mod gates;
 mod lease;
+mod limit;
 mod load;
 mod pause;
 mod random;

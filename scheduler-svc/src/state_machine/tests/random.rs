@@ -65,6 +65,7 @@ struct Worker {
 }
 
 const IDS: [&str; 4] = ["a", "b", "c", "d"];
+const LIMITS: [&[&str]; 4] = [&[], &["k"], &["m:1"], &["k", "m:1", "m:2"]];
 
 impl World {
     fn new(seed: u64) -> Self {
@@ -101,6 +102,7 @@ impl World {
             7..=9 => self.report(),
             10 => self.clock(),
             11 => self.crash(),
+            12 => self.limit(),
             _ => self.wait(),
         }
         self.receive();
@@ -127,6 +129,7 @@ impl World {
         definition.task.queue_timeout = [0, 15_000][self.roll(2)];
         definition.task.timeout = 30_000;
         definition.tenant = ["", "x"][self.roll(2)].into();
+        definition.limits = LIMITS[self.roll(LIMITS.len())].iter().map(|key| (*key).into()).collect();
         definition.end = [None, Some(self.bench.now.wall + MINUTE)][usize::from(self.roll(6) == 0)];
         definition
     }
@@ -156,6 +159,23 @@ impl World {
             }
             1 | 2 => Command::Pause(Pause { key, note: "n".into(), until, request: None, actor }),
             _ => Command::Resume(Resume { key, catch_up: self.roll(2) == 0, request: None, actor }),
+        };
+        self.apply(&command);
+    }
+
+    fn limit(&mut self) {
+        use crate::state_machine::{
+            command::{DeleteLimit, SetLimit},
+            gate::limit::Limit,
+        };
+        let (namespace, key) = ("default".into(), ["k", "m:*", "m:1"][self.roll(3)].into());
+        let command = if self.roll(3) == 0 {
+            Command::DeleteLimit(DeleteLimit { namespace, key, request: None })
+        } else {
+            let max_running = [None, Some(0), Some(1), Some(2)][self.roll(4)];
+            let rate = [0, 100_000, 1_000_000][self.roll(3)];
+            let limit = Limit { max_running, rate, burst: 2 };
+            Command::SetLimit(Box::new(SetLimit { namespace, key, limit, request: None }))
         };
         self.apply(&command);
     }
@@ -226,7 +246,9 @@ impl World {
         let outcome = if self.roll(2) == 0 {
             Reported::Success { result: Bytes::new() }
         } else {
-            let failure = Box::new(Failure::new(class, "C", "m"));
+            let mut failure = Box::new(Failure::new(class, "C", "m"));
+            failure.limit = ["", "k", "m:1"][self.roll(3)].into();
+            failure.retry_after = [0, 5_000][self.roll(2)];
             Reported::Failure { failure, partial: Bytes::new(), checkpoint: Some("c".into()) }
         };
         let report =
