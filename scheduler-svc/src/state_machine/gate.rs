@@ -98,7 +98,7 @@ impl Gates {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.gates.len()
     }
 

@@ -17,6 +17,7 @@ mod request;
 mod retime;
 mod retry;
 mod schedule;
+mod throttle;
 mod time;
 
 /// 2026-11-23T00:00:00Z, a Monday.
