@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     Services, bulk, call_error, convert, deadline, field, history, mismatch, page, request_id, validate,
 };
+use crate::shard::CallError;
 use crate::state_machine::{
     command::{self, BulkChange, Command},
     definition::ScheduleKey,
@@ -21,7 +22,7 @@ use crate::state_machine::{
     output::Answer,
     schedule::Span,
     timing::{Timing, spread_offset},
-    view::ScheduleView,
+    view::{RunView, ScheduleView},
 };
 
 const NOTE_BYTES: usize = 1 << 10;
@@ -48,6 +49,25 @@ fn now() -> i64 {
 impl Api {
     async fn ask<T>(&self, request: &Request<T>, command: Command) -> Result<Answer, Status> {
         self.0.shard.call(command, deadline(request)).await.map_err(call_error)
+    }
+
+    /// What a person should know of a live run that a limit keeps back.
+    async fn limited<T>(&self, request: &Request<T>, view: &ScheduleView) -> Result<Option<String>, Status> {
+        let Some(id) = view.active.first().copied().filter(|_| !view.definition.limits.is_empty()) else {
+            return Ok(None);
+        };
+        let namespace = view.definition.key.namespace.clone();
+        let get = command::GetRun { namespace, id, wait: false };
+        Ok(match self.0.shard.call(Command::GetRun(get), deadline(request)).await {
+            Ok(Answer::Run(run)) => match *run {
+                RunView::Live(live) => super::explain::about_limit(&live),
+                RunView::Final { .. } => None,
+            },
+            Ok(_) => return Err(mismatch()),
+            // It has become final meanwhile, with its schedule.
+            Err(CallError::Refused(_)) => None,
+            Err(error) => return Err(call_error(error)),
+        })
     }
 
     async fn shown(&self, view: ScheduleView) -> Result<pb::Schedule, Status> {
@@ -279,7 +299,10 @@ impl ScheduleService for Api {
         let about = |d: &&_| nominal.is_none_or(|at| super::explain::covers(&view, d, at));
         let decisions =
             decisions.iter().filter(about).map(|d| convert::decision(view.uid, d)).collect::<Vec<_>>();
-        let summary = super::explain::summary(&view, nominal, !decisions.is_empty(), now());
+        let mut summary = super::explain::summary(&view, nominal, !decisions.is_empty(), now());
+        if let Some(limited) = self.limited(&request, &view).await? {
+            summary = format!("{summary} {limited}");
+        }
         Ok(Response::new(pb::ExplainScheduleResponse {
             decisions,
             summary,

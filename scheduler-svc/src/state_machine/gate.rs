@@ -97,6 +97,11 @@ impl Gates {
         Self { loaded: Some(now), ..Self::default() }
     }
 
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.gates.len()
+    }
+
     // --- schedules and runs come and go ------------------------------------------------------------------------
 
     /// A schedule has these keys now instead of those.

@@ -85,6 +85,7 @@ impl StateMachine {
 
     /// Ends a run that never began and whose time was decided otherwise.
     pub(super) fn discard(&mut self, key: RunKey, failure: Failure) {
+        self.leave_gates(key);
         let run = self.runs.remove(key);
         let slot = run.schedule;
         self.schedules[slot].live.retain(|live| *live != key);

@@ -15,7 +15,7 @@ impl StateMachine {
             for limit in &run.definition.limits {
                 let gate = self.gates.by_name.get(&LimitName::new(namespace, limit));
                 if gate.is_none_or(|gate| !gates.contains(gate)) {
-                    // A run that a pause has held since the load is not known to its gates yet.
+                    // A run that was held from its fire on has not come to its gates yet.
                     if !gates.is_empty() || run.lease().is_some() {
                         return Err(format!("{}: has no gate for its limit {limit}", run.id));
                     }
@@ -76,6 +76,15 @@ impl StateMachine {
             }
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(in crate::state_machine) fn restore_limit_for_tests(
+        &mut self,
+        key: &str,
+        limit: super::limit::Limit,
+    ) {
+        self.restore_limit(LimitName::new(&"default".into(), key), limit);
     }
 
     pub(in crate::state_machine) fn gate_has_timer(&self, key: GateKey, at: u64) -> bool {

@@ -16,7 +16,7 @@ use crate::state_machine::{
     timing::Timing,
 };
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 const STEPS: usize = 400;
 
 #[test]
@@ -65,6 +65,7 @@ struct Worker {
 }
 
 const IDS: [&str; 4] = ["a", "b", "c", "d"];
+const LIMITS: [&[&str]; 4] = [&[], &["k"], &["m:1"], &["k", "m:1", "m:2"]];
 
 impl World {
     fn new(seed: u64) -> Self {
@@ -85,7 +86,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.roll(18) {
+        match self.roll(19) {
             0 | 1 => self.save(),
             2 => self.manage(),
             3 => {
@@ -102,6 +103,7 @@ impl World {
             10 => self.clock(),
             11 => self.crash(),
             12 => self.intervene(),
+            13 => self.limit(),
             _ => self.wait(),
         }
         self.receive();
@@ -135,6 +137,7 @@ impl World {
             Misfire::All { window: 20_000, max_runs: 100 },
         ][self.roll(4)];
         definition.tenant = ["", "x"][self.roll(2)].into();
+        definition.limits = LIMITS[self.roll(LIMITS.len())].iter().map(|key| (*key).into()).collect();
         definition.end = [None, Some(self.bench.now.wall + MINUTE)][usize::from(self.roll(6) == 0)];
         definition
     }
@@ -210,6 +213,23 @@ impl World {
         self.apply(&command);
     }
 
+    fn limit(&mut self) {
+        use crate::state_machine::{
+            command::{DeleteLimit, SetLimit},
+            gate::limit::Limit,
+        };
+        let (namespace, key) = ("default".into(), ["k", "m:*", "m:1"][self.roll(3)].into());
+        let command = if self.roll(3) == 0 {
+            Command::DeleteLimit(DeleteLimit { namespace, key, request: None })
+        } else {
+            let max_running = [None, Some(0), Some(1), Some(2)][self.roll(4)];
+            let rate = [0, 100_000, 1_000_000][self.roll(3)];
+            let limit = Limit { max_running, rate, burst: 2 };
+            Command::SetLimit(Box::new(SetLimit { namespace, key, limit, request: None }))
+        };
+        self.apply(&command);
+    }
+
     fn connect(&mut self) {
         if self.workers.len() < 3 || self.roll(2) == 0 {
             let instance = format!("i{}", self.bench.number());
@@ -277,7 +297,9 @@ impl World {
         let outcome = if self.roll(2) == 0 {
             Reported::Success { result: Bytes::new() }
         } else {
-            let failure = Box::new(Failure::new(class, "C", "m"));
+            let mut failure = Box::new(Failure::new(class, "C", "m"));
+            failure.limit = ["", "k", "m:1"][self.roll(3)].into();
+            failure.retry_after = [0, 5_000][self.roll(2)];
             Reported::Failure { failure, partial: Bytes::new(), checkpoint: Some("c".into()) }
         };
         let report = Report {
