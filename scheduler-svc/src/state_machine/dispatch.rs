@@ -8,6 +8,8 @@ use super::{
     id::{RunId, SessionId},
     lease::Session,
     output::{Body, Event, Job, Message},
+    poison,
+    quarantine::Handling,
     queue::{LaneKey, Place, Room, Ticket},
     run::{Lease, Phase, RunKey},
     timer::ElapsedTimer,
@@ -104,6 +106,8 @@ impl StateMachine {
         self.next_token += 1;
         let (token, now) = (self.next_token, self.now);
         let suspect = self.is_suspect(key);
+        self.handling = Handling::HandOut(key);
+        poison::trip(poison::At::HandOut, &self.runs[key].definition.key.id);
         let run = &mut self.runs[key];
         let Some(session) = self.sessions.get_mut(&id) else { return };
         run.attempt += 1;
