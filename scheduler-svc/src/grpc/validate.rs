@@ -118,12 +118,9 @@ fn cron(timing: &pb::Cron) -> Result<Timing, Invalid> {
             let text = super::text::clean(&timing.expressions[index], 64);
             refuse(&format!("schedule.cron.expressions[{index}]"), &format!("`{text}` {error}"))
         }
-        Err(CronError::TimeZone(_)) => {
+        Err(CronError::TimeZone(remedy)) => {
             let text = super::text::clean(&timing.time_zone, 64);
-            refuse(
-                "schedule.cron.time_zone",
-                &format!("`{text}` is no IANA zone; write for instance Europe/Berlin"),
-            )
+            refuse("schedule.cron.time_zone", &format!("`{text}` {remedy}"))
         }
     }
 }
