@@ -144,7 +144,10 @@ impl Field {
         let (low, high) = if range == "*" {
             (self.low, top)
         } else if let Some((low, high)) = range.split_once('-') {
-            (self.value(low)?, self.value(high)?)
+            let (low, end) = (self.value(low)?, self.value(high)?);
+            // `FRI-SUN` ends on the Sunday after, which as a number is 7.
+            let sunday = self.high == 7 && high.eq_ignore_ascii_case("SUN") && low > 0;
+            (low, if sunday { 7 } else { end })
         } else {
             let low = self.value(range)?;
             (low, if step.is_some() { top.max(low) } else { low })
@@ -226,6 +229,7 @@ mod tests {
             ("0 0 * * 7", "0 0 * * SUN"),
             ("0 0 * jan,FEB 1-5", "0 0 0 * 1,2 MON-FRI"),
             ("0 0 * * 6-7", "0 0 * * 0,6"),
+            ("0 0 * * FRI-SUN", "0 0 * * 5-7"),
             ("  0   0 ? * 1 ", "0 0 * * 1"),
             ("0-59/15 * * * *", "*/15 * * * *"),
             ("@hourly", "0 0-23 * * *"),
