@@ -12,7 +12,7 @@ use scheduler_svc::state_machine::timing::{Fold, Gap};
 use crate::{
     YEAR_2000, YEAR_2041, compile,
     naive::wall,
-    pattern::{DOCKET, Dialect, Pattern, pattern},
+    pattern::{DOCKET, Dialect, Item, MonthDay, Pattern, WeekDay, pattern},
     random::Random,
     seed, setting,
 };
@@ -50,7 +50,7 @@ fn compare(name: &str, cases: u64, dialect: Dialect, theirs: impl Fn(&Pattern, i
 #[test]
 fn the_calendar_agrees_with_cron() {
     let dialect = Dialect { special_days: false, both_days: false, ..DOCKET };
-    compare("cron", setting("DOCKET_TIMING_CASES", 2) * 500, dialect, |pattern, from| {
+    compare("cron", setting("DOCKET_TIMING_CASES", 2) * 2_000, dialect, |pattern, from| {
         let named = Pattern { names: true, ..pattern.clone() }.text();
         let week = named.rsplit(' ').next().unwrap_or_default();
         // No number for Sunday, and no range over the end of the week.
@@ -58,7 +58,8 @@ fn the_calendar_agrees_with_cron() {
             return None;
         }
         let text = if pattern.second.is_some() { named } else { format!("0 {named}") };
-        let schedule = cron::Schedule::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        // It refuses a step from a name.
+        let schedule = cron::Schedule::from_str(&text).ok()?;
         Some(schedule.after(&instant(from)).take(TIMES).map(|time| time.timestamp()).collect())
     });
 }
@@ -66,7 +67,18 @@ fn the_calendar_agrees_with_cron() {
 #[test]
 fn the_calendar_agrees_with_croner() {
     let parser = CronParser::builder().seconds(Seconds::Optional).sloppy_ranges(true).build();
-    compare("croner", setting("DOCKET_TIMING_CASES", 2) * 500, DOCKET, |pattern, from| {
+    compare("croner", setting("DOCKET_TIMING_CASES", 2) * 2_000, DOCKET, |pattern, from| {
+        // To croner, whose week has eight days here, `1/3` reaches Sunday as 7.
+        if pattern.week_day.iter().flatten().any(|day| matches!(day, WeekDay::Plain(Item::From(..)))) {
+            return None;
+        }
+        // In croner `LW` takes the place of an `L` beside it.
+        let days = || pattern.month_day.iter().flatten();
+        if days().any(|day| matches!(day, MonthDay::LastWorkday))
+            && days().any(|day| matches!(day, MonthDay::Last))
+        {
+            return None;
+        }
         let text = pattern.text();
         let cron = parser.parse(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
         Some(cron.iter_after(instant(from)).take(TIMES).map(|time| time.timestamp()).collect())

@@ -45,7 +45,7 @@ pub struct Pattern {
     pub month_day: Option<Vec<MonthDay>>,
     pub month: Vec<Item>,
     pub week_day: Option<Vec<WeekDay>>,
-    question: bool,
+    pub question: bool,
     pub names: bool,
 }
 
