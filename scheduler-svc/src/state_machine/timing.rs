@@ -5,9 +5,15 @@
 
 pub mod cron;
 pub mod expression;
+mod normal;
 mod parse;
 mod steps;
 pub mod zone;
+
+#[cfg(test)]
+mod bounded;
+#[cfg(test)]
+mod properties;
 
 use std::{
     collections::HashMap,
