@@ -12,7 +12,7 @@ use prost::Message as _;
 use super::field;
 use crate::state_machine::{
     definition::{DEFAULT_PRIORITY, Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
-    timing::{Cron, CronError, CronSource, Fold, Gap, Timing},
+    timing::{Cron, CronError, CronSource, Fold, Gap, Times, Timing},
 };
 
 const DAY: i64 = 86_400_000;
@@ -53,9 +53,11 @@ pub fn schedule(
     if start.zip(end).is_some_and(|(start, end)| start >= end) {
         return refuse("schedule.end_time", "must be later than start_time");
     }
+    let timing = timing(schedule)?;
+    has_a_time(&timing, start, end)?;
     Ok(Definition {
         key: ScheduleKey::new(namespace, id),
-        timing: timing(schedule)?,
+        timing,
         task: task(schedule.task.as_ref())?,
         spread: spread(schedule, default_spread)?,
         overlap: overlap(schedule)?,
@@ -91,6 +93,25 @@ pub fn timing(schedule: &pb::Schedule) -> Result<Timing, Invalid> {
             })
         }
         Some(PbTiming::At(at)) => Ok(Timing::At(field::time("schedule.at", at)?)),
+    }
+}
+
+/// Bounds that leave no time at all are a mistake, whenever the schedule is saved.
+fn has_a_time(timing: &Timing, start: Option<i64>, end: Option<i64>) -> Result<(), Invalid> {
+    let field = match (start, end) {
+        (_, Some(_)) => "schedule.end_time",
+        (Some(_), None) => "schedule.start_time",
+        (None, None) => return Ok(()),
+    };
+    let anchor = match timing {
+        // Counted from the creation, which is not known here.
+        Timing::Every { anchor: None, .. } => return Ok(()),
+        Timing::Every { anchor: Some(anchor), .. } => *anchor,
+        Timing::Cron(_) | Timing::At(_) => 0,
+    };
+    match (Times { timing, anchor, start, end }).next(-1) {
+        Some(_) => Ok(()),
+        None => refuse(field, "leaves the timing no time at all; widen start_time and end_time"),
     }
 }
 
@@ -218,3 +239,6 @@ pub fn labels(
     }
     Ok(labels.clone())
 }
+
+#[cfg(test)]
+mod bad_input;

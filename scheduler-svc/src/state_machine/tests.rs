@@ -6,6 +6,7 @@
 mod bench;
 mod judge;
 
+mod bad_input;
 mod lease;
 mod load;
 mod pause;

@@ -86,7 +86,15 @@ fn day_of_month(text: &str, days: &mut Days) -> Result<(), String> {
         } else if upper == "LW" || upper == "WL" {
             days.last_workday = true;
         } else if let Some(day) = upper.strip_suffix('W') {
-            days.nearest |= 1 << DAY_OF_MONTH.value(day)?;
+            let value = DAY_OF_MONTH.value(day);
+            days.nearest |= 1
+                << value.map_err(|_| {
+                    format!("day of month: `{item}`: before W comes one day from 1 to 31, as in 15W")
+                })?;
+        } else if upper.starts_with("L-") {
+            return Err(format!(
+                "day of month: `{item}`: nothing is counted back from L; write L, LW or the days"
+            ));
         } else {
             days.of_month |= DAY_OF_MONTH.item(item)? as u32;
         }
@@ -173,6 +181,9 @@ impl Field {
         if let Some(index) = self.names.iter().position(|name| name.eq_ignore_ascii_case(text)) {
             return Ok(self.low + index as u32);
         }
+        if text.is_empty() {
+            return Err(format!("{}: a value is missing; write {} to {}", self.name, self.low, self.high));
+        }
         number(text).filter(|value| (self.low..=self.high).contains(value)).ok_or_else(|| {
             let named = self.names.first().map_or_else(String::new, |first| {
                 format!(" or {first} to {}", self.names[self.names.len() - 1])
@@ -211,10 +222,15 @@ mod tests {
             ("? * * * *", "minute: `?`"),
             ("* * * * 2#6", "after # comes 1 to 5"),
             ("* * * * L", "needs its day"),
-            ("* * W * *", "day of month: ``"),
+            ("* * W * *", "day of month: `W`: before W comes one day"),
             ("@reboot", "is no macro"),
             ("@every 5m", "set the timing `every`"),
-            ("-1 * * * *", "minute: ``"),
+            ("* * 1-5W * *", "before W comes one day"),
+            ("* * L-3 * *", "nothing is counted back from L"),
+            ("* * * * #6", "after # comes 1 to 5"),
+            ("* * * * #2", "day of week: a value is missing; write 0 to 7"),
+            ("-1 * * * *", "minute: a value is missing; write 0 to 59"),
+            ("1-0 * * * *", "minute: `1-0` runs backwards"),
             ("٣ * * * *", "minute"),
         ] {
             let error = expression(text).expect_err(text);
