@@ -5,6 +5,11 @@
 
 #![allow(clippy::print_stdout)]
 
+#[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../served/mod.rs"]
+mod served;
+
+mod api;
 mod naive;
 mod others;
 mod pattern;
