@@ -58,7 +58,7 @@ fn all_changes() -> BTreeMap<Change, Vec<Tz>> {
     let mut by_change: BTreeMap<Change, Vec<Tz>> = BTreeMap::new();
     for tz in TZ_VARIANTS {
         let found = changes(tz, YEAR_2000, YEAR_2041);
-        let zone = Zone::find(tz.name()).expect(tz.name());
+        let zone = Zone::find(tz.name()).expect("every zone is known");
         let first = zone.index_at(YEAR_2000);
         let ours = (first + 1..).map_while(|index| {
             let segment = zone.segment(index).filter(|segment| segment.start < YEAR_2041)?;
