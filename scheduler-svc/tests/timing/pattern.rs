@@ -207,7 +207,7 @@ pub struct Dialect {
 }
 
 pub const DOCKET: Dialect = Dialect {
-    seconds: 15,
+    seconds: 8,
     special_days: true,
     both_days: true,
     open_steps: true,

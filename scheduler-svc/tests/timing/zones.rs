@@ -91,8 +91,8 @@ fn compare(random: &mut Random, change: Change, zone: Tz, all_policies: bool, co
     let near = near + i64::from(random.within(0, 7_200)) - 3_600;
     let pattern = pattern(random, DOCKET, wall(near));
     compared.expressions += 1;
-    let shorter = (change.after - change.before).abs().min(7_200);
-    let margin = if pattern.second.is_some() { 600 } else { 7_200 };
+    let shorter = (change.after - change.before).abs().min(5_400);
+    let margin = if pattern.second.is_some() { 300 } else { 4_500 };
     let (from, to) = (change.at - shorter - margin, change.at + shorter + margin);
     let window = Window { change, from: from - from.rem_euclid(60), to };
     let policies: &[(Gap, Fold)] = match (all_policies, change.before < change.after) {
