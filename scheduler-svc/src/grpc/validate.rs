@@ -139,6 +139,7 @@ fn known(field: &str, number: i32, is_known: impl Fn(i32) -> bool) -> Result<(),
 fn task(task: Option<&pb::Task>) -> Result<Task, Violation> {
     let Some(task) = task else { return refuse("schedule.task", "is required, with at least a kind") };
     let kind = field::id("schedule.task.kind", &task.kind)?;
+    task.args.as_ref().map_or(Ok(()), |args| field::json("schedule.task.args", args))?;
     let args: Bytes = task.args.as_ref().map(|args| args.encode_to_vec().into()).unwrap_or_default();
     field::bytes("schedule.task.args", args.len() + task.payload.len(), TASK_BYTES)?;
     let timeout = field::millis("schedule.task.timeout", task.timeout.as_ref(), 1_000, DAY, 600_000)?;
