@@ -61,9 +61,13 @@ impl StateMachine {
         let run = &self.runs[key];
         let definition = run.definition.clone();
         let place = Place(definition.priority, run.arrival);
+        let suspect = self.is_suspect(key);
+        if definition.limits.is_empty() {
+            return self.queue.push(lane, &definition.tenant, place, key, suspect, &[]);
+        }
         self.gates.enter(key, &definition);
         let shut: Vec<GateKey> = self.gates.blocks(key, self.now.elapsed).map(|(gate, _)| gate).collect();
-        let ticket = self.queue.push(lane, &definition.tenant, place, key, self.is_suspect(key), &shut);
+        let ticket = self.queue.push(lane, &definition.tenant, place, key, suspect, &shut);
         for gate in shut {
             self.settle_gate(gate);
         }
@@ -82,7 +86,7 @@ impl StateMachine {
         for _ in 0..self.config.assignments_per_turn {
             let mut dropped = Vec::new();
             let sessions = &self.sessions;
-            let mut doors = Doorkeeper::new(&self.gates, self.now.elapsed);
+            let mut doors = Doorkeeper::new(&self.gates, &self.runs, self.now.elapsed);
             let next = self.queue.next(
                 |id| sessions.get(&id).map_or(Room::None, Session::room),
                 |id, lane| dropped.push((id, lane)),
@@ -150,7 +154,9 @@ impl StateMachine {
         };
         self.timers.set(timer, ElapsedTimer::Attempt(key));
         self.clear_queue_timer(key);
-        self.gates.start(key, now.elapsed);
+        if !self.runs[key].definition.limits.is_empty() {
+            self.gates.start(key, now.elapsed);
+        }
         self.touch_run(key);
         self.emit(event);
     }
