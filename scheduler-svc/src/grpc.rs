@@ -10,7 +10,7 @@ mod schedule;
 mod status;
 mod text;
 mod validate;
-mod worker;
+pub mod worker;
 
 use std::{
     sync::Arc,

@@ -1,5 +1,7 @@
 //! `WorkerService`: streams of due jobs, heartbeats, reports.
 
+pub mod message;
+
 use std::{
     future::Future as _,
     pin::Pin,
@@ -7,43 +9,30 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use docket::{
-    errors::{self, Reason, Violation},
-    identity::{self, Identity, Scope},
+    errors::{self, Reason},
+    identity,
     schedule::v1::{
         self as pb, stream_due_jobs_response::Message as Sent, worker_service_server::WorkerService,
     },
 };
 use futures_util::Stream;
-use prost::Message as _;
-use prost_types::Struct;
 use tokio::sync::mpsc;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Request, Response, Status};
 
-use super::{Services, call_error, convert, deadline, field, mismatch, text::clean};
+use super::{Services, call_error, deadline, field, mismatch};
 use crate::{
     shard::Handle,
     state_machine::{
-        command::{self, Command, Held, OpenSession, Progress, Reported},
-        failure::{Class, Failure},
-        id::{RunId, SessionId},
-        output::{Action, Answer, Body, Message, Order, Receipt},
-        view::WorkerView,
+        command::Command,
+        id::SessionId,
+        output::{Answer, Message},
     },
 };
-
-const SLOTS_MAX: u32 = 10_000;
-const SLOTS_DEFAULT: u32 = 16;
-const KINDS_MAX: usize = 64;
-const REPORTS_MAX: usize = 1_000;
-const CHECKPOINT_BYTES: usize = 16 << 10;
-const RESULT_BYTES: usize = 4 << 10;
-const NOTE_BYTES: usize = 256;
-const MESSAGE_BYTES: usize = 1 << 10;
-const CODE_BYTES: usize = 63;
-const RETRY_AFTER_MAX: i64 = 86_400_000;
+use message::{
+    REPORTS_MAX, Terms, convert_message, heard, heartbeat, open_session, receipt, report, sent, worker,
+};
 
 pub struct Api(pub Arc<Services>);
 
@@ -64,17 +53,13 @@ impl WorkerService for Api {
         let command = Command::OpenSession(Box::new(open));
         let answer = services.shard.open(command, id, sender).await.map_err(call_error)?;
         let Answer::Opened { epoch, orders } = answer else { return Err(mismatch()) };
-        let welcome = pb::Welcome {
-            session_id: id.to_string(),
-            epoch: epoch as i64,
-            lease: Some(convert::duration(services.lease as i64)),
-            heartbeat: Some(convert::duration(services.heartbeat as i64)),
-            max_batch: services.max_batch as i32,
-            server_version: env!("CARGO_PKG_VERSION").into(),
-            orders: orders.into_iter().map(order).collect(),
+        let terms = Terms {
+            lease: services.lease,
+            heartbeat: services.heartbeat,
+            max_batch: services.max_batch,
         };
         Ok(Response::new(JobStream {
-            welcome: Some(welcome),
+            welcome: Some(terms.welcome(id, epoch, orders)),
             messages,
             stopping: Box::pin(services.stopping.clone().cancelled_owned()),
             ended: false,
@@ -83,34 +68,11 @@ impl WorkerService for Api {
     }
 
     async fn heartbeat(&self, request: Request<pb::HeartbeatRequest>) -> Reply<pb::HeartbeatResponse> {
-        let body = request.get_ref();
-        let (mut held, mut unknown) = (Vec::with_capacity(body.held.len()), Vec::new());
-        field::count("held", body.held.len(), SLOTS_MAX as usize)?;
-        for one in &body.held {
-            match held_run(one)? {
-                Some(one) => held.push(one),
-                None => unknown.push((clean(&one.run_id, 128), one.attempt.max(0) as u32)),
-            }
-        }
-        let beat = command::Heartbeat {
-            // A session id that does not parse is as unknown as one that was forgotten: the worker opens a new one.
-            session: SessionId::parse(&body.session_id).unwrap_or(SessionId(0)),
-            received: u64::try_from(body.received).unwrap_or(0),
-            slots: body.slots.map(slots).transpose()?,
-            draining: body.draining,
-            held,
-            unknown,
-        };
+        let beat = heartbeat(request.get_ref())?;
         let command = Command::Heartbeat(Box::new(beat));
         let answer = self.0.shard.call(command, deadline(&request)).await.map_err(call_error)?;
         let Answer::Heard { epoch, orders, reopen, assigned } = answer else { return Err(mismatch()) };
-        Ok(Response::new(pb::HeartbeatResponse {
-            epoch: epoch as i64,
-            orders: orders.into_iter().map(order).collect(),
-            next: Some(convert::duration(self.0.heartbeat as i64)),
-            reopen,
-            assigned: assigned.into_iter().map(assigned_run).collect(),
-        }))
+        Ok(Response::new(heard(epoch, orders, reopen, assigned, self.0.heartbeat)))
     }
 
     async fn report_results(
@@ -134,186 +96,6 @@ impl WorkerService for Api {
         let Answer::Workers(workers) = answer else { return Err(mismatch()) };
         let workers = workers.iter().map(worker).collect();
         Ok(Response::new(pb::ListWorkersResponse { workers, next_page_token: String::new() }))
-    }
-}
-
-fn assigned_run((id, attempt, token): (RunId, u32, u64)) -> pb::HeldRun {
-    pb::HeldRun {
-        run_id: id.to_string(),
-        attempt: attempt as i32,
-        lease_token: token as i64,
-        progress: None,
-        checkpoint: None,
-    }
-}
-
-fn open_session(
-    identity: &Identity,
-    id: SessionId,
-    body: &pb::StreamDueJobsRequest,
-) -> Result<OpenSession, Status> {
-    if body.kinds.is_empty() {
-        return Err(Violation::new("kinds", "needs at least one, as in \"document-sync\"").into());
-    }
-    field::count("kinds", body.kinds.len(), KINDS_MAX)?;
-    for (index, kind) in body.kinds.iter().enumerate() {
-        identity.kind(field::id(&format!("kinds[{index}]"), kind)?)?;
-    }
-    let namespaces = match (body.namespaces.as_slice(), identity.namespaces()) {
-        ([], Scope::All) => None,
-        ([], Scope::Only(allowed)) => Some(allowed.iter().map(|one| one.as_str().into()).collect()),
-        (asked, _) => {
-            let check = |one: &String| Ok(identity.namespace(field::id("namespaces", one)?)?.into());
-            Some(asked.iter().map(check).collect::<Result<_, Status>>()?)
-        }
-    };
-    field::count("held", body.held.len(), SLOTS_MAX as usize)?;
-    let mut held = Vec::new();
-    for one in &body.held {
-        held.extend(held_run(one)?);
-    }
-    Ok(OpenSession {
-        session: id,
-        worker_id: field::id("worker_id", &body.worker_id)?.into(),
-        instance: field::id("instance", &body.instance)?.into(),
-        version: clean(&body.version, 64).into(),
-        slots: if body.slots == 0 { SLOTS_DEFAULT } else { slots(body.slots)? },
-        kinds: body.kinds.iter().map(|kind| kind.as_str().into()).collect(),
-        namespaces,
-        archive_id: Some(field::optional_id("archive_id", &body.archive_id)?)
-            .filter(|id| !id.is_empty())
-            .map(Into::into),
-        held,
-    })
-}
-
-fn slots(slots: i32) -> Result<u32, Violation> {
-    u32::try_from(slots)
-        .ok()
-        .filter(|slots| *slots <= SLOTS_MAX)
-        .ok_or_else(|| Violation::new("slots", format!("must be 0 to {SLOTS_MAX}")))
-}
-
-/// None when the run id is none of ours.
-fn held_run(held: &pb::HeldRun) -> Result<Option<Held>, Violation> {
-    let Some(id) = RunId::parse(&held.run_id) else { return Ok(None) };
-    Ok(Some(Held {
-        id,
-        attempt: held.attempt.max(0) as u32,
-        token: held.lease_token as u64,
-        progress: held.progress.as_ref().map(|progress| Progress {
-            done: progress.done,
-            total: progress.total,
-            note: clean(&progress.note, NOTE_BYTES).into(),
-        }),
-        // One that is too large must not cost the worker all its leases.
-        checkpoint: held.checkpoint.clone().filter(|checkpoint| checkpoint.len() <= CHECKPOINT_BYTES),
-    }))
-}
-
-/// A report that is wrong in itself ends its attempt: sent again it would be wrong again.
-fn report(report: &pb::Report) -> command::Report {
-    let (outcome, invalid) = match outcome(report) {
-        Ok(outcome) => (outcome, None),
-        Err(why) => {
-            let failure = Failure::new(Class::Permanent, "INVALID_REPORT", why.as_str());
-            (
-                Reported::Failure { failure: Box::new(failure), partial: Bytes::new(), checkpoint: None },
-                Some(why.into()),
-            )
-        }
-    };
-    command::Report {
-        id: RunId::parse(&report.run_id),
-        attempt: report.attempt.max(0) as u32,
-        token: report.lease_token as u64,
-        outcome,
-        invalid,
-    }
-}
-
-fn outcome(report: &pb::Report) -> Result<Reported, String> {
-    use pb::report::Outcome;
-    match &report.outcome {
-        None => Err("outcome: set success or failure".into()),
-        Some(Outcome::Success(success)) => {
-            Ok(Reported::Success { result: result("result", success.result.as_ref())? })
-        }
-        Some(Outcome::Failure(failed)) => {
-            if report.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.len() > CHECKPOINT_BYTES) {
-                return Err(format!("checkpoint: at most {CHECKPOINT_BYTES} bytes"));
-            }
-            Ok(Reported::Failure {
-                failure: Box::new(failure(failed)?),
-                partial: result("partial_result", report.partial_result.as_ref())?,
-                checkpoint: report.checkpoint.clone(),
-            })
-        }
-    }
-}
-
-fn result(field: &str, result: Option<&Struct>) -> Result<Bytes, String> {
-    let bytes: Bytes = result.map(|result| result.encode_to_vec().into()).unwrap_or_default();
-    if bytes.len() > RESULT_BYTES {
-        return Err(format!("{field}: is {} bytes; at most {RESULT_BYTES} are allowed", bytes.len()));
-    }
-    Ok(bytes)
-}
-
-fn failure(failure: &pb::Failure) -> Result<Failure, String> {
-    let class = u32::try_from(failure.class).ok().and_then(Class::from_number);
-    let class = class.ok_or("failure.class: must be one of FailureClass")?;
-    let retry_after =
-        field::millis("failure.retry_after", failure.retry_after.as_ref(), 0, RETRY_AFTER_MAX, 0);
-    Ok(Failure {
-        class,
-        code: clean(&failure.code, CODE_BYTES).into(),
-        message: clean(&failure.message, MESSAGE_BYTES).into(),
-        retry_after: retry_after.map_err(|violation| format!("{}: {}", violation.field, violation.message))?
-            as u32,
-        limit: clean(&failure.limit, 128).into(),
-    })
-}
-
-fn receipt(receipt: Receipt) -> pb::Receipt {
-    use pb::ReceiptStatus as S;
-    let (status, reason, next) = match receipt {
-        Receipt::Accepted { next_attempt } => (S::Accepted, String::new(), next_attempt),
-        Receipt::Repeated => (S::Repeated, "accepted before".into(), None),
-        Receipt::Stale(why) => (S::Stale, why.into(), None),
-        Receipt::Forgotten => (S::Forgotten, "no such live run".into(), None),
-        Receipt::Invalid(why) => (S::Invalid, why.into(), None),
-    };
-    pb::Receipt { status: status.into(), reason, next_attempt_time: next.map(convert::timestamp) }
-}
-
-fn order(order: Order) -> pb::Order {
-    let action = match order.action {
-        Action::Cancel => pb::OrderAction::Cancel,
-        Action::Drop => pb::OrderAction::Drop,
-    };
-    pb::Order {
-        run_id: order.run_id,
-        attempt: order.attempt as i32,
-        action: action.into(),
-        reason: order.reason.into(),
-    }
-}
-
-fn worker(view: &WorkerView) -> pb::Worker {
-    pb::Worker {
-        worker_id: view.worker_id.to_string(),
-        instance: view.instance.to_string(),
-        session_id: view.session.to_string(),
-        version: view.version.to_string(),
-        kinds: view.kinds.iter().map(|kind| kind.to_string()).collect(),
-        namespaces: view.namespaces.iter().map(|one| one.to_string()).collect(),
-        slots: view.slots as i32,
-        held: view.held as i32,
-        draining: view.draining,
-        connected: view.connected,
-        connect_time: Some(convert::timestamp(view.opened)),
-        last_heartbeat_time: Some(convert::timestamp(view.heard)),
     }
 }
 
@@ -367,20 +149,4 @@ impl Stream for JobStream {
             }
         }
     }
-}
-
-fn sent(sequence: u64, message: Sent) -> pb::StreamDueJobsResponse {
-    pb::StreamDueJobsResponse { sequence: sequence as i64, message: Some(message) }
-}
-
-fn convert_message(message: Message) -> pb::StreamDueJobsResponse {
-    let body = match message.body {
-        Body::Jobs(jobs) => Sent::DueJobs(pb::DueJobs { jobs: jobs.iter().map(convert::due_job).collect() }),
-        Body::Cancel { id, attempt, reason } => Sent::Cancel(pb::Cancel {
-            run_id: id.to_string(),
-            attempt: attempt as i32,
-            reason: reason.into(),
-        }),
-    };
-    sent(message.sequence, body)
 }
