@@ -14,7 +14,9 @@ pub mod said;
 pub mod settled;
 pub mod worker;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
+
+use scheduler_svc::{state_machine::id::RunId, store::Write};
 
 /// A rule that was broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,4 +86,34 @@ compared! {
     ambiguous_commits,
     depositions,
     clock_steps,
+}
+
+#[derive(Debug, Default)]
+pub struct Judge {
+    pub durable: durable::Durable,
+    pub decisions: decisions::Decisions,
+    pub runs: runs::Runs,
+    pub fairness: fairness::Fairness,
+    pub said: said::Said,
+    pub compared: Compared,
+}
+
+impl Judge {
+    /// A commit has become durable.
+    pub fn committed(&mut self, epoch: u64, writes: &[Write]) -> Verdict {
+        self.compared.commits += 1;
+        self.compared.records += writes.len() as u64;
+        let before: BTreeSet<RunId> = self.durable.runs.keys().copied().collect();
+        let changes = self.durable.apply(writes)?;
+        let made: BTreeSet<RunId> = changes
+            .finished
+            .iter()
+            .map(|finished| finished.id)
+            .chain(changes.runs.iter().map(|(id, ..)| *id))
+            .collect();
+        let live = |id: RunId| before.contains(&id) || made.contains(&id);
+        self.decisions.judge(&changes, &mut self.compared, &live)?;
+        self.runs.judge(epoch, &changes, &self.durable, &mut self.compared)?;
+        self.fairness.judge(epoch, &changes, &self.durable, &mut self.compared)
+    }
 }

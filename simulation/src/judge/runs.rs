@@ -31,6 +31,8 @@ pub struct Runs {
     reported: BTreeMap<u64, Vec<Said>>,
     highest_token: u64,
     epoch: u64,
+    /// True time.
+    pub now: u64,
     /// Highest token of earlier epochs.
     floor: u64,
 }
@@ -62,6 +64,7 @@ struct Story {
     losses: u32,
     interruptions: u32,
     ended: bool,
+    ended_at: u64,
 }
 
 impl Runs {
@@ -71,6 +74,11 @@ impl Runs {
 
     pub fn has_ended(&self, id: RunId) -> bool {
         self.known.get(&id).is_some_and(|story| story.ended)
+    }
+
+    /// Whether a run was live at some time since then.
+    pub fn lived(&self, id: RunId, since: u64) -> bool {
+        self.known.get(&id).is_some_and(|story| !story.ended || story.ended_at >= since)
     }
 
     pub fn reported(&mut self, token: u64, said: Said) {
@@ -106,7 +114,10 @@ impl Runs {
                     let gone = schedule.is_some_and(|(_, _, after)| after.is_none());
                     let ended = self.has_ended(*id) || gone;
                     holds("nothing acknowledged is lost", ended, || format!("{id} vanished without an end"))?;
-                    self.known.entry(*id).or_default().ended = true;
+                    let story = self.known.entry(*id).or_default();
+                    if !std::mem::replace(&mut story.ended, true) {
+                        story.ended_at = self.now;
+                    }
                 }
                 (None, None) => {}
             }
@@ -237,6 +248,7 @@ impl Runs {
         if std::mem::replace(&mut story.ended, true) {
             return broken("a run ends once", format!("{id} ended again"));
         }
+        story.ended_at = self.now;
         let accepted = changes.schedules.iter().find_map(|(uid, was, now)| {
             let last = now.as_ref().filter(|_| *uid == id.uid)?.last_run?;
             let same = (last.trigger, last.nominal) == (id.trigger, id.nominal);

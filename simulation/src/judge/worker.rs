@@ -51,6 +51,11 @@ impl Worker {
         Self { name, guarded, lease: 15_000, ..Self::default() }
     }
 
+    /// The second word of its name.
+    pub fn instance(&self) -> &str {
+        self.name.split_once(' ').map_or("", |(_, instance)| instance)
+    }
+
     // --- what happens to it ----------------------------------------------------------------------------------
 
     pub fn stream_said(&mut self, now: u64, said: &pb::StreamDueJobsResponse) {
