@@ -3,7 +3,7 @@
 //! Each client owns one schedule id and asks one thing at a time, so that a sequential model says what each answer
 //! must be, whatever happens on the way.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
 use scheduler_svc::state_machine::{
@@ -34,6 +34,26 @@ pub enum Op {
     GetRun(RunId),
     /// The request id of the call before, with another body.
     Reuse,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Upsert { definition, trial, etag } = self else { return write!(f, "{self:?}") };
+        let timing = match &definition.timing {
+            Timing::Cron(cron) => format!("{:?}", cron.source().expressions),
+            other => format!("{other:?}"),
+        };
+        let Definition { spread, max_runs, start, end, .. } = definition.as_ref();
+        write!(
+            f,
+            "Upsert {timing} spread {spread} max_runs {max_runs} start {start:?} end {end:?} queue_timeout {} \
+             attempts {} pause_after {} {:?} trial {trial} etag {etag:?}",
+            definition.task.queue_timeout,
+            definition.retry.max_attempts,
+            definition.pause_after_failures,
+            definition.labels.values(),
+        )
+    }
 }
 
 /// A call as it is sent: a retry has the same request id and a new uid, as the edge makes them.

@@ -67,19 +67,23 @@ impl Known {
                 holds(MODEL, *count == 1 && known.is_some(), || format!("deleted {count}, known: {known:?}"))
             }
             (Op::Pause { note, until }, Ok(Answer::Paused { schedule, .. })) => {
-                self.seen(schedule)?;
                 let paused = schedule.status == Status::Paused;
+                if let Some(known) = &mut self.schedule {
+                    known.paused = paused.then_some(*until);
+                }
+                self.seen(schedule)?;
                 let kept = schedule.pause.as_ref().is_some_and(|pause| *pause.note == **note && pause.until == *until);
-                let known = self.schedule.as_mut().expect("seen");
+                let known = self.schedule.as_ref();
                 // A pause may be over by itself before its answer.
                 let over = until.is_some() && schedule.status == Status::Active;
-                let refused = matches!(schedule.status, Status::Ended | Status::Quarantined) && known.finite;
-                known.paused = paused.then_some(*until);
+                let refused = matches!(schedule.status, Status::Ended | Status::Quarantined) && known.is_some_and(|known| known.finite);
                 holds(MODEL, paused && kept || over || refused, || format!("paused: {schedule:?}"))
             }
             (Op::Resume { .. }, Ok(Answer::Resumed { schedule, .. })) => {
+                if let Some(known) = &mut self.schedule {
+                    known.paused = None;
+                }
                 self.seen(schedule)?;
-                self.schedule.as_mut().expect("seen").paused = None;
                 // It may have been paused again, by a failure, before the answer to a retry.
                 let requested = schedule.pause.as_ref().is_some_and(|pause| pause.reason == PauseReason::Requested);
                 holds(MODEL, !requested, || format!("resumed: {schedule:?}"))

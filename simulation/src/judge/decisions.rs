@@ -24,8 +24,10 @@ pub struct Decisions {
 pub struct Line {
     calendar: Calendar,
     anchor: i64,
-    /// Times of the calendar up to here are not ours: decided, or before its beginning.
+    /// Times of the calendar up to here are not to come: decided, or passed when the calendar began.
     from: i64,
+    /// The last time that was decided or that never was one.
+    floor: i64,
     /// Times of earlier calendars that are not decided: passed but not due when the timing changed.
     pending: BTreeSet<i64>,
     /// FIRED so far.
@@ -44,7 +46,7 @@ impl Line {
         };
         let calendar = Calendar::new(&schedule.definition, anchor);
         let from = begin(&calendar, schedule.created);
-        Self { calendar, anchor, from, pending: BTreeSet::new(), fired: 0, paused: None, owed: BTreeSet::new() }
+        Self { calendar, anchor, from, floor: from, pending: BTreeSet::new(), fired: 0, paused: None, owed: BTreeSet::new() }
     }
 
     /// Undecided times up to `through`, in order.
@@ -60,6 +62,7 @@ impl Line {
 
     fn take(&mut self, times: &[i64]) {
         for time in times {
+            self.floor = self.floor.max(*time);
             if !self.pending.remove(time) {
                 self.from = self.from.max(*time);
             }
@@ -147,15 +150,15 @@ fn retime(line: &mut Line, before: &Schedule, after: &Schedule) -> BTreeSet<i64>
         line.anchor = former;
         return BTreeSet::new();
     }
-    let passed = line.calendar.between(line.from, now);
-    line.pending.extend(passed);
-    line.from = begin(&calendar, now).max(line.from);
+    let passed: BTreeSet<i64> = line.open(now).into_iter().collect();
     // A passed time that only the new timing names is none; shared ones before it go with it.
-    let known = &line.pending;
-    let first = known.first().copied().unwrap_or(now);
-    let last_new = calendar.between(first - 1, now).into_iter().rfind(|time| !known.contains(time));
-    let goes = |time: &&i64| !calendar.names(**time) || last_new.is_some_and(|last| **time <= last);
-    let replaceable = known.iter().filter(goes).copied().collect();
+    let only_new = calendar.between(line.floor, now).into_iter().rfind(|time| !passed.contains(time));
+    let floor = if calendar.at().is_some() { Some(begin(&calendar, now)) } else { only_new };
+    line.floor = floor.map_or(line.floor, |floor| floor.max(line.floor));
+    line.from = if calendar.at().is_some() { line.floor } else { line.floor.max(now) };
+    let goes = |time: &&i64| !calendar.names(**time) || **time <= line.floor;
+    let replaceable = passed.iter().filter(goes).copied().collect();
+    line.pending = passed;
     line.calendar = calendar;
     replaceable
 }
@@ -211,6 +214,13 @@ fn finish(line: &mut Line, after: &Schedule, uid: Uid) -> Verdict {
             format!("{uid} is active without a time left; fired {}", line.fired)
         })?,
         Status::Paused | Status::Quarantined | Status::Deleted => {}
+    }
+    if let (Status::Paused, Some(pause), None) = (after.status, &after.pause, line.paused) {
+        // What was due before the pause is not the pause's to skip.
+        let due = line.open(pause.time - after.definition.spread_offset());
+        holds("PAUSED only inside a pause", due.is_empty(), || {
+            format!("{uid} was paused at {} with {due:?} undecided", pause.time)
+        })?;
     }
     line.paused = match (after.status, &after.pause) {
         (Status::Paused, Some(pause)) => Some(line.paused.map_or(pause.time, |since| since.min(pause.time))),
@@ -309,10 +319,8 @@ impl Why<'_> {
         let pause = self.before.and_then(|before| before.pause.as_ref());
         let until = pause.and_then(|pause| pause.until).unwrap_or(entry.time).min(entry.time);
         let offset = self.before.unwrap_or(self.after).definition.spread_offset();
-        let (first, last) = (self.times.first().copied().unwrap_or(0), entry.last);
-        let inside = since < first + offset && last + offset <= until;
-        holds("PAUSED only inside a pause", inside, || {
-            format!("{first} to {last} (spread {offset}), paused from {since} to {until}")
+        holds("PAUSED only inside a pause", entry.last + offset <= until, || {
+            format!("through {} (spread {offset}), paused from {since} to {until}", entry.last)
         })
     }
 }

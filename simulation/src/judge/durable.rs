@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
     sync::Arc,
 };
 
@@ -11,7 +12,7 @@ use scheduler_svc::{
         definition::{Definition, ScheduleKey},
         id::{RunId, Uid},
         request::Seen,
-        run::{Finished, Run},
+        run::{Finished, Phase, Run},
         schedule::{DECISIONS_KEPT, Decision, Schedule, Status},
     },
     store::{Key, Write, key::Name},
@@ -49,6 +50,53 @@ pub struct Decided {
     pub first: Option<i64>,
     /// How many times; None = too many to count.
     pub count: Option<u64>,
+}
+
+impl Changes {
+    /// One line for each thing that changed.
+    pub fn tell(&self, log: &mut dyn FnMut(fmt::Arguments<'_>)) {
+        for (uid, _, after) in &self.schedules {
+            let Some(after) = after else {
+                log(format_args!("  schedule {uid} is gone"));
+                continue;
+            };
+            let pause = after.pause.as_ref().map(|pause| (pause.reason, pause.time, pause.until));
+            let (id, generation, revision) = (&after.definition.key.id, after.generation, after.revision);
+            log(format_args!(
+                "  schedule {id} {uid} {:?} {generation}.{revision} through {} {pause:?}",
+                after.status, after.decided_through
+            ));
+            for Decided { entry, first, count } in self.decided.get(uid).into_iter().flatten() {
+                let (verdict, last, run) = (entry.verdict, entry.last, entry.run);
+                log(format_args!("    {verdict:?} {first:?} to {last}: {count:?} {run:?}"));
+            }
+        }
+        for (id, before, after) in &self.runs {
+            let phase = |run: &Option<Run>| {
+                run.as_ref().map(|run| (run.attempt, run.phase_name(), run.last_token, run.lost_token))
+            };
+            log(format_args!("  run {id} {:?} to {:?}", phase(before), phase(after)));
+        }
+        for finished in &self.finished {
+            let class = finished.failure.as_ref().map(|failure| (failure.class, &*failure.code));
+            log(format_args!("  run {} {:?} {class:?}", finished.id, finished.outcome));
+        }
+    }
+}
+
+trait PhaseName {
+    fn phase_name(&self) -> String;
+}
+
+impl PhaseName for Run {
+    fn phase_name(&self) -> String {
+        match &self.phase {
+            Phase::Ready(_) => "ready".into(),
+            Phase::Backoff { until, .. } => format!("backoff {until}"),
+            Phase::Running(lease) => format!("running {} {}", lease.worker_id, lease.token),
+            Phase::Cancelling { lease, .. } => format!("cancelling {} {}", lease.worker_id, lease.token),
+        }
+    }
 }
 
 impl Durable {

@@ -80,7 +80,7 @@ impl World {
         asking.uids.push(uid);
         asking.ask.uid = uid;
         let ask = asking.ask.clone();
-        trace!(self, "client {index} asks {:?} as {:?}", ask.op, ask.request);
+        trace!(self, "client {index} asks {} as {:?}", ask.op, ask.request);
         let caller = Caller::Client { index, uid };
         let call = self.call(Party::Client(index), caller, Request::App(ask), patience);
         if let Some(asking) = &mut self.clients[index].asking {

@@ -57,7 +57,10 @@ impl World {
     ) -> Verdict {
         let arrived = self.store.commit(epoch, seq, batch);
         trace!(self, "store: commit {seq} of epoch {epoch}: {arrived:?}");
-        let judged = if arrived == Arrived::Written { self.judge.committed(epoch, batch) } else { Ok(()) };
+        let (trace, now) = (&mut self.trace, self.now);
+        let mut log = |text: std::fmt::Arguments<'_>| trace.line(now, text);
+        let judged =
+            if arrived == Arrived::Written { self.judge.committed(epoch, batch, &mut log) } else { Ok(()) };
         let outcome = match (fate, arrived) {
             (Fate::Breaks, _) => Err(StoreError::Fatal("the disk is gone".into())),
             (Fate::Answered, Arrived::Refused(error)) => Err(error),
