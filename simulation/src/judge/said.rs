@@ -28,10 +28,13 @@ pub struct Said {
 }
 
 impl Said {
-    pub fn event(&mut self, event: &Event, runs: &Runs, compared: &mut Compared) -> Verdict {
+    pub fn event(&mut self, event: &Event, durable: &Durable, runs: &Runs, compared: &mut Compared) -> Verdict {
         compared.events += 1;
         match event {
-            Event::Fired { id, .. } => holds(P1, runs.knows(*id), || format!("{id} fired, and is not stored")),
+            Event::Fired { id, .. } => {
+                let stored = runs.knows(*id) || gone(*id, durable);
+                holds(P1, stored, || format!("{id} fired, and is not stored"))
+            }
             Event::Started { id, attempt, .. } => {
                 let stored = runs.leases.values().any(|lease| lease.id == *id && lease.attempt == *attempt);
                 holds(P1, stored, || format!("{id} attempt {attempt} started, and is not stored"))?;
@@ -46,7 +49,7 @@ impl Said {
             }
             Event::Finished { finished, .. } => {
                 let id = finished.id;
-                holds(P1, runs.has_ended(id), || format!("{id} finished, and that is not stored"))?;
+                holds(P1, runs.has_ended(id) || gone(id, durable), || format!("{id} finished, and that is not stored"))?;
                 holds("a run ends once", self.finished.insert(id), || format!("{id} finished again"))
             }
             Event::SchedulePaused { .. }
@@ -174,7 +177,8 @@ pub fn orders(held: &[pb::HeldRun], instance: &str, orders: &[Order], durable: &
         if !own {
             continue;
         }
-        let told = orders.iter().find(|order| order.run_id == one.run_id).map(|order| order.action);
+        let same = |order: &&Order| (&order.run_id, i64::from(order.attempt)) == (&one.run_id, one.attempt.into());
+        let told = orders.iter().find(same).map(|order| order.action);
         let cancelling = matches!(run.phase, Phase::Cancelling { .. });
         holds("W3 a lease that lives is not dropped", told != Some(Action::Drop), || one.run_id.clone())?;
         // The cancellation may be younger than the answer within its batch; then it was pushed.

@@ -1,5 +1,7 @@
 //! An app client: owns one schedule, asks one thing at a time, and asks again until there is an answer.
 
+use std::collections::BTreeSet;
+
 use scheduler_svc::state_machine::{
     definition::ScheduleKey,
     id::Uid,
@@ -25,6 +27,9 @@ pub struct Client {
     /// The request id of the last call that was done, for tries to use it again.
     done: Option<String>,
     last_note: u64,
+    /// Requests that were refused. Refusals are not remembered by the scheduler, so a try of such a request that is
+    /// still on its way could be applied after all: the app's connection cancels it.
+    refused: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -45,6 +50,7 @@ impl Client {
             requests: 0,
             done: None,
             last_note: 0,
+            refused: BTreeSet::new(),
         }
     }
 }
@@ -108,6 +114,9 @@ impl World {
         let lived = |id| runs.lived(id, since);
         let client = &mut self.clients[index];
         client.known.answered(&asking.ask, &asking.uids, &reply, &lived)?;
+        if let (Err(_), Some(request)) = (&reply, &asking.ask.request) {
+            client.refused.insert(request.clone());
+        }
         let kept = reply.is_ok() && asking.ask.request.is_some() && !matches!(asking.ask.op, Op::Reuse);
         client.done = asking.ask.request.filter(|_| kept);
         let overloaded = matches!(reply, Err(Refusal::TooManySchedules { .. }));
@@ -182,6 +191,12 @@ impl World {
             2 => Op::List,
             _ => Op::Get,
         })
+    }
+
+    /// Whether nobody waits for a call any more that was refused when it was tried again.
+    pub(crate) fn is_cancelled(&self, ask: &Ask) -> bool {
+        let owner = self.clients.iter().find(|client| *client.id == *ask.key.id);
+        owner.zip(ask.request.as_ref()).is_some_and(|(client, request)| client.refused.contains(request))
     }
 
     pub(crate) fn clients_settled(&self) -> Verdict {

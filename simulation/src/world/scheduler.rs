@@ -52,6 +52,8 @@ pub struct Scheduler {
     next_turn: Option<Millis>,
     /// Steps that it has left to live.
     pub fuse: Option<u64>,
+    /// When the renewal of its lease will be refused, once another owner has opened the store (O2).
+    refused_at: Option<Millis>,
 }
 
 /// Whether the process is still there.
@@ -89,6 +91,7 @@ impl World {
             paused_until: 0,
             next_turn: None,
             fuse: None,
+            refused_at: None,
         });
         self.turn_at(index, self.now);
         Ok(())
@@ -132,7 +135,9 @@ impl World {
         if !scheduler.alive {
             return self.after(1, Event::Answered { call, answer: Box::new(Answered::Failed) });
         }
-        if scheduler.inbox.len() < QUEUE {
+        let cancelled = matches!(&request, Request::App(ask) if self.is_cancelled(ask));
+        let scheduler = &mut self.schedulers[index];
+        if scheduler.inbox.len() < QUEUE && !cancelled {
             scheduler.inbox.push_back((call, request));
         }
         self.turn_at(index, self.now);
@@ -181,10 +186,24 @@ impl World {
         if !scheduler.alive {
             return Ok(());
         }
+        if scheduler.epoch != self.store.epoch {
+            return self.deposed(index);
+        }
         self.judge.compared.checks += 1;
         scheduler.pipeline.machine().check().map_err(|how| Broken { rule: "invariants hold", how })?;
         if self.leader() == Some(index) && self.sources.faults.happens(self.profile.reloads) {
             self.compare_reloaded(index)?;
+        }
+        Ok(())
+    }
+
+    /// It hears of it when it renews its lease, or when it commits: whatever comes first.
+    fn deposed(&mut self, index: usize) -> Verdict {
+        let soon = self.now + self.sources.store.between(1, 3_000);
+        let refused_at = *self.schedulers[index].refused_at.get_or_insert(soon);
+        if refused_at <= self.now {
+            self.judge.compared.depositions += 1;
+            self.scheduler_dies(index);
         }
         Ok(())
     }
@@ -312,7 +331,7 @@ impl World {
         let deposed = self.schedulers[index].epoch != self.store.epoch;
         for event in &output.events {
             let judge = &mut self.judge;
-            judge.said.event(event, &judge.runs, &mut judge.compared)?;
+            judge.said.event(event, &judge.durable, &judge.runs, &mut judge.compared)?;
         }
         for (to, reply) in output.replies {
             if !self.lives(index) {
