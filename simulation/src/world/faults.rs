@@ -190,6 +190,9 @@ impl World {
         for index in 0..self.schedulers.len() {
             self.schedulers[index].fuse = None;
         }
+        if self.leader().is_none() {
+            self.after(500, Event::SchedulerStarts);
+        }
         for index in 0..self.workers.len() {
             self.workers[index].paused_until = self.workers[index].paused_until.min(self.now);
         }

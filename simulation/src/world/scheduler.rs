@@ -67,6 +67,9 @@ impl World {
     }
 
     pub(crate) fn scheduler_starts(&mut self) -> Verdict {
+        if self.calm && self.leader().is_some() {
+            return Ok(());
+        }
         let index = self.schedulers.len();
         let host = if self.sources.faults.happens(500) { index % 2 } else { 0 };
         let opened = self.store.open();
