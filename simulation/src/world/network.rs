@@ -13,6 +13,10 @@ use crate::{judge::Verdict, workload::Ask};
 
 pub type CallId = u64;
 
+/// Until unanswered pings end a connection that is silently gone, milliseconds: as configured on either side.
+pub const WORKER_PINGS: Millis = 10_000;
+const SERVER_PINGS: Millis = 20_000;
+
 /// What a scheduler is asked.
 #[derive(Clone, Debug)]
 pub enum Request {
@@ -176,22 +180,23 @@ impl World {
         self.at(at, Event::StreamSays { stream, message: Box::new(message) });
     }
 
-    /// Nothing more comes through. Each side hears of it soon, or not at all.
+    /// Nothing more comes through. Each side hears of it soon, or when its pings stay unanswered.
     pub(crate) fn break_stream(&mut self, stream: usize) {
         let line = &mut self.network.streams[stream];
         line.broken = true;
         let (scheduler, session, arrived) = (line.scheduler, line.session, line.arrived);
         trace!(self, "stream {stream} breaks");
-        if self.sources.network.happens(750) {
-            let at = arrived.max(self.now + self.sources.network.between(1, 2_000));
-            self.at(at, Event::StreamEnds(stream));
+        let at = arrived.max(self.now + self.notice(WORKER_PINGS));
+        self.at(at, Event::StreamEnds(stream));
+        if let Some(session) = session {
+            let notice = self.notice(SERVER_PINGS);
+            self.after(notice, Event::Closes { scheduler, session });
         }
-        if self.sources.network.happens(750)
-            && let Some(session) = session
-        {
-            let delay = self.sources.network.between(1, 3_000);
-            self.after(delay, Event::Closes { scheduler, session });
-        }
+    }
+
+    /// How long it takes until a side notices that its connection is gone.
+    pub(crate) fn notice(&mut self, pings: Millis) -> Millis {
+        if self.sources.network.happens(750) { self.sources.network.between(1, 2_000) } else { pings }
     }
 
     /// The scheduler ends a stream: what was sent before still arrives.
@@ -208,10 +213,9 @@ impl World {
         let line = &mut self.network.streams[stream];
         let (scheduler, session) = (line.scheduler, line.session);
         line.broken = true;
-        let heard = self.calm || self.sources.network.happens(850);
-        if let (Some(session), true) = (session, heard) {
-            let delay = self.sources.network.between(1, 500);
-            self.after(delay, Event::Closes { scheduler, session });
+        if let Some(session) = session {
+            let notice = self.notice(SERVER_PINGS);
+            self.after(notice, Event::Closes { scheduler, session });
         }
     }
 

@@ -24,7 +24,7 @@ use scheduler_svc::{
 
 use super::{
     Event, Millis, World,
-    network::{Answered, CallId, Request},
+    network::{Answered, CallId, Request, WORKER_PINGS},
     trace,
 };
 use crate::judge::{Broken, Verdict, broken, holds, said};
@@ -114,10 +114,8 @@ impl World {
         }
         for stream in self.streams_of(index) {
             self.network.streams[stream].broken = true;
-            if self.sources.network.happens(800) {
-                let delay = self.sources.network.between(1, 2_000);
-                self.after(delay, Event::StreamEnds(stream));
-            }
+            let notice = self.notice(WORKER_PINGS);
+            self.after(notice, Event::StreamEnds(stream));
         }
         if self.leader().is_none() {
             let outage = self.outage();
