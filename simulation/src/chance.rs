@@ -6,10 +6,9 @@ pub struct Chance(u64);
 
 impl Chance {
     pub fn new(seed: u64, source: &str) -> Self {
-        let name =
-            source.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-            });
+        let name = source.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
         let mut chance = Self(seed ^ name);
         chance.next();
         chance

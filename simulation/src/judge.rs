@@ -100,7 +100,12 @@ pub struct Judge {
 
 impl Judge {
     /// A commit has become durable.
-    pub fn committed(&mut self, epoch: u64, writes: &[Write], log: &mut dyn FnMut(fmt::Arguments<'_>)) -> Verdict {
+    pub fn committed(
+        &mut self,
+        epoch: u64,
+        writes: &[Write],
+        log: &mut dyn FnMut(fmt::Arguments<'_>),
+    ) -> Verdict {
         self.compared.commits += 1;
         self.compared.records += writes.len() as u64;
         let before: BTreeSet<RunId> = self.durable.runs.keys().copied().collect();

@@ -7,9 +7,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
 use scheduler_svc::state_machine::{
-    command::{
-        Command, Delete, GetRun, ListSchedules, Pause, Request, Resume, TriggerNow, Upsert,
-    },
+    command::{Command, Delete, GetRun, ListSchedules, Pause, Request, Resume, TriggerNow, Upsert},
     definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
     id::{RunId, Uid},
     timing::{Cron, CronSource, Fold, Gap, Timing},
@@ -24,10 +22,21 @@ pub const KINDS: [&str; 2] = ["sync", "document-sync"];
 /// One thing that the app wants.
 #[derive(Clone, Debug)]
 pub enum Op {
-    Upsert { definition: Box<Definition>, trial: bool, etag: Option<String> },
-    Delete { cancel_running: bool },
-    Pause { note: String, until: Option<i64> },
-    Resume { catch_up: bool },
+    Upsert {
+        definition: Box<Definition>,
+        trial: bool,
+        etag: Option<String>,
+    },
+    Delete {
+        cancel_running: bool,
+    },
+    Pause {
+        note: String,
+        until: Option<i64>,
+    },
+    Resume {
+        catch_up: bool,
+    },
     Trigger,
     Get,
     List,

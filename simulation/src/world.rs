@@ -14,7 +14,10 @@ use std::collections::BTreeMap;
 
 use docket::schedule::v1 as pb;
 use scheduler_svc::{
-    state_machine::{Config, id::{RunId, SessionId}},
+    state_machine::{
+        Config,
+        id::{RunId, SessionId},
+    },
     store::{Batch, StoreError},
 };
 use worker_svc::{agent::Key, kind};
@@ -44,17 +47,45 @@ pub enum Event {
     /// A new process opens the store.
     SchedulerStarts,
     SchedulerTurn(usize),
-    CommitArrives { scheduler: usize, epoch: u64, seq: u64, batch: Batch, fate: crate::store::Fate },
-    CommitAnswered { scheduler: usize, seq: u64, outcome: Result<(), StoreError> },
-    Arrives { scheduler: usize, call: network::CallId, said: Box<network::Request> },
-    Answered { call: network::CallId, answer: Box<network::Answered> },
+    CommitArrives {
+        scheduler: usize,
+        epoch: u64,
+        seq: u64,
+        batch: Batch,
+        fate: crate::store::Fate,
+    },
+    CommitAnswered {
+        scheduler: usize,
+        seq: u64,
+        outcome: Result<(), StoreError>,
+    },
+    Arrives {
+        scheduler: usize,
+        call: network::CallId,
+        said: Box<network::Request>,
+    },
+    Answered {
+        call: network::CallId,
+        answer: Box<network::Answered>,
+    },
     TimesOut(network::CallId),
-    StreamSays { stream: usize, message: Box<pb::StreamDueJobsResponse> },
+    StreamSays {
+        stream: usize,
+        message: Box<pb::StreamDueJobsResponse>,
+    },
     StreamEnds(usize),
-    Closes { scheduler: usize, session: SessionId },
+    Closes {
+        scheduler: usize,
+        session: SessionId,
+    },
     WorkerStarts(usize),
     WorkerTurn(usize, u32),
-    JobEnds { worker: usize, life: u32, key: Key, outcome: Box<kind::Outcome> },
+    JobEnds {
+        worker: usize,
+        life: u32,
+        key: Key,
+        outcome: Box<kind::Outcome>,
+    },
     ClientTurn(usize),
     Fault(faults::Fault),
 }

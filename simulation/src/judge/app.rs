@@ -72,11 +72,15 @@ impl Known {
                     known.paused = paused.then_some(*until);
                 }
                 self.seen(schedule)?;
-                let kept = schedule.pause.as_ref().is_some_and(|pause| *pause.note == **note && pause.until == *until);
+                let kept = schedule
+                    .pause
+                    .as_ref()
+                    .is_some_and(|pause| *pause.note == **note && pause.until == *until);
                 let known = self.schedule.as_ref();
                 // A pause may be over by itself before its answer.
                 let over = until.is_some() && schedule.status == Status::Active;
-                let refused = matches!(schedule.status, Status::Ended | Status::Quarantined) && known.is_some_and(|known| known.finite);
+                let refused = matches!(schedule.status, Status::Ended | Status::Quarantined)
+                    && known.is_some_and(|known| known.finite);
                 holds(MODEL, paused && kept || over || refused, || format!("paused: {schedule:?}"))
             }
             (Op::Resume { .. }, Ok(Answer::Resumed { schedule, .. })) => {
@@ -85,13 +89,16 @@ impl Known {
                 }
                 self.seen(schedule)?;
                 // It may have been paused again, by a failure, before the answer to a retry.
-                let requested = schedule.pause.as_ref().is_some_and(|pause| pause.reason == PauseReason::Requested);
+                let requested =
+                    schedule.pause.as_ref().is_some_and(|pause| pause.reason == PauseReason::Requested);
                 holds(MODEL, !requested, || format!("resumed: {schedule:?}"))
             }
             (Op::Trigger, _) => self.triggered(reply, lived),
-            (Op::Reuse, _) => holds("P5 a request id names one request", matches!(reply, Err(Refusal::RequestIdReused)), || {
-                format!("{reply:?}")
-            }),
+            (Op::Reuse, _) => holds(
+                "P5 a request id names one request",
+                matches!(reply, Err(Refusal::RequestIdReused)),
+                || format!("{reply:?}"),
+            ),
             (Op::Get, Ok(Answer::Schedule(schedule))) => self.seen(schedule),
             (Op::List, Ok(Answer::Schedules { schedules, .. })) => self.listed(ask, schedules),
             (Op::GetRun(id), _) => self.run(*id, reply),
@@ -134,7 +141,9 @@ impl Known {
             (Change::Created, None) => true,
             (Change::Created, Some(known)) => known.may_be_gone(),
             (Change::Unchanged, Some(known)) => {
-                known.uid == schedule.uid && *known.definition == **definition && known.generation == schedule.generation
+                known.uid == schedule.uid
+                    && *known.definition == **definition
+                    && known.generation == schedule.generation
             }
             (Change::Updated, Some(known)) => {
                 known.uid == schedule.uid
@@ -146,7 +155,9 @@ impl Known {
         holds(MODEL, right, || format!("{change:?} as {:?}, known: {known:?}", schedule.uid))?;
         if change == Change::Created {
             let ours = uids.contains(&schedule.uid) && self.uids.insert(schedule.uid);
-            holds(MODEL, ours && schedule.generation == 1, || format!("created as {:?} of {uids:?}", schedule.uid))?;
+            holds(MODEL, ours && schedule.generation == 1, || {
+                format!("created as {:?} of {uids:?}", schedule.uid)
+            })?;
         }
         let paused = known.filter(|known| known.uid == schedule.uid).and_then(|known| known.paused);
         self.schedule = Some(Saved {
@@ -163,7 +174,10 @@ impl Known {
     /// A view of it: everything that was acknowledged is there.
     fn seen(&mut self, view: &ScheduleView) -> Verdict {
         let Some(known) = &mut self.schedule else {
-            return broken("nothing acknowledged is lost", format!("{} should be gone", view.definition.key.id));
+            return broken(
+                "nothing acknowledged is lost",
+                format!("{} should be gone", view.definition.key.id),
+            );
         };
         let same = view.uid == known.uid
             && view.definition == known.definition
@@ -224,11 +238,11 @@ impl Known {
         let known = self.schedule.as_ref().filter(|known| known.uid == id.uid);
         match reply {
             Ok(Answer::Run(_)) => Ok(()),
-            Err(Refusal::RunNotFound) => holds(
-                "nothing acknowledged is lost",
-                known.is_none_or(Saved::may_be_gone),
-                || format!("{id} is not found"),
-            ),
+            Err(Refusal::RunNotFound) => {
+                holds("nothing acknowledged is lost", known.is_none_or(Saved::may_be_gone), || {
+                    format!("{id} is not found")
+                })
+            }
             other => broken(MODEL, format!("get run was answered {other:?}")),
         }
     }
@@ -236,14 +250,17 @@ impl Known {
 
 /// Long after the last fault: the records say what the owner was told.
 pub fn is_settled(known: &Known, durable: &Durable, id: &str) -> Verdict {
-    let stored = durable.schedules.values().find(|schedule| {
-        *schedule.definition.key.id == *id && !super::said::is_gone(schedule.status)
-    });
+    let stored = durable
+        .schedules
+        .values()
+        .find(|schedule| *schedule.definition.key.id == *id && !super::said::is_gone(schedule.status));
     let right = match (&known.schedule, stored) {
         (None, None) => true,
         (Some(known), None) => known.may_be_gone(),
         (None, Some(_)) => false,
         (Some(known), Some(stored)) => known.uid == stored.uid && known.definition == stored.definition,
     };
-    holds("nothing acknowledged is lost", right, || format!("{id}: known {:?}, stored {stored:?}", known.schedule))
+    holds("nothing acknowledged is lost", right, || {
+        format!("{id}: known {:?}, stored {stored:?}", known.schedule)
+    })
 }

@@ -11,7 +11,12 @@ use scheduler_svc::state_machine::{
     timing::Timing,
 };
 
-use super::{Broken, Compared, Verdict, broken, calendar::Calendar, durable::{Changes, Decided}, holds};
+use super::{
+    Broken, Compared, Verdict, broken,
+    calendar::Calendar,
+    durable::{Changes, Decided},
+    holds,
+};
 
 const ONCE: &str = "each nominal time has exactly one decision";
 
@@ -46,7 +51,16 @@ impl Line {
         };
         let calendar = Calendar::new(&schedule.definition, anchor);
         let from = begin(&calendar, schedule.created);
-        Self { calendar, anchor, from, floor: from, pending: BTreeSet::new(), fired: 0, paused: None, owed: BTreeSet::new() }
+        Self {
+            calendar,
+            anchor,
+            from,
+            floor: from,
+            pending: BTreeSet::new(),
+            fired: 0,
+            paused: None,
+            owed: BTreeSet::new(),
+        }
     }
 
     /// Undecided times up to `through`, in order.
@@ -191,7 +205,14 @@ fn replaced(line: &mut Line, decided: &Decided, may: &BTreeSet<i64>) -> Result<V
 
 fn shown(times: &[i64], line: &Line) -> String {
     let ends = (times.first(), times.last());
-    format!("{} from {:?} to {:?}; decided through {}, next {:?}", times.len(), ends.0, ends.1, line.from, line.next())
+    format!(
+        "{} from {:?} to {:?}; decided through {}, next {:?}",
+        times.len(),
+        ends.0,
+        ends.1,
+        line.from,
+        line.next()
+    )
 }
 
 /// After a commit: nothing was left out, and nothing that was promised is missing.
@@ -204,8 +225,8 @@ fn finish(line: &mut Line, after: &Schedule, uid: Uid) -> Verdict {
     holds("COALESCED times stand for a run that fires", line.owed.is_empty(), || {
         format!("{uid}: nothing fired for {:?}", line.owed)
     })?;
-    let over = line.next().is_none()
-        || after.definition.max_runs > 0 && line.fired >= after.definition.max_runs;
+    let over =
+        line.next().is_none() || after.definition.max_runs > 0 && line.fired >= after.definition.max_runs;
     match after.status {
         Status::Ended => holds("a schedule ends when no time is left", over, || {
             format!("{uid} has ended; next {:?}, fired {}", line.next(), line.fired)
@@ -234,10 +255,9 @@ fn made(changes: &Changes, fired: &BTreeSet<RunId>) -> Verdict {
     let live = changes.runs.iter().filter(|(_, before, after)| before.is_none() && after.is_some());
     let ended = changes.finished.iter().map(|finished| finished.id);
     let made: BTreeSet<RunId> = live.map(|(id, ..)| *id).chain(ended).collect();
-    let scheduled = changes
-        .runs
-        .iter()
-        .filter(|(id, before, after)| before.is_none() && after.is_some() && id.trigger == Trigger::Scheduled);
+    let scheduled = changes.runs.iter().filter(|(id, before, after)| {
+        before.is_none() && after.is_some() && id.trigger == Trigger::Scheduled
+    });
     for (id, ..) in scheduled {
         holds(ONCE, fired.contains(id), || format!("{id} was made without a decision"))?;
     }
@@ -271,9 +291,9 @@ impl Why<'_> {
             }
             Became::Coalesced => {
                 holds("nothing is decided before it is due", earliest <= entry.time, early)?;
-                let stands = entry.run.is_some_and(|(trigger, nominal)| {
-                    trigger == Trigger::Scheduled && nominal > last
-                });
+                let stands = entry
+                    .run
+                    .is_some_and(|(trigger, nominal)| trigger == Trigger::Scheduled && nominal > last);
                 holds("COALESCED names the run of a later time", stands, String::new)
             }
             Became::Overlap => {
@@ -302,7 +322,9 @@ impl Why<'_> {
         let offset = self.before.unwrap_or(self.after).definition.spread_offset();
         let same = self.before.is_none_or(|before| before.generation == self.after.generation);
         let next = self.line.next().filter(|next| same && next + offset <= entry.time);
-        holds("misfires coalesce into the latest time", next.is_none(), || format!("{next:?} was due as well"))
+        holds("misfires coalesce into the latest time", next.is_none(), || {
+            format!("{next:?} was due as well")
+        })
     }
 
     fn within_max_runs(&self) -> Verdict {

@@ -75,7 +75,9 @@ impl Changes {
             let phase = |run: &Option<Run>| {
                 run.as_ref().map(|run| (run.attempt, run.phase_name(), run.last_token, run.lost_token))
             };
-            log(format_args!("  run {id} {:?} to {:?}", phase(before), phase(after)));
+            let definition = after.as_ref().or(before.as_ref()).map(|run| run.definition.clone());
+            let place = definition.map(|it| (it.task.kind.clone(), it.tenant.clone(), it.priority));
+            log(format_args!("  run {id} {:?} to {:?} {place:?}", phase(before), phase(after)));
         }
         for finished in &self.finished {
             let class = finished.failure.as_ref().map(|failure| (failure.class, &*failure.code));
@@ -117,12 +119,17 @@ impl Durable {
     pub fn apply(&mut self, writes: &[Write]) -> Result<Changes, Broken> {
         let unreadable = |key: &Key| {
             let key = format!("{:?}", key.name());
-            move |why: record::Unreadable| Broken { rule: "records can be read", how: format!("{key}: {why:?}") }
+            move |why: record::Unreadable| Broken {
+                rule: "records can be read",
+                how: format!("{key}: {why:?}"),
+            }
         };
         let mut keys = BTreeSet::new();
         let mut named = Vec::new();
         for write in writes {
-            holds("a batch names each key once", keys.insert(&write.key), || format!("{:?}", write.key.name()))?;
+            holds("a batch names each key once", keys.insert(&write.key), || {
+                format!("{:?}", write.key.name())
+            })?;
             let name = write.key.name().ok_or_else(|| Broken {
                 rule: "records can be read",
                 how: format!("an unknown key {:?}", write.key.as_bytes()),
@@ -214,9 +221,8 @@ impl Durable {
     fn decided(&self, before: Option<&Schedule>, after: &Schedule) -> Result<Vec<Decided>, Broken> {
         let uid = after.uid;
         let (from, to) = (before.map_or(0, |before| before.rings.decisions), after.rings.decisions);
-        let mut entries: Vec<Decision> = (from..to)
-            .filter_map(|number| self.log.get(&(uid, number % DECISIONS_KEPT)).cloned())
-            .collect();
+        let mut entries: Vec<Decision> =
+            (from..to).filter_map(|number| self.log.get(&(uid, number % DECISIONS_KEPT)).cloned()).collect();
         holds("P1 decision logs are whole", entries.len() == (to - from) as usize, || {
             format!("{uid}: {} of {} entries are stored", entries.len(), to - from)
         })?;

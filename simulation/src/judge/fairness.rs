@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use scheduler_svc::state_machine::{
-    id::RunId,
-    run::Run,
-};
+use scheduler_svc::state_machine::{id::RunId, run::Run};
 
 use super::{
     Compared, Verdict,
@@ -101,12 +98,14 @@ impl Fairness {
         };
         let others: BTreeSet<(Lane, Arc<str>)> =
             started.iter().map(|(lane, tenant, ..)| (lane.clone(), tenant.clone())).collect();
+        for ((lane, tenant, _), ahead) in &mut self.ahead {
+            *ahead = (*ahead - starts(lane, tenant)).max(0);
+        }
         for (lane, tenant) in &both {
             for (_, other) in others.iter().filter(|(l, other)| l == lane && other != tenant) {
-                let by = starts(lane, other) - starts(lane, tenant);
                 let key = (lane.clone(), tenant.clone(), other.clone());
                 let ahead = self.ahead.entry(key).or_default();
-                *ahead = (*ahead + by).max(0);
+                *ahead += starts(lane, other);
                 compared.waits += 1;
                 holds("R7 tenants take turns", *ahead <= AHEAD_MAX, || {
                     format!("tenant {other:?} began {ahead} more runs than {tenant:?}, which waited")

@@ -170,7 +170,10 @@ impl Runs {
             self.leased(now, lease, lease_before)?;
         }
         if began > 1 {
-            return broken("no two live leases on a run", format!("{id} began {began} attempts in one commit"));
+            return broken(
+                "no two live leases on a run",
+                format!("{id} began {began} attempts in one commit"),
+            );
         }
         Ok(())
     }
@@ -179,12 +182,16 @@ impl Runs {
         let (id, token) = (run.id, lease.token);
         if before.is_some_and(|before| before.token == token) {
             let known = self.leases.get(&token);
-            return holds("no two live leases on a run", known.is_some_and(|known| known.attempt == run.attempt), || {
-                format!("{id}: the lease {token} moved to attempt {}", run.attempt)
-            });
+            return holds(
+                "no two live leases on a run",
+                known.is_some_and(|known| known.attempt == run.attempt),
+                || format!("{id}: the lease {token} moved to attempt {}", run.attempt),
+            );
         }
         let new = !self.leases.contains_key(&token) && token > self.floor;
-        holds("W6 lease tokens only grow", new, || format!("{id}: token {token} after {}", self.highest_token))?;
+        holds("W6 lease tokens only grow", new, || {
+            format!("{id}: token {token} after {}", self.highest_token)
+        })?;
         self.highest_token = self.highest_token.max(token);
         let leased = Leased {
             id,
@@ -363,15 +370,17 @@ fn overlap(changes: &Changes, after: &Durable) -> Verdict {
         let most = match schedule.definition.overlap {
             Overlap::Skip => 1,
         };
-        holds("overlap is kept", live <= most, || format!("{}: {live} live runs", schedule.definition.key.id))?;
+        holds("overlap is kept", live <= most, || {
+            format!("{}: {live} live runs", schedule.definition.key.id)
+        })?;
     }
     Ok(())
 }
 
 /// Whether a run waits in the queue: ready, not held by a pause.
 pub fn waits(run: &Run, schedules: &BTreeMap<Uid, Schedule>) -> bool {
-    let active = schedules.get(&run.id.uid).is_some_and(|schedule| {
-        matches!(schedule.status, Status::Active | Status::Ended | Status::Deleted)
-    });
+    let active = schedules
+        .get(&run.id.uid)
+        .is_some_and(|schedule| matches!(schedule.status, Status::Active | Status::Ended | Status::Deleted));
     matches!(run.phase, Phase::Ready(_)) && active
 }

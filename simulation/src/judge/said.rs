@@ -28,7 +28,13 @@ pub struct Said {
 }
 
 impl Said {
-    pub fn event(&mut self, event: &Event, durable: &Durable, runs: &Runs, compared: &mut Compared) -> Verdict {
+    pub fn event(
+        &mut self,
+        event: &Event,
+        durable: &Durable,
+        runs: &Runs,
+        compared: &mut Compared,
+    ) -> Verdict {
         compared.events += 1;
         match event {
             Event::Fired { id, .. } => {
@@ -49,7 +55,9 @@ impl Said {
             }
             Event::Finished { finished, .. } => {
                 let id = finished.id;
-                holds(P1, runs.has_ended(id) || gone(id, durable), || format!("{id} finished, and that is not stored"))?;
+                holds(P1, runs.has_ended(id) || gone(id, durable), || {
+                    format!("{id} finished, and that is not stored")
+                })?;
                 holds("a run ends once", self.finished.insert(id), || format!("{id} finished again"))
             }
             Event::SchedulePaused { .. }
@@ -95,7 +103,9 @@ pub fn answered(reply: &Reply, durable: &Durable, runs: &Runs) -> Verdict {
     let Ok(answer) = reply else { return Ok(()) };
     match answer {
         Answer::Upserted { schedule, .. } => stored(schedule, durable, true),
-        Answer::Paused { schedule, .. } | Answer::Resumed { schedule, .. } => stored(schedule, durable, false),
+        Answer::Paused { schedule, .. } | Answer::Resumed { schedule, .. } => {
+            stored(schedule, durable, false)
+        }
         Answer::Triggered { run, .. } => {
             let id = match &**run {
                 RunView::Live(live) => live.id,
@@ -152,7 +162,8 @@ pub fn receipts(
                 let current = lease.is_some_and(|lease| lease.token == token)
                     && run.is_some_and(|run| i64::from(run.attempt) == i64::from(report.attempt));
                 holds("W6 an outcome is taken while its lease lives", !current, what)?;
-                let late = run.is_some_and(|run| run.lease().is_none() && run.lost_token == token && token > 0);
+                let late =
+                    run.is_some_and(|run| run.lease().is_none() && run.lost_token == token && token > 0);
                 holds("W6 a late outcome is taken until the run is given away", !late, what)?;
             }
             Receipt::Invalid(_) => {}
@@ -179,7 +190,8 @@ pub fn orders(held: &[pb::HeldRun], instance: &str, orders: &[Order], durable: &
         if !own || held.iter().filter(named).count() > 1 {
             continue;
         }
-        let same = |order: &&Order| (&order.run_id, i64::from(order.attempt)) == (&one.run_id, one.attempt.into());
+        let same =
+            |order: &&Order| (&order.run_id, i64::from(order.attempt)) == (&one.run_id, one.attempt.into());
         let told = orders.iter().find(same).map(|order| order.action);
         let cancelling = matches!(run.phase, Phase::Cancelling { .. });
         holds("W3 a lease that lives is not dropped", told != Some(Action::Drop), || one.run_id.clone())?;

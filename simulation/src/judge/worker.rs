@@ -179,9 +179,11 @@ impl Worker {
                 holds("W3 a heartbeat says what was received", beat.received == self.received, || {
                     format!("{}: {} instead of {}", self.name, beat.received, self.received)
                 })?;
-                holds("O5 a worker speaks under the highest epoch it has seen", beat.epoch == self.epoch, || {
-                    format!("{}: {} instead of {}", self.name, beat.epoch, self.epoch)
-                })?;
+                holds(
+                    "O5 a worker speaks under the highest epoch it has seen",
+                    beat.epoch == self.epoch,
+                    || format!("{}: {} instead of {}", self.name, beat.epoch, self.epoch),
+                )?;
                 holds("W8 a stopping worker says so", beat.draining == self.draining, || self.name.clone())?;
                 self.lists(&beat.held)
             }
@@ -210,7 +212,9 @@ impl Worker {
             return broken("W2 a worker starts what it was sent", format!("{}: {key:?}", self.name));
         };
         holds("W8 a stopping worker starts nothing", !draining, || format!("{key:?}"))?;
-        holds("W2 a worker starts a job once", !std::mem::replace(&mut held.started, true), || format!("{key:?}"))
+        holds("W2 a worker starts a job once", !std::mem::replace(&mut held.started, true), || {
+            format!("{key:?}")
+        })
     }
 
     fn reports(&mut self, call: u64, request: &pb::ReportResultsRequest) -> Verdict {
@@ -226,9 +230,11 @@ impl Worker {
             holds("W6 an outcome is reported as it was", ended == Some(success), || {
                 format!("{}: {key:?} ended {ended:?}, reported success: {success}", self.name)
             })?;
-            holds("W6 a report carries its lease", held.token == report.lease_token && !held.dropped, || {
-                format!("{}: {key:?} token {}, dropped {}", self.name, report.lease_token, held.dropped)
-            })?;
+            holds(
+                "W6 a report carries its lease",
+                held.token == report.lease_token && !held.dropped,
+                || format!("{}: {key:?} token {}, dropped {}", self.name, report.lease_token, held.dropped),
+            )?;
             holds("W6 one report of an outcome at a time", !under_way.contains(&key), || format!("{key:?}"))?;
             keys.push(key);
         }
@@ -242,7 +248,9 @@ impl Worker {
             let told = held.cancelled || held.dropped;
             holds("W9 orders to stop are obeyed", !told, || format!("{}: {key:?} goes on", self.name))?;
             let in_time = now < held.deadline + SLACK;
-            holds("a worker keeps the time of an attempt", in_time, || format!("{}: {key:?} goes on", self.name))?;
+            holds("a worker keeps the time of an attempt", in_time, || {
+                format!("{}: {key:?} goes on", self.name)
+            })?;
             let unsure = now >= self.assured + self.lease + SLACK && !self.guarded.contains(&held.kind);
             holds("W5 a worker in doubt of its leases stops", !unsure, || {
                 format!("{}: {key:?} goes on, last sure at {}", self.name, self.assured)
@@ -259,6 +267,8 @@ impl Worker {
                 format!("{}: {key:?} ended and has no receipt", self.name)
             })?;
         }
-        holds("a worker comes back", self.connected || self.draining, || format!("{} is not connected", self.name))
+        holds("a worker comes back", self.connected || self.draining, || {
+            format!("{} is not connected", self.name)
+        })
     }
 }

@@ -95,7 +95,9 @@ impl World {
     }
 
     pub(crate) fn client_answered(&mut self, index: usize, call: CallId, answer: Answered) -> Verdict {
-        let Some(asking) = self.clients[index].asking.take_if(|asking| asking.call == call) else { return Ok(()) };
+        let Some(asking) = self.clients[index].asking.take_if(|asking| asking.call == call) else {
+            return Ok(());
+        };
         let Answered::App(reply) = answer else {
             self.clients[index].asking = Some(asking);
             let pause = self.sources.app.between(50, 2_000);
@@ -156,9 +158,7 @@ impl World {
                 definition.max_runs += definition.max_runs.min(1);
                 Op::Upsert { definition: Box::new(definition), trial: false, etag: None }
             }
-            3 => {
-                Op::Upsert { definition: Box::new((*saved.definition).clone()), trial: false, etag: None }
-            }
+            3 => Op::Upsert { definition: Box::new((*saved.definition).clone()), trial: false, etag: None },
             4 => Op::Upsert {
                 definition: Box::new((*saved.definition).clone()),
                 trial: false,
@@ -173,7 +173,9 @@ impl World {
             9..=12 => Op::Resume { catch_up: chance.happens(500) },
             13..=15 => Op::Trigger,
             16 => Op::List,
-            17 | 18 if !client.known.triggered.is_empty() => Op::GetRun(*chance.pick(&client.known.triggered)),
+            17 | 18 if !client.known.triggered.is_empty() => {
+                Op::GetRun(*chance.pick(&client.known.triggered))
+            }
             19 if client.done.is_some() => Op::Reuse,
             _ => Op::Get,
         })

@@ -147,7 +147,14 @@ impl World {
             }
             (Kind::WorkerDrains, _) => return self.drain_worker(worker),
             (Kind::StreamBreaks, _) => {
-                let whole: Vec<usize> = self.network.streams.iter().enumerate().filter(|(_, s)| !s.broken).map(|(id, _)| id).collect();
+                let whole: Vec<usize> = self
+                    .network
+                    .streams
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, s)| !s.broken)
+                    .map(|(id, _)| id)
+                    .collect();
                 if !whole.is_empty() {
                     let stream = *self.sources.faults.pick(&whole);
                     self.break_stream(stream);

@@ -72,7 +72,8 @@ impl World {
         let mut outcome = Outcome::failure(class, "SIMULATED", "it was to be");
         if let Outcome::Failure { failure, partial, checkpoint } = &mut outcome {
             if class == C::Throttled || chance.happens(100) {
-                failure.retry_after = Some(prost_types::Duration { seconds: chance.between(1, 20) as i64, nanos: 0 });
+                failure.retry_after =
+                    Some(prost_types::Duration { seconds: chance.between(1, 20) as i64, nanos: 0 });
             }
             *partial = chance.happens(400).then(|| result(done));
             *checkpoint = chance.happens(300).then(|| format!("c{}", chance.roll(1_000)).into());
@@ -156,7 +157,11 @@ impl World {
         open
     }
 
-    pub(crate) fn twist_beat(&mut self, index: usize, mut beat: pb::HeartbeatRequest) -> pb::HeartbeatRequest {
+    pub(crate) fn twist_beat(
+        &mut self,
+        index: usize,
+        mut beat: pb::HeartbeatRequest,
+    ) -> pb::HeartbeatRequest {
         if self.lies(index, 200) {
             match self.sources.lies.roll(5) {
                 0 => drop(beat.held.pop()),
@@ -166,7 +171,13 @@ impl World {
                 _ => {
                     if let Some((run_id, attempt, lease_token)) = self.foreign() {
                         let checkpoint = Some("a lie".into());
-                        beat.held.push(pb::HeldRun { run_id, attempt, lease_token, progress: None, checkpoint });
+                        beat.held.push(pb::HeldRun {
+                            run_id,
+                            attempt,
+                            lease_token,
+                            progress: None,
+                            checkpoint,
+                        });
                     }
                 }
             }

@@ -100,7 +100,13 @@ impl World {
         target
     }
 
-    pub(crate) fn call(&mut self, party: Party, caller: Caller, request: Request, patience: Millis) -> CallId {
+    pub(crate) fn call(
+        &mut self,
+        party: Party,
+        caller: Caller,
+        request: Request,
+        patience: Millis,
+    ) -> CallId {
         self.network.last_call += 1;
         let id = self.network.last_call;
         self.network.calls.insert(id, caller);
@@ -140,9 +146,9 @@ impl World {
         let failed = matches!(answer, Answered::Failed);
         let party = match caller {
             Caller::Client { index, .. } => Party::Client(index),
-            Caller::Heartbeat { worker, .. } | Caller::Report { worker, .. } | Caller::Open { worker, .. } => {
-                Party::Worker(worker)
-            }
+            Caller::Heartbeat { worker, .. }
+            | Caller::Report { worker, .. }
+            | Caller::Open { worker, .. } => Party::Worker(worker),
         };
         if failed {
             // The next call looks for a leader anew.
@@ -157,8 +163,7 @@ impl World {
     }
 
     pub(crate) fn new_stream(&mut self, worker: usize, life: u32) -> usize {
-        let stream =
-            Stream { worker, life, scheduler: usize::MAX, session: None, arrived: 0, broken: false };
+        let stream = Stream { worker, life, scheduler: usize::MAX, session: None, arrived: 0, broken: false };
         self.network.streams.push(stream);
         self.network.streams.len() - 1
     }

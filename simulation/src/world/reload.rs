@@ -104,8 +104,20 @@ fn schedule(mut view: ScheduleView) -> String {
 
 fn run(view: RunView) -> String {
     let RunView::Live(live) = view else { return "final".into() };
-    let LiveRun { id, generation, due, attempt, attempts, worker_id, attempt_start, first_start, failure, has_checkpoint, state, .. } =
-        *live;
+    let LiveRun {
+        id,
+        generation,
+        due,
+        attempt,
+        attempts,
+        worker_id,
+        attempt_start,
+        first_start,
+        failure,
+        has_checkpoint,
+        state,
+        ..
+    } = *live;
     let state = format!("{state:?}");
     let state = state.split([' ', '(']).next().unwrap_or_default();
     format!(

@@ -145,7 +145,9 @@ impl World {
     }
 
     pub(crate) fn closes(&mut self, index: usize, session: SessionId) {
-        let Some(scheduler) = self.schedulers.get_mut(index).filter(|scheduler| scheduler.alive) else { return };
+        let Some(scheduler) = self.schedulers.get_mut(index).filter(|scheduler| scheduler.alive) else {
+            return;
+        };
         scheduler.inbox.push_back((0, Request::Close(session)));
         self.turn_at(index, self.now);
     }
@@ -256,7 +258,8 @@ impl World {
             return Ok(true);
         }
         let now = self.clock(index);
-        let due = wake.elapsed.is_some_and(|at| at <= now.elapsed) || wake.wall.is_some_and(|at| at <= now.wall);
+        let due =
+            wake.elapsed.is_some_and(|at| at <= now.elapsed) || wake.wall.is_some_and(|at| at <= now.wall);
         if due {
             self.schedulers[index].pipeline.wake(now);
             self.take_calls(index)?;

@@ -38,7 +38,12 @@ impl World {
         if self.calm || !self.sources.store.happens(trouble) {
             return Fate::Answered;
         }
-        self.sources.store.weigh(&[(4, Fate::LostBefore), (4, Fate::LostAfter), (3, Fate::Late), (1, Fate::Breaks)])
+        self.sources.store.weigh(&[
+            (4, Fate::LostBefore),
+            (4, Fate::LostAfter),
+            (3, Fate::Late),
+            (1, Fate::Breaks),
+        ])
     }
 
     /// A commit that the pipeline asked for outside of its turn.

@@ -151,19 +151,37 @@ impl World {
         self.worker_input(index, life, Input::JobEnded(key, Box::new(outcome)))
     }
 
-    pub(crate) fn worker_opened(&mut self, index: usize, life: u32, stream: usize, answer: Answered) -> Verdict {
+    pub(crate) fn worker_opened(
+        &mut self,
+        index: usize,
+        life: u32,
+        stream: usize,
+        answer: Answered,
+    ) -> Verdict {
         match answer {
             Answered::Failed => self.worker_input(index, life, Input::OpenFailed(stream)),
             _ => Ok(()),
         }
     }
 
-    pub(crate) fn worker_heard(&mut self, index: usize, life: u32, call: CallId, answer: Answered) -> Verdict {
+    pub(crate) fn worker_heard(
+        &mut self,
+        index: usize,
+        life: u32,
+        call: CallId,
+        answer: Answered,
+    ) -> Verdict {
         let answer = if let Answered::Heard(answer) = answer { Some(answer) } else { None };
         self.worker_input(index, life, Input::Heard(call, answer))
     }
 
-    pub(crate) fn worker_receipts(&mut self, index: usize, life: u32, call: u64, answer: Answered) -> Verdict {
+    pub(crate) fn worker_receipts(
+        &mut self,
+        index: usize,
+        life: u32,
+        call: u64,
+        answer: Answered,
+    ) -> Verdict {
         let receipts = if let Answered::Receipts(receipts) = answer { Some(receipts) } else { None };
         self.worker_input(index, life, Input::Receipts(call, receipts))
     }
