@@ -51,6 +51,8 @@ reasons! {
     ScheduleNotFound = "SCHEDULE_NOT_FOUND", NotFound;
     /// There is no run of this id, or it has left the history.
     RunNotFound = "RUN_NOT_FOUND", NotFound;
+    /// No limit is set on this key, and it is not closed.
+    LimitNotFound = "LIMIT_NOT_FOUND", NotFound;
     /// There is no mailbox of this id.
     MailboxNotFound = "MAILBOX_NOT_FOUND", NotFound;
     /// There is no document of this id.
@@ -81,6 +83,8 @@ reasons! {
     TooManySchedules = "TOO_MANY_SCHEDULES", ResourceExhausted;
     /// The schedule has as many live runs as configured.
     TooManyRuns = "TOO_MANY_RUNS", ResourceExhausted;
+    /// The namespace holds as many limits as it may.
+    TooManyLimits = "TOO_MANY_LIMITS", ResourceExhausted;
     /// The cursor is not kept any more: read state anew.
     CursorExpired = "CURSOR_EXPIRED", OutOfRange;
     /// The queue is full: try again shortly.

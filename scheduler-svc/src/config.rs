@@ -55,6 +55,7 @@ pub struct Lease {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub schedules_per_namespace: usize,
+    pub live_runs_per_schedule: usize,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -149,6 +150,7 @@ impl Config {
         bounds("lease.heartbeat_ms", self.lease.heartbeat_ms, 1_000, self.lease.term_ms / 2)?;
         bounds("lease.reconnect_grace_ms", self.lease.reconnect_grace_ms, 1_000, self.lease.term_ms)?;
         bounds("limits.schedules_per_namespace", self.limits.schedules_per_namespace as u64, 1, 100_000_000)?;
+        bounds("limits.live_runs_per_schedule", self.limits.live_runs_per_schedule as u64, 1, 1_000)?;
         bounds("schedules.default_spread_ms", self.schedules.default_spread_ms.into(), 0, 86_400_000)
     }
 

@@ -1,10 +1,13 @@
 //! The gRPC surface: checks requests, turns them into commands, turns answers into responses. No scheduling logic.
 
+mod bulk;
 mod convert;
 mod explain;
 mod field;
 mod history;
+mod limit;
 mod page;
+mod retry;
 mod run;
 mod schedule;
 mod status;
@@ -33,7 +36,7 @@ use tonic::{
 
 use crate::{
     shard::{CallError, Handle},
-    state_machine::{command, output::Refusal},
+    state_machine::{command, gate::limit::LIMITS_MAX, output::Refusal},
 };
 
 /// Bounds of protocols.md.
@@ -95,7 +98,9 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .add_service(bounded!(pb::worker_service_server::WorkerServiceServer::new(worker::Api(
             services.clone()
         ))))
-        .add_service(bounded!(pb::limit_service_server::LimitServiceServer::new(status::Limits)))
+        .add_service(bounded!(pb::limit_service_server::LimitServiceServer::new(limit::Api(
+            services.clone()
+        ))))
         .add_service(bounded!(pb::status_service_server::StatusServiceServer::new(status::Api(services))))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
             stopping.cancelled().await;
@@ -197,12 +202,35 @@ fn refusal(refusal: Refusal) -> Status {
             Reason::ScheduleQuarantined,
             "the schedule was set aside: save it again to release it",
         ),
+        R::RunNotLive => errors::status(Reason::RunFinal, "the run is final already"),
+        R::Changed => errors::retry(
+            Reason::Overloaded,
+            "the schedule's history keeps changing; try again shortly",
+            Duration::from_millis(500),
+        ),
+        R::TooManyTimes { limit } => errors::invalid(
+            Reason::InvalidField,
+            errors::Violation::new("to", format!("the range names more than {limit} times; split it")),
+        ),
+        R::BackfillUnderWay => errors::retry(
+            Reason::TooManyRuns,
+            "earlier backfills of the schedule are still under way; wait for their end",
+            Duration::from_secs(60),
+        ),
         R::ArchiveMismatch { known } => errors::status(
             Reason::ArchiveMismatch,
             format!(
                 "documents are filed into archive {known}: give all workers the same archive.database_url, so that \
                  they do not end up in two places"
             ),
+        ),
+        R::LimitNotFound => errors::status(
+            Reason::LimitNotFound,
+            "no limit is set on this key or pattern, and it is not closed: see ListLimits",
+        ),
+        R::TooManyLimits => errors::status(
+            Reason::TooManyLimits,
+            format!("the namespace holds {LIMITS_MAX} limits: delete some, or set a pattern for many keys"),
         ),
         R::Poisonous => internal("the call could not be applied"),
     }
@@ -211,15 +239,6 @@ fn refusal(refusal: Refusal) -> Status {
 fn internal(why: &str) -> Status {
     tracing::error!(why, "internal error");
     errors::status(Reason::Internal, "an internal error; the log has the detail")
-}
-
-impl From<validate::Invalid> for Status {
-    fn from(invalid: validate::Invalid) -> Self {
-        match invalid {
-            validate::Invalid::Field(violation) => violation.into(),
-            validate::Invalid::NotServed(what) => errors::not_implemented(what),
-        }
-    }
 }
 
 /// The machine answered with something that this command never gets.

@@ -90,6 +90,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         heartbeat: config.lease.heartbeat_ms,
         reconnect_grace: config.lease.reconnect_grace_ms,
         schedules_per_namespace: config.limits.schedules_per_namespace,
+        live_runs_max: config.limits.live_runs_per_schedule,
         ..state_machine::Config::default()
     };
     let observer = telemetry.observer();

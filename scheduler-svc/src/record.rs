@@ -1,5 +1,7 @@
 //! Disk records: the one place that knows both the machine's types and the stored protobuf (format level 1).
 
+mod limit;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -15,9 +17,11 @@ use crate::state_machine::{
     id::{RunId, Trigger, Uid},
     request::Seen,
     run::{Attempt, Finished, Lease, Outcome, Phase, Run},
-    schedule::{Decision, LastRun, Pause, PauseReason, Rings, Schedule, Status, Verdict},
+    schedule::{Decision, LastRun, Pause, PauseReason, Rings, Schedule, Span, Status, Verdict},
     timing::{Cron, CronSource, Fold, Gap, TZDB, Timing},
 };
+
+pub use limit::{StoredClosing, closing, limit, read_closing, read_limit};
 
 /// The level that this program writes.
 pub const FORMAT: u32 = 1;
@@ -83,6 +87,11 @@ pub fn definition(definition: &Definition) -> Bytes {
         Timing::At(at) => Stored::At(*at),
     };
     let Task { kind, args, payload, timeout, queue_timeout } = &definition.task;
+    let (misfire, misfire_window, misfire_max_runs) = match definition.misfire {
+        Misfire::Coalesce => (1, 0, 0),
+        Misfire::Skip => (2, 0, 0),
+        Misfire::All { window, max_runs } => (3, window, max_runs),
+    };
     bytes(&stored::Definition {
         namespace: definition.key.namespace.to_string(),
         schedule_id: definition.key.id.to_string(),
@@ -94,9 +103,9 @@ pub fn definition(definition: &Definition) -> Bytes {
         queue_timeout: *queue_timeout,
         spread: definition.spread,
         overlap: definition.overlap as u32,
-        misfire: definition.misfire as u32,
-        misfire_window: 0,
-        misfire_max_runs: 0,
+        misfire,
+        misfire_window,
+        misfire_max_runs,
         max_attempts: definition.retry.max_attempts,
         min_backoff: definition.retry.min_backoff,
         max_backoff: definition.retry.max_backoff,
@@ -135,12 +144,13 @@ pub fn read_definition(value: Bytes) -> Result<Definition, Unreadable> {
             queue_timeout: stored.queue_timeout,
         },
         spread: stored.spread,
-        overlap: Some(Overlap::Skip)
-            .filter(|o| *o as u32 == stored.overlap)
-            .ok_or("an unknown overlap policy")?,
-        misfire: Some(Misfire::Coalesce)
-            .filter(|m| *m as u32 == stored.misfire)
-            .ok_or("an unknown misfire mode")?,
+        overlap: Overlap::from_number(stored.overlap).ok_or("an unknown overlap policy")?,
+        misfire: match stored.misfire {
+            1 => Misfire::Coalesce,
+            2 => Misfire::Skip,
+            3 => Misfire::All { window: stored.misfire_window, max_runs: stored.misfire_max_runs },
+            _ => return Err("an unknown misfire mode".into()),
+        },
         retry: Retry {
             max_attempts: stored.max_attempts,
             min_backoff: stored.min_backoff,
@@ -195,6 +205,10 @@ pub fn state(schedule: &Schedule) -> Bytes {
         last_manual: schedule.last_manual,
         runs: schedule.runs,
         failures: schedule.failures,
+        catch_up: schedule.catch_up,
+        backfill: schedule.backfill.iter().flat_map(|range| [range.from, range.to]).collect(),
+        acted: schedule.acted,
+        quarantine: schedule.quarantine.as_deref().unwrap_or_default().into(),
         last_run: schedule.last_run.map(|last| stored::LastRun {
             trigger: last.trigger as u32,
             nominal: last.nominal,
@@ -232,6 +246,10 @@ pub fn read_state(uid: Uid, value: Bytes, definitions: &Definitions) -> Result<S
         runs: stored.runs,
         failures: stored.failures,
         last_run: stored.last_run.map(read_last_run).transpose()?,
+        catch_up: stored.catch_up,
+        backfill: stored.backfill.chunks_exact(2).map(|pair| Span { from: pair[0], to: pair[1] }).collect(),
+        acted: stored.acted,
+        quarantine: Some(stored.quarantine).filter(|why| !why.is_empty()).map(Into::into),
         live: Default::default(),
         armed: None,
         dirty: Default::default(),
@@ -304,6 +322,7 @@ pub fn run(run: &Run) -> Bytes {
         Phase::Backoff { until, .. } => (1, *until),
         Phase::Running(_) => (2, 0),
         Phase::Cancelling { .. } => (3, 0),
+        Phase::Behind => (4, 0),
     };
     let lease = run.lease();
     bytes(&stored::Run {
@@ -329,9 +348,11 @@ pub fn run(run: &Run) -> Bytes {
         first_start: run.first_start,
         cancel_note: match &run.phase {
             Phase::Cancelling { note, .. } => note.to_string(),
-            Phase::Ready(_) | Phase::Backoff { .. } | Phase::Running(_) => String::new(),
+            Phase::Behind | Phase::Ready(_) | Phase::Backoff { .. } | Phase::Running(_) => String::new(),
         },
         failure: run.failure.as_deref().map(store_failure),
+        undecided: !run.decided,
+        suspect: run.suspect,
     })
 }
 
@@ -355,6 +376,7 @@ pub fn read_run(id: RunId, value: Bytes, definitions: &Definitions) -> Result<Ru
         1 => Phase::Backoff { until: stored.until, timer: 0 },
         2 => Phase::Running(lease),
         3 => Phase::Cancelling { lease, note: stored.cancel_note.into() },
+        4 => Phase::Behind,
         _ => return Err("an unknown phase".into()),
     };
     Ok(Run {
@@ -379,9 +401,11 @@ pub fn read_run(id: RunId, value: Bytes, definitions: &Definitions) -> Result<Ru
         checkpoint: stored.checkpoint,
         partial: stored.partial,
         failure: stored.failure.map(read_failure).transpose()?.map(Box::new),
+        suspect: stored.suspect,
         last_token: stored.last_token,
         lost_token: stored.lost_token,
         waiters: Vec::new(),
+        decided: !stored.undecided,
         dirty: false,
         stored: true,
     })
@@ -475,6 +499,9 @@ pub fn request(seen: &Seen) -> Bytes {
         uid_low: seen.run.map_or(0, |run| run.uid.0 as u64),
         created: seen.created,
         count: seen.count,
+        skipped: seen.skipped,
+        after: seen.after.to_string(),
+        complete: seen.complete,
     })
 }
 
@@ -492,5 +519,8 @@ pub fn read_request(value: Bytes) -> Result<Seen, Unreadable> {
         run: run.transpose()?,
         created: stored.created,
         count: stored.count,
+        skipped: stored.skipped,
+        after: stored.after.into(),
+        complete: stored.complete,
     })
 }

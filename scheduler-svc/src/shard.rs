@@ -1,10 +1,13 @@
 //! The task around the pipeline: a thread that pumps commands, time and commit outcomes, and a thread that commits.
 //!
 //! A thread of its own keeps timers punctual however busy the gRPC runtime is. Nothing here waits for a client:
-//! replies go to one-shot channels, messages to sessions into queues that hold at most the session's slots.
+//! replies go to one-shot channels, messages to sessions into outboxes that are bounded by the session's slots; the
+//! stream of a session whose outbox is full is cut.
 //!
 //! Order of stopping: callers end first (the queue closes), then what was gathered is committed and released, then the
 //! committer ends.
+
+mod outbox;
 
 use std::{
     collections::HashMap,
@@ -17,13 +20,15 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+pub use outbox::{Messages, Outbox, outbox};
+
 use crate::{
     pipeline::{Halt, Pipeline, Step},
     state_machine::{
         Config, LoadError, StateMachine,
         command::Command,
         id::{ReplyTo, SessionId},
-        output::{Answer, Event, Message, Output, Refusal, Reply},
+        output::{Answer, Event, Output, Refusal, Reply},
         timer::{Now, Wake},
     },
     store::{Batch, Key, Store, StoreError},
@@ -38,9 +43,6 @@ const NAP_MAX: Duration = Duration::from_secs(1);
 /// Between two tries of a commit whose outcome is unknown.
 const COMMIT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where messages of a session go. Bounded by the session's slots, since the machine hands out no more.
-pub type SessionSender = mpsc::UnboundedSender<Message>;
-
 /// What the shard does with facts: traces, logs. Must not block.
 pub trait Observer: Send + 'static {
     fn observe(&self, event: &Event);
@@ -50,6 +52,7 @@ pub trait Observer: Send + 'static {
 #[derive(Clone)]
 pub struct Handle {
     calls: mpsc::Sender<Call>,
+    epoch: u64,
     store: Arc<dyn Store>,
 }
 
@@ -64,7 +67,7 @@ struct Call {
     reply: oneshot::Sender<Reply>,
     /// Past it nobody waits for the answer, and the command is not applied.
     deadline: Option<Instant>,
-    session: Option<(SessionId, SessionSender)>,
+    session: Option<(SessionId, Outbox)>,
 }
 
 /// Why there is no answer.
@@ -87,24 +90,19 @@ impl Handle {
         self.send(command, deadline, None).await
     }
 
-    /// Opens a session whose messages go to `sender`.
+    /// Opens a session whose messages go to `outbox`.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn open(
-        &self,
-        command: Command,
-        id: SessionId,
-        sender: SessionSender,
-    ) -> Result<Answer, CallError> {
-        self.send(command, None, Some((id, sender))).await
+    pub async fn open(&self, command: Command, id: SessionId, outbox: Outbox) -> Result<Answer, CallError> {
+        self.send(command, None, Some((id, outbox))).await
     }
 
     async fn send(
         &self,
         command: Command,
         deadline: Option<Instant>,
-        session: Option<(SessionId, SessionSender)>,
+        session: Option<(SessionId, Outbox)>,
     ) -> Result<Answer, CallError> {
         let (reply, answer) = oneshot::channel();
         self.calls.try_send(Call { command, reply, deadline, session }).map_err(|error| match error {
@@ -141,6 +139,11 @@ impl Handle {
         let read =
             tokio::task::spawn_blocking(move || store.read(&keys)).await.map_err(|_| CallError::Stopped)?;
         read.map_err(|error| CallError::Store(error.to_string()))
+    }
+
+    /// Of this process's leadership.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     pub fn store_kind(&self) -> &'static str {
@@ -197,7 +200,7 @@ pub fn start(store: Arc<dyn Store>, config: Config, observer: impl Observer) -> 
         // Nobody may be listening any more.
         let _ = stop.send(halt);
     })?;
-    Ok(Shard { handle: Handle { calls, store }, stopped, epoch: opened.epoch, loaded })
+    Ok(Shard { handle: Handle { calls, epoch: opened.epoch, store }, stopped, epoch: opened.epoch, loaded })
 }
 
 type Commit = (u64, Batch);
@@ -231,7 +234,7 @@ struct Pump {
     outcomes: mpsc::UnboundedReceiver<Outcome>,
     waiting: HashMap<ReplyTo, oneshot::Sender<Reply>>,
     next_reply: u64,
-    sessions: HashMap<SessionId, SessionSender>,
+    sessions: HashMap<SessionId, Outbox>,
     observer: Box<dyn Observer>,
 }
 
@@ -307,8 +310,13 @@ impl Pump {
         if call.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return;
         }
-        if let Some((id, sender)) = call.session {
-            self.sessions.insert(id, sender);
+        if let Some((id, outbox)) = call.session {
+            self.sessions.insert(id, outbox);
+        }
+        if let Command::Heartbeat(beat) = &call.command
+            && let (Some(outbox), Some(slots)) = (self.sessions.get(&beat.session), beat.slots)
+        {
+            outbox.allow(slots);
         }
         self.next_reply += 1;
         let to = ReplyTo(self.next_reply);
@@ -335,13 +343,20 @@ impl Pump {
             }
         }
         for (id, message) in output.messages {
-            if let Some(sender) = self.sessions.get(&id) {
-                let _ = sender.send(message);
+            if self.sessions.get(&id).is_some_and(|outbox| outbox.send(message).is_err()) {
+                self.cut(id);
             }
         }
         for id in output.closed {
             self.sessions.remove(&id);
         }
+    }
+
+    /// The stream of a session is not read: it ends here, and the machine hears of it as of any stream that broke.
+    fn cut(&mut self, id: SessionId) {
+        self.sessions.remove(&id);
+        self.next_reply += 1;
+        self.pipeline.apply(self.clock.now(), ReplyTo(self.next_reply), &Command::CloseSession(id));
     }
 }
 

@@ -6,9 +6,8 @@
 //! is history. No step is unbounded: what could be long is done in turns.
 //!
 //! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
-//! surface; `timing` names times, `fire` decides them, `queue`, `dispatch` and `lease` hand runs to
-//! workers, `work` ends runs;
-//! `api` changes schedules, `read` shows them, `load` brings a machine back from its records; `check` says what must
+//! surface; `timing` names times, `fire` decides them, `queue`, [`gate`], `dispatch` and `lease` hand runs to
+//! workers, `work` ends runs; `api` changes schedules, `read` shows them, `load` brings a machine back from its records; `check` says what must
 //! always hold.
 //!
 //! Absent on purpose: async, IO, clocks, randomness, gRPC.
@@ -26,11 +25,16 @@ pub mod timing;
 pub mod view;
 
 mod api;
+mod bulk;
+mod catch_up;
 mod check;
 mod dispatch;
 mod fire;
+pub mod gate;
 mod lease;
 mod load;
+mod lost;
+mod overlap;
 mod partial;
 mod queue;
 mod read;
@@ -49,6 +53,7 @@ use slab::Slab;
 
 use command::Command;
 use definition::ScheduleKey;
+use gate::Gates;
 use id::{ReplyTo, RunId, SessionId, Uid};
 use lease::Session;
 pub use load::LoadError;
@@ -59,6 +64,7 @@ use run::{Run, RunKey};
 use schedule::{Schedule, SlotKey};
 use timer::{ElapsedTimer, Now, Timers, Wake, WallTimer};
 use timing::Interner;
+use view::RunView;
 
 use crate::{
     record,
@@ -72,9 +78,13 @@ pub struct Config {
     pub heartbeat: u64,
     pub reconnect_grace: u64,
     pub schedules_per_namespace: usize,
+    /// Of one schedule under overlap `allow`.
+    pub live_runs_max: usize,
     /// Timers that one turn handles.
     pub timers_per_turn: usize,
     pub assignments_per_turn: usize,
+    /// Leases of lost workers that one turn ends.
+    pub losses_per_turn: usize,
     /// Jobs in one message.
     pub max_batch: usize,
 }
@@ -86,8 +96,10 @@ impl Default for Config {
             heartbeat: 5_000,
             reconnect_grace: 5_000,
             schedules_per_namespace: 1_000_000,
+            live_runs_max: 16,
             timers_per_turn: 2_000,
             assignments_per_turn: 4_000,
+            losses_per_turn: 1_000,
             max_batch: 1_000,
         }
     }
@@ -109,6 +121,7 @@ pub struct StateMachine {
     per_namespace: HashMap<Arc<str>, usize>,
     runs: Slab<Run>,
     queue: Queue,
+    gates: Gates,
     sessions: HashMap<SessionId, Session>,
     timers: Timers,
     queue_timers: HashMap<RunKey, u64>,
@@ -129,6 +142,9 @@ pub struct StateMachine {
     /// Whether leases that were found at load still wait for their workers.
     has_orphans: bool,
 
+    /// Who triggered a run in this batch.
+    triggered: Vec<(ReplyTo, Box<RunView>, bool)>,
+
     batch: u64,
     out: Output,
     written: HashMap<Key, usize>,
@@ -148,12 +164,19 @@ impl StateMachine {
             Command::Pause(pause) => self.pause_schedule(to, pause),
             Command::Resume(resume) => self.resume_schedule(to, resume),
             Command::Trigger(trigger) => self.trigger(to, trigger),
+            Command::Backfill(backfill) => self.backfill(to, backfill),
+            Command::CancelRun(cancel) => self.cancel_run(to, cancel),
+            Command::RetryRuns(retry) => self.retry_runs(to, retry),
+            Command::Bulk(bulk) => self.bulk(to, bulk),
             Command::GetSchedule(key) => self.get_schedule(to, key),
             Command::ListSchedules(list) => self.list_schedules(to, list),
             Command::GetRun(get) => self.get_run(to, get),
             Command::ListRuns(list) => self.list_runs(to, list),
             Command::GetStatus { namespace } => self.status(to, namespace),
             Command::ListWorkers { namespace } => self.list_workers(to, namespace),
+            Command::SetLimit(set) => self.set_limit(to, set),
+            Command::ListLimits(list) => self.list_limits(to, list),
+            Command::DeleteLimit(delete) => self.delete_limit(to, delete),
             Command::OpenSession(open) => self.open_session(to, open),
             Command::CloseSession(id) => {
                 self.close_session(*id);
@@ -181,7 +204,9 @@ impl StateMachine {
 
     /// Hands out what is ready and closes the batch: all that was changed since the last call.
     pub fn seal(&mut self) -> Output {
-        self.more_to_do = self.dispatch();
+        let rechecking = self.recheck_gates();
+        self.more_to_do = self.dispatch() || rechecking;
+        self.answer_triggered();
         self.write_dirty();
         self.batch += 1;
         self.written.clear();
@@ -219,6 +244,7 @@ impl StateMachine {
             ElapsedTimer::Attempt(key) => self.attempt_timer(key),
             ElapsedTimer::Queue(key) => self.queue_timer(key),
             ElapsedTimer::Session(id) => self.session_timer(id),
+            ElapsedTimer::Gate(gate) => self.gate_timer(gate),
             ElapsedTimer::Orphans => self.end_orphans(),
             ElapsedTimer::Requests => self.forget_requests(),
         }
@@ -263,6 +289,7 @@ impl StateMachine {
         // A deleted one lives on for its last run, while its name may belong to another by now.
         if named {
             *self.per_namespace.entry(key.namespace.clone()).or_default() += 1;
+            self.gates.count_uses(None, Some(&self.schedules[slot].definition));
             self.index.insert(key, slot);
         }
         slot
@@ -273,6 +300,7 @@ impl StateMachine {
         let key = self.schedules[slot].definition.key.clone();
         if self.index.get(&key) == Some(&slot) {
             self.index.remove(&key);
+            self.gates.count_uses(Some(&self.schedules[slot].definition), None);
             if let Some(count) = self.per_namespace.get_mut(&key.namespace) {
                 *count -= 1;
             }

@@ -32,7 +32,7 @@ use opentelemetry_sdk::{
     trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider},
 };
 use tonic::codegen::http;
-use tracing::{Span, debug, info, info_span, warn};
+use tracing::{Span, debug, error, info, info_span, warn};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -43,8 +43,9 @@ use crate::{
         definition::Definition,
         failure::Failure,
         id::RunId,
-        output::Event,
+        output::{Event, ScheduleChange},
         run::{Finished, Outcome},
+        view::ScheduleView,
     },
 };
 
@@ -160,8 +161,9 @@ impl Observer for RunObserver {
             }
             Event::Finished { definition, finished } => self.root(definition, finished),
             Event::Fired { .. }
-            | Event::SchedulePaused { .. }
-            | Event::ScheduleEnded { .. }
+            | Event::Schedule { .. }
+            | Event::GateClosed { .. }
+            | Event::GateReopened { .. }
             | Event::WorkerJoined { .. }
             | Event::WorkerLost { .. }
             | Event::WorkerTwice { .. } => {}
@@ -274,10 +276,13 @@ fn log(event: &Event) {
             );
         }
         Event::Finished { definition, finished } => log_finished(definition, finished),
-        Event::SchedulePaused { definition, actor, note } => {
-            info!(schedule = %definition.key.id, %actor, %note, "schedule paused");
+        Event::Schedule { change, view, actor } => log_schedule(*change, view, actor),
+        Event::GateClosed { namespace, key, until, reason } => {
+            warn!(%namespace, limit = %key, until, %reason, "limit closed by throttling");
         }
-        Event::ScheduleEnded { definition } => info!(schedule = %definition.key.id, "schedule ended"),
+        Event::GateReopened { namespace, key } => {
+            info!(%namespace, limit = %key, "limit opens again, by slow start")
+        }
         Event::WorkerJoined { worker_id, session, slots } => {
             info!(worker = %worker_id, %session, slots, "worker connected")
         }
@@ -287,6 +292,25 @@ fn log(event: &Event) {
         Event::WorkerLost { worker_id, session, .. } => info!(worker = %worker_id, %session, "worker gone"),
         Event::WorkerTwice { worker_id } => {
             warn!(worker = %worker_id, "two processes use this worker id; give each its own worker.id");
+        }
+    }
+}
+
+fn log_schedule(change: ScheduleChange, view: &ScheduleView, actor: &str) {
+    let id = &view.definition.key.id;
+    match change {
+        ScheduleChange::Created | ScheduleChange::Updated => {
+            debug!(schedule = %id, ?change, %actor, etag = %view.etag, "schedule saved");
+        }
+        ScheduleChange::Paused => {
+            let note = view.pause.as_ref().map_or("", |pause| &*pause.note);
+            info!(schedule = %id, %actor, %note, "schedule paused");
+        }
+        ScheduleChange::Resumed => info!(schedule = %id, %actor, "schedule resumed"),
+        ScheduleChange::Ended => info!(schedule = %id, "schedule ended"),
+        ScheduleChange::Deleted => info!(schedule = %id, %actor, "schedule deleted"),
+        ScheduleChange::Quarantined => {
+            error!(schedule = %id, why = %view.quarantine.as_deref().unwrap_or_default(), "schedule set aside");
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Folder sources: nothing is missed, nothing is named under two identities.
 
+#[path = "sources/mbox.rs"]
+mod mbox;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +12,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sync_core::source::folder::{Config, Format, open};
 use sync_core::source::root::Root;
 use sync_core::source::{Fetched, Item, Source};
-use sync_core::text;
 use tempfile::TempDir;
 
 struct Folder {
@@ -165,106 +167,13 @@ async fn a_message_over_the_bound_is_not_read() {
     assert_eq!(fetched, Fetched::TooLarge { size: (50 << 20) + 1 });
 }
 
-const A: &str = "From - \nSubject: a\nDate: Mon, 05 Jan 2026 07:41:00 +0000\n\nbody a\n\n";
-const B: &str = "From x@y.example Mon Jan  5 07:41:00 2026\nSubject: b\n\n>From me\nbody b\n\n";
-const C: &str = "From 123@xxx\nSubject: c\n\nFrom Russia with love\nYear: 1963\n\n";
-
-#[tokio::test]
-async fn an_mbox_is_read_from_where_the_last_run_ended() {
-    let folder = Folder::new();
-    folder.write("in.mbox", &format!("\u{feff}{A}{B}"));
-    let mut cursor = None;
-    let first = folder.changes("in.mbox", &mut cursor).await;
-    assert_eq!(first.len(), 2);
-    assert_eq!(first[1].1, "Subject: b\n\nFrom me\nbody b\n");
-    assert!(folder.changes("in.mbox", &mut cursor).await.is_empty());
-
-    folder.write("in.mbox", &format!("\u{feff}{A}{B}{C}"));
-    let second = folder.changes("in.mbox", &mut cursor).await;
-    assert_eq!(second.len(), 1);
-    assert_eq!(second[0].1, "Subject: c\n\nFrom Russia with love\nYear: 1963\n");
-}
-
-/// A program removed the first mail, set flags on the second and a third came: same size or larger.
-#[tokio::test]
-async fn a_rewritten_mbox_is_read_again_under_the_same_identities() {
-    let folder = Folder::new();
-    folder.write("in.mbox", &format!("{A}{B}"));
-    let mut cursor = None;
-    let before = folder.changes("in.mbox", &mut cursor).await;
-    let flagged = B.replace("Subject: b", "Status: RO\nX-Mozilla-Status: 0001\nSubject: b");
-    folder.write("in.mbox", &format!("{flagged}{C}{}", C.replace("Russia", "Rome")));
-    let after = folder.changes("in.mbox", &mut cursor).await;
-    assert_eq!(after.len(), 3);
-    assert_eq!(after[0].0.id, before[1].0.id);
-    // And a truncated one.
-    folder.write("in.mbox", A);
-    let truncated = folder.changes("in.mbox", &mut cursor).await;
-    assert_eq!(ids(&truncated), [before[0].0.id.as_str()]);
-    // An item of a listing that is out of date is not taken for another message.
-    let source = folder.source("in.mbox");
-    assert_eq!(source.fetch(&after[1].0).await.unwrap(), Fetched::Gone);
-}
-
-#[tokio::test]
-async fn the_last_message_of_an_mbox_waits_until_it_is_whole() {
-    let folder = Folder::new();
-    folder.write("in.mbox", &format!("{A}{}", &B[..B.len() - 8]));
-    let settled = folder.now.load(Ordering::Relaxed);
-    let modified = ms(fs::metadata(folder.path("in.mbox")).unwrap().modified().unwrap());
-    folder.now.store(modified + 100, Ordering::Relaxed);
-    let mut cursor = None;
-    assert_eq!(folder.changes("in.mbox", &mut cursor).await.len(), 1);
-    folder.write("in.mbox", &format!("{A}{B}"));
-    folder.now.store(settled, Ordering::Relaxed);
-    folder.write("in.mbox.lock", "");
-    assert!(folder.changes("in.mbox", &mut cursor).await.is_empty());
-    fs::remove_file(folder.path("in.mbox.lock")).unwrap();
-    let rest = folder.changes("in.mbox", &mut cursor).await;
-    assert_eq!(rest.len(), 1);
-    assert!(rest[0].1.ends_with("body b\n"));
-}
-
-#[tokio::test]
-async fn since_and_pages_bound_an_mbox() {
-    let mut folder = Folder::new();
-    let many: String = (0..450).map(|n| A.replace("body a", &format!("body {n}"))).collect();
-    folder.write("in.mbox", &many);
-    let source = folder.source("in.mbox");
-    assert!(source.changes(None).await.unwrap().more);
-    assert_eq!(folder.changes("in.mbox", &mut None).await.len(), 450);
-    folder.since = Some(1_800_000_000_000);
-    assert!(folder.changes("in.mbox", &mut None).await.is_empty());
-}
-
 #[tokio::test]
 async fn a_nonsense_cursor_begins_again() {
     let folder = Folder::new();
-    folder.write("in.mbox", A);
+    folder.write("in.mbox", mbox::A);
     folder.write("e/a.eml", "a");
     for cursor in ["", "{}", "null", "{\"offset\":9999999,\"tail\":\"\"}", "\u{0}"] {
         assert_eq!(folder.changes("in.mbox", &mut Some(cursor.into())).await.len(), 1, "{cursor}");
         assert_eq!(folder.changes("e", &mut Some(cursor.into())).await.len(), 1, "{cursor}");
-    }
-}
-
-/// Real files with known counts and hashes, where the corpus is at hand.
-#[tokio::test]
-async fn the_corpus_splits_as_labelled() {
-    use sha2::{Digest, Sha256};
-    let Some(corpus) = std::env::var_os("DOCKET_CORPUS").map(PathBuf::from) else { return };
-    let labels = fs::read_to_string(corpus.join("mbox/labels.jsonl")).unwrap();
-    for label in labels.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
-        let name = label["file"].as_str().unwrap();
-        let folder = Folder::new();
-        fs::copy(corpus.join("mbox").join(name), folder.path("in.mbox")).unwrap();
-        let source = folder.source("in.mbox");
-        let page = source.changes(None).await.unwrap();
-        assert_eq!(page.items.len() as u64, label["messages"].as_u64().unwrap(), "{name}");
-        let contents = label["contents"].as_array().into_iter().flatten();
-        for (item, content) in page.items.iter().zip(contents) {
-            let Fetched::Message(raw) = source.fetch(item).await.unwrap() else { panic!("{item:?}") };
-            assert_eq!(text::hex(&Sha256::digest(&raw)), content["sha256_lf"].as_str().unwrap(), "{content}");
-        }
     }
 }

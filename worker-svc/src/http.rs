@@ -17,11 +17,16 @@ pub async fn serve(
     stopped: CancellationToken,
 ) -> std::io::Result<()> {
     let ready = move || {
-        let connected = link.as_ref().is_none_or(|link| link.borrow().connected);
-        let answer = match (stopping.is_cancelled(), connected) {
-            (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
-            (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "the scheduler is not connected\n"),
-            (false, true) => (StatusCode::OK, "ready\n"),
+        let status = link.as_ref().map(|link| link.borrow().clone());
+        let answer = match (stopping.is_cancelled(), status) {
+            (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
+            (false, Some(LinkStatus { refusal: Some(refusal), .. })) => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("{refusal}\n"))
+            }
+            (false, Some(LinkStatus { connected: false, .. })) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the scheduler is not connected\n".to_owned())
+            }
+            (false, _) => (StatusCode::OK, "ready\n".to_owned()),
         };
         async move { answer }
     };

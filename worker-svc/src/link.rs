@@ -18,10 +18,10 @@ use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Streaming, transport::Channel};
-use tracing::{Instrument as _, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 
 use crate::{
-    agent::{Agent, Effect, Key},
+    agent::{Agent, Effect, Key, Refusal},
     kind::{Context, Outcome, Progress, Registry},
     telemetry,
 };
@@ -34,19 +34,21 @@ const MESSAGE_BYTES: usize = 4 << 20;
 
 /// Everything that can happen to the link.
 enum Input {
-    Opened(Box<Streaming<pb::StreamDueJobsResponse>>),
-    OpenFailed,
+    /// The stream that was asked for as this number.
+    Opened(u64, Result<Box<Streaming<pb::StreamDueJobsResponse>>, Box<tonic::Status>>),
     Progressed(Key, Progress),
     Ended(Key, Outcome),
-    Heard(Option<pb::HeartbeatResponse>),
+    Heard(u64, Option<pb::HeartbeatResponse>),
     Receipts(u64, Option<Vec<pb::Receipt>>),
 }
 
 /// What others may know about the link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkStatus {
     pub connected: bool,
     pub held: usize,
+    /// Why it is not connected, where a person has to know.
+    pub refusal: Option<Refusal>,
 }
 
 pub struct Link {
@@ -54,6 +56,8 @@ pub struct Link {
     client: WorkerServiceClient<Channel>,
     registry: Registry,
     stream: Option<Streaming<pb::StreamDueJobsResponse>>,
+    /// Streams that were asked for; all but the last are of no interest any more.
+    opened: u64,
     attempts: HashMap<Key, CancellationToken>,
     inputs: mpsc::UnboundedSender<Input>,
     received: mpsc::UnboundedReceiver<Input>,
@@ -80,6 +84,7 @@ impl Link {
             client,
             registry,
             stream: None,
+            opened: 0,
             attempts: HashMap::new(),
             inputs,
             received,
@@ -98,11 +103,14 @@ impl Link {
             for effect in self.agent.effects() {
                 self.perform(effect);
             }
-            self.status.send_if_modified(|status| {
-                let now = LinkStatus { connected: self.agent.is_connected(), held: self.agent.held() };
-                std::mem::replace(status, now) != now
-            });
+            self.show();
             if self.agent.is_drained() {
+                if self.agent.held() > 0 {
+                    warn!(
+                        held = self.agent.held(),
+                        "left without handing in everything: what was held is given to others when its leases end"
+                    );
+                }
                 return;
             }
             let nap = Duration::from_millis(self.agent.next_wake().saturating_sub(self.now()).min(60_000));
@@ -121,6 +129,30 @@ impl Link {
         }
     }
 
+    /// Tells others how the link does, and a person when it cannot do at all: once per reason, not once per try.
+    fn show(&self) {
+        let shown = LinkStatus {
+            connected: self.agent.is_connected(),
+            held: self.agent.held(),
+            refusal: self.agent.refusal().cloned(),
+        };
+        self.status.send_if_modified(|status| {
+            match &shown.refusal {
+                Some(refusal @ Refusal::ByScheduler(_)) if shown.refusal != status.refusal => error!(
+                    "{refusal}; change this worker's configuration or the scheduler's, then restart; trying again \
+                     every minute"
+                ),
+                Some(refusal @ Refusal::OldEpoch { .. }) if shown.refusal != status.refusal => {
+                    warn!("{refusal}");
+                }
+                Some(_) | None => {}
+            }
+            let changed = *status != shown;
+            *status = shown;
+            changed
+        });
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -130,27 +162,45 @@ impl Link {
         match message {
             Ok(message) => self.agent.stream_message(now, message),
             Err(status) => {
-                if let Some(status) = status {
-                    log_end(&status);
-                }
                 self.stream = None;
+                self.stream_failed(status.as_ref());
+            }
+        }
+    }
+
+    fn stream_failed(&mut self, status: Option<&tonic::Status>) {
+        let now = self.now();
+        match status {
+            Some(status) if is_refusal(status) => {
+                let reason = reason_of(status).map_or("no reason given", Reason::name);
+                let why = format!("{:?} ({reason}): {}", status.code(), status.message());
+                self.agent.stream_refused(now, why);
+            }
+            Some(status) => {
+                let (code, message) = (status.code(), status.message());
+                info!(?code, message, "the scheduler is not connected; trying again");
                 self.agent.stream_ended(now);
             }
+            None => self.agent.stream_ended(now),
         }
     }
 
     fn happened(&mut self, input: Input) {
         let now = self.now();
         match input {
-            Input::Opened(stream) => self.stream = Some(*stream),
-            Input::OpenFailed => self.agent.stream_ended(now),
+            Input::Opened(number, _) if number != self.opened => {}
+            Input::Opened(_, Ok(stream)) => self.stream = Some(*stream),
+            Input::Opened(_, Err(status)) => self.stream_failed(Some(&status)),
             Input::Progressed(key, progress) => self.agent.progressed(&key, progress),
             Input::Ended(key, outcome) => {
                 self.attempts.remove(&key);
                 self.agent.ended(now, &key, outcome);
             }
-            Input::Heard(answer) => self.agent.heartbeat_answered(now, answer),
-            Input::Receipts(call, receipts) => self.agent.report_answered(now, call, receipts),
+            Input::Heard(number, answer) => self.agent.heartbeat_answered(now, number, answer),
+            Input::Receipts(call, receipts) => {
+                receipts.iter().flatten().for_each(log_receipt);
+                self.agent.report_answered(now, call, receipts);
+            }
         }
     }
 
@@ -158,30 +208,26 @@ impl Link {
         let (mut client, inputs) = (self.client.clone(), self.inputs.clone());
         match effect {
             Effect::Open(request) => {
-                self.stream = None;
+                self.close_stream();
+                let number = self.opened;
                 tokio::spawn(async move {
-                    let input = match client.stream_due_jobs(request).await {
-                        Ok(response) => Input::Opened(Box::new(response.into_inner())),
-                        Err(status) => {
-                            log_end(&status);
-                            Input::OpenFailed
-                        }
-                    };
-                    inputs.send(input)
+                    let answer = client.stream_due_jobs(request).await;
+                    let stream = answer.map(|response| Box::new(response.into_inner())).map_err(Box::new);
+                    inputs.send(Input::Opened(number, stream))
                 });
             }
-            Effect::CloseStream => self.stream = None,
+            Effect::CloseStream => self.close_stream(),
             Effect::Start(job) => self.start_attempt(*job),
             Effect::Stop(key) => {
                 if let Some(token) = self.attempts.get(&key) {
                     token.cancel();
                 }
             }
-            Effect::Heartbeat(request) => {
+            Effect::Heartbeat { number, request } => {
                 tokio::spawn(async move {
                     let answer = tokio::time::timeout(CALL_TIMEOUT, client.heartbeat(request)).await;
-                    inputs
-                        .send(Input::Heard(answer.ok().and_then(Result::ok).map(tonic::Response::into_inner)))
+                    let heard = answer.ok().and_then(Result::ok).map(tonic::Response::into_inner);
+                    inputs.send(Input::Heard(number, heard))
                 });
             }
             Effect::Report { call, request } => {
@@ -193,6 +239,12 @@ impl Link {
                 });
             }
         }
+    }
+
+    /// One that is still being opened is let go as well.
+    fn close_stream(&mut self) {
+        self.stream = None;
+        self.opened += 1;
     }
 
     fn start_attempt(&mut self, job: pb::DueJob) {
@@ -255,15 +307,24 @@ async fn next_message(
     }
 }
 
-fn log_end(status: &tonic::Status) {
-    match (status.code(), reason_of(status)) {
-        (
-            Code::InvalidArgument | Code::PermissionDenied | Code::FailedPrecondition | Code::Unauthenticated,
-            reason,
-        ) => {
-            let reason = reason.map_or("", Reason::name);
-            warn!(code = ?status.code(), reason, message = status.message(), "the scheduler refuses this worker");
+/// Whether the same hello would be answered the same until a person changes something.
+fn is_refusal(status: &tonic::Status) -> bool {
+    matches!(
+        status.code(),
+        Code::InvalidArgument
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::Unauthenticated
+            | Code::Unimplemented
+    )
+}
+
+fn log_receipt(receipt: &pb::Receipt) {
+    match receipt.status() {
+        pb::ReceiptStatus::Accepted | pb::ReceiptStatus::Repeated => {}
+        pb::ReceiptStatus::Invalid => {
+            warn!(reason = receipt.reason, "an outcome was not taken: its attempt counts as failed");
         }
-        (code, _) => info!(?code, message = status.message(), "the scheduler is not connected; trying again"),
+        status => info!(?status, reason = receipt.reason, "an outcome was not taken"),
     }
 }

@@ -43,16 +43,8 @@ pub fn schedule(view: &ScheduleView) -> pb::Schedule {
         schedule_id: definition.key.id.to_string(),
         timing: Some(timing(&definition.timing)),
         spread: optional_duration(definition.spread),
-        overlap: match definition.overlap {
-            Overlap::Skip => pb::OverlapPolicy::Skip.into(),
-        },
-        misfire: Some(pb::Misfire {
-            mode: match definition.misfire {
-                Misfire::Coalesce => pb::MisfireMode::Coalesce.into(),
-            },
-            window: None,
-            max_runs: 0,
-        }),
+        overlap: overlap(definition.overlap).into(),
+        misfire: Some(misfire(definition.misfire)),
         retry: Some(pb::Retry {
             max_attempts: definition.retry.max_attempts as i32,
             min_backoff: optional_duration(definition.retry.min_backoff),
@@ -109,6 +101,24 @@ fn timing(timing: &Timing) -> pb::schedule::Timing {
         }),
         Timing::At(at) => pb::schedule::Timing::At(timestamp(*at)),
     }
+}
+
+fn overlap(overlap: Overlap) -> pb::OverlapPolicy {
+    match overlap {
+        Overlap::Skip => pb::OverlapPolicy::Skip,
+        Overlap::BufferOne => pb::OverlapPolicy::BufferOne,
+        Overlap::Allow => pb::OverlapPolicy::Allow,
+        Overlap::CancelRunning => pb::OverlapPolicy::CancelRunning,
+    }
+}
+
+fn misfire(misfire: Misfire) -> pb::Misfire {
+    let (mode, window, max_runs) = match misfire {
+        Misfire::Coalesce => (pb::MisfireMode::Coalesce, 0, 0),
+        Misfire::Skip => (pb::MisfireMode::Skip, 0, 0),
+        Misfire::All { window, max_runs } => (pb::MisfireMode::All, window, max_runs),
+    };
+    pb::Misfire { mode: mode.into(), window: optional_duration(window), max_runs: max_runs as i32 }
 }
 
 fn task(task: &Task) -> pb::Task {
@@ -260,8 +270,12 @@ pub fn outcome(outcome: Outcome) -> pb::RunState {
 }
 
 fn wait(wait: &Wait) -> pb::Wait {
-    let until = if let Wait::Backoff { until } = wait { Some(timestamp(*until)) } else { None };
-    pb::Wait { cause: wait_cause(wait.into()).into(), key: String::new(), until }
+    let (key, until) = match wait {
+        Wait::Backoff { until } => (String::new(), Some(*until)),
+        Wait::Limit { key, until } => (key.to_string(), *until),
+        Wait::NoWorker | Wait::NoSlot | Wait::Paused | Wait::Overlap => (String::new(), None),
+    };
+    pb::Wait { cause: wait_cause(wait.into()).into(), key, until: until.map(timestamp) }
 }
 
 pub fn wait_cause(kind: WaitKind) -> pb::WaitCause {
@@ -270,6 +284,8 @@ pub fn wait_cause(kind: WaitKind) -> pb::WaitCause {
         WaitKind::NoSlot => pb::WaitCause::NoSlot,
         WaitKind::Backoff => pb::WaitCause::Backoff,
         WaitKind::Paused => pb::WaitCause::Paused,
+        WaitKind::Overlap => pb::WaitCause::Overlap,
+        WaitKind::Limit => pb::WaitCause::Limit,
     }
 }
 

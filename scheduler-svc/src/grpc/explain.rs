@@ -5,13 +5,23 @@ use chrono::DateTime;
 use crate::state_machine::{
     schedule::{Decision, PauseReason, Status, Verdict},
     timing::Timing,
-    view::ScheduleView,
+    view::{LiveRun, RunState, ScheduleView, Wait},
 };
 
 /// Whether a decision is about this nominal time.
 pub fn covers(view: &ScheduleView, decision: &Decision, nominal: i64) -> bool {
     let named = decision.verdict == Verdict::Replaced || view.definition.times(view.anchor).names(nominal);
     named && (decision.first..=decision.last).contains(&nominal)
+}
+
+/// What a live run waits for, where a limit keeps it back.
+pub fn about_limit(run: &LiveRun) -> Option<String> {
+    let RunState::Queued(Wait::Limit { key, until }) = &run.state else { return None };
+    let until = until.map_or_else(
+        || "until a permit is free".into(),
+        |until| format!("until {} at least", instant(until)),
+    );
+    Some(format!("Run {} waits for limit {key}, {until}.", run.id))
 }
 
 /// About the schedule, or about one nominal time.

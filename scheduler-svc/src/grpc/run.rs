@@ -11,7 +11,10 @@ use futures_util::Stream;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::{Services, call_error, convert, deadline, field, history, mismatch, page, refusal, validate};
+use super::{
+    Services, call_error, convert, deadline, field, history, mismatch, page, refusal, request_id, validate,
+};
+use crate::shard::CallError;
 use crate::state_machine::{
     command::{self, Command},
     id::RunId,
@@ -20,6 +23,7 @@ use crate::state_machine::{
 };
 
 const WAIT_MAX: i64 = 30_000;
+const NOTE_BYTES: usize = 1 << 10;
 
 pub struct Api(pub Arc<Services>);
 
@@ -98,12 +102,41 @@ impl RunService for Api {
         Ok(Response::new(pb::ListRunsResponse { runs: page.runs, next_page_token }))
     }
 
-    async fn cancel_run(&self, _: Request<pb::CancelRunRequest>) -> Reply<pb::CancelRunResponse> {
-        Err(not_implemented("CancelRun"))
+    async fn cancel_run(&self, request: Request<pb::CancelRunRequest>) -> Reply<pb::CancelRunResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let namespace = field::id("namespace", identity.namespace(&body.namespace)?)?;
+        field::id("run_id", &body.run_id)?;
+        let without_id = pb::CancelRunRequest { request_id: String::new(), ..body.clone() };
+        let cancel = command::CancelRun {
+            namespace: namespace.into(),
+            id: RunId::parse(&body.run_id).ok_or_else(|| refusal(Refusal::RunNotFound))?,
+            note: field::note("note", &body.note, NOTE_BYTES)?,
+            request: request_id("CancelRun", &body.request_id, &without_id)?,
+            actor: identity.name().into(),
+        };
+        let get = command::GetRun { namespace: cancel.namespace.clone(), id: cancel.id, wait: false };
+        let until = deadline(&request);
+        match self.0.shard.call(Command::CancelRun(cancel), until).await {
+            Ok(Answer::Run(view)) => {
+                let run = Some(history::run(&self.0.shard, *view).await?);
+                Ok(Response::new(pb::CancelRunResponse { run }))
+            }
+            Ok(_) => Err(mismatch()),
+            Err(CallError::Refused(Refusal::RunNotLive)) => {
+                // Whether it is final or was never there is for history to say.
+                history::run(&self.0.shard, self.get(get, until).await?).await?;
+                Err(refusal(Refusal::RunNotLive))
+            }
+            Err(error) => Err(call_error(error)),
+        }
     }
 
-    async fn retry_runs(&self, _: Request<pb::RetryRunsRequest>) -> Reply<pb::RetryRunsResponse> {
-        Err(not_implemented("RetryRuns"))
+    async fn retry_runs(&self, request: Request<pb::RetryRunsRequest>) -> Reply<pb::RetryRunsResponse> {
+        let identity = identity::of(&request)?;
+        let until = deadline(&request);
+        let retried = super::retry::retry(&self.0.shard, &identity, request.get_ref(), until).await?;
+        Ok(Response::new(retried))
     }
 
     async fn list_events(&self, _: Request<pb::ListEventsRequest>) -> Reply<pb::ListEventsResponse> {
@@ -150,7 +183,7 @@ fn resume(position: Option<&str>) -> (Option<&str>, usize) {
     }
 }
 
-fn matches(filter: &pb::RunFilter, run: &pb::Run) -> bool {
+pub fn matches(filter: &pb::RunFilter, run: &pb::Run) -> bool {
     let nominal = run.nominal_time.map(|time| (time.seconds, time.nanos));
     let from = filter.nominal_from.map(|time| (time.seconds, time.nanos));
     let to = filter.nominal_to.map(|time| (time.seconds, time.nanos));

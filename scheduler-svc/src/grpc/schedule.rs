@@ -11,15 +11,18 @@ use futures_util::Stream;
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Services, call_error, convert, deadline, field, history, mismatch, page, request_id, validate};
+use super::{
+    Services, bulk, call_error, convert, deadline, field, history, mismatch, page, request_id, validate,
+};
+use crate::shard::CallError;
 use crate::state_machine::{
-    command::{self, Command},
+    command::{self, BulkChange, Command},
     definition::ScheduleKey,
     id::Uid,
     output::Answer,
-    schedule::Status as ScheduleStatus,
+    schedule::Span,
     timing::{Timing, spread_offset},
-    view::ScheduleView,
+    view::{RunView, ScheduleView},
 };
 
 const NOTE_BYTES: usize = 1 << 10;
@@ -38,11 +41,6 @@ fn key(identity: &Identity, namespace: &str, id: &str) -> Result<ScheduleKey, St
     Ok(ScheduleKey::new(field::id("namespace", namespace)?, field::id("schedule_id", id)?))
 }
 
-/// The calls that take a filter serve one id so far.
-fn no_filter(filter: Option<&pb::ScheduleFilter>) -> Result<(), Status> {
-    filter.map_or(Ok(()), |_| Err(not_implemented("a filter instead of schedule_id")))
-}
-
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -51,6 +49,25 @@ fn now() -> i64 {
 impl Api {
     async fn ask<T>(&self, request: &Request<T>, command: Command) -> Result<Answer, Status> {
         self.0.shard.call(command, deadline(request)).await.map_err(call_error)
+    }
+
+    /// What a person should know of a live run that a limit keeps back.
+    async fn limited<T>(&self, request: &Request<T>, view: &ScheduleView) -> Result<Option<String>, Status> {
+        let Some(id) = view.active.first().copied().filter(|_| !view.definition.limits.is_empty()) else {
+            return Ok(None);
+        };
+        let namespace = view.definition.key.namespace.clone();
+        let get = command::GetRun { namespace, id, wait: false };
+        Ok(match self.0.shard.call(Command::GetRun(get), deadline(request)).await {
+            Ok(Answer::Run(run)) => match *run {
+                RunView::Live(live) => super::explain::about_limit(&live),
+                RunView::Final { .. } => None,
+            },
+            Ok(_) => return Err(mismatch()),
+            // It has become final meanwhile, with its schedule.
+            Err(CallError::Refused(_)) => None,
+            Err(error) => return Err(call_error(error)),
+        })
     }
 
     async fn shown(&self, view: ScheduleView) -> Result<pb::Schedule, Status> {
@@ -107,16 +124,13 @@ impl ScheduleService for Api {
     ) -> Reply<pb::ListSchedulesResponse> {
         let identity = identity::of(&request)?;
         let body = request.get_ref();
-        let namespace = field::id("namespace", identity.namespace(&body.namespace)?)?;
         let filter = body.filter.clone().unwrap_or_default();
-        let binding = page::binding(&[b"ListSchedules", namespace.as_bytes(), &filter.encode_to_vec()]);
+        let list = bulk::list(&identity, &body.namespace, &filter)?;
+        let binding = page::binding(&[b"ListSchedules", list.namespace.as_bytes(), &filter.encode_to_vec()]);
         let list = command::ListSchedules {
-            namespace: namespace.into(),
             after: page::position(binding, &body.page_token)?,
-            prefix: field::optional_id("filter.id_prefix", &filter.id_prefix)?.into(),
-            labels: validate::labels("filter.labels", &filter.labels)?,
-            states: states(&filter.states)?,
             limit: field::page_size(body.page_size)?,
+            ..list
         };
         let Answer::Schedules { schedules, next } = self.ask(&request, Command::ListSchedules(list)).await?
         else {
@@ -134,8 +148,23 @@ impl ScheduleService for Api {
     ) -> Reply<pb::DeleteScheduleResponse> {
         let identity = identity::of(&request)?;
         let body = request.get_ref();
-        no_filter(body.filter.as_ref())?;
         let without_id = pb::DeleteScheduleRequest { request_id: String::new(), ..body.clone() };
+        if let Some(filter) = &body.filter {
+            bulk::either(&body.schedule_id)?;
+            if !body.etag.is_empty() {
+                return Err(
+                    Violation::new("etag", "belongs to one schedule: leave it out with a filter").into()
+                );
+            }
+            let bulk = bulk::Bulk {
+                filter: bulk::filter(&identity, &body.namespace, filter)?,
+                change: BulkChange::Delete { cancel_running: body.cancel_running },
+                request: request_id("DeleteSchedule", &body.request_id, &without_id)?,
+                actor: identity.name().into(),
+            };
+            let deleted = bulk.run(&self.0.shard, deadline(&request)).await?;
+            return Ok(Response::new(pb::DeleteScheduleResponse { deleted }));
+        }
         let delete = command::Delete {
             key: key(&identity, &body.namespace, &body.schedule_id)?,
             cancel_running: body.cancel_running,
@@ -155,7 +184,6 @@ impl ScheduleService for Api {
     ) -> Reply<pb::PauseScheduleResponse> {
         let identity = identity::of(&request)?;
         let body = request.get_ref();
-        no_filter(body.filter.as_ref())?;
         let until = field::optional_time("until", body.until.as_ref())?;
         if until.is_some_and(|until| until <= now()) {
             return Err(Violation::new(
@@ -165,11 +193,24 @@ impl ScheduleService for Api {
             .into());
         }
         let without_id = pb::PauseScheduleRequest { request_id: String::new(), ..body.clone() };
+        let note = field::note("note", &body.note, NOTE_BYTES)?;
+        let once = request_id("PauseSchedule", &body.request_id, &without_id)?;
+        if let Some(filter) = &body.filter {
+            bulk::either(&body.schedule_id)?;
+            let bulk = bulk::Bulk {
+                filter: bulk::filter(&identity, &body.namespace, filter)?,
+                change: BulkChange::Pause { note, until },
+                request: once,
+                actor: identity.name().into(),
+            };
+            let paused = bulk.run(&self.0.shard, deadline(&request)).await?;
+            return Ok(Response::new(pb::PauseScheduleResponse { schedule: None, paused }));
+        }
         let pause = command::Pause {
             key: key(&identity, &body.namespace, &body.schedule_id)?,
-            note: field::note("note", &body.note, NOTE_BYTES)?,
+            note,
             until,
-            request: request_id("PauseSchedule", &body.request_id, &without_id)?,
+            request: once,
             actor: identity.name().into(),
         };
         let Answer::Paused { schedule, changed } = self.ask(&request, Command::Pause(pause)).await? else {
@@ -185,12 +226,23 @@ impl ScheduleService for Api {
     ) -> Reply<pb::ResumeScheduleResponse> {
         let identity = identity::of(&request)?;
         let body = request.get_ref();
-        no_filter(body.filter.as_ref())?;
         let without_id = pb::ResumeScheduleRequest { request_id: String::new(), ..body.clone() };
+        let once = request_id("ResumeSchedule", &body.request_id, &without_id)?;
+        if let Some(filter) = &body.filter {
+            bulk::either(&body.schedule_id)?;
+            let bulk = bulk::Bulk {
+                filter: bulk::filter(&identity, &body.namespace, filter)?,
+                change: BulkChange::Resume { catch_up: body.catch_up },
+                request: once,
+                actor: identity.name().into(),
+            };
+            let resumed = bulk.run(&self.0.shard, deadline(&request)).await?;
+            return Ok(Response::new(pb::ResumeScheduleResponse { schedule: None, resumed }));
+        }
         let resume = command::Resume {
             key: key(&identity, &body.namespace, &body.schedule_id)?,
             catch_up: body.catch_up,
-            request: request_id("ResumeSchedule", &body.request_id, &without_id)?,
+            request: once,
             actor: identity.name().into(),
         };
         let Answer::Resumed { schedule, changed } = self.ask(&request, Command::Resume(resume)).await? else {
@@ -247,7 +299,10 @@ impl ScheduleService for Api {
         let about = |d: &&_| nominal.is_none_or(|at| super::explain::covers(&view, d, at));
         let decisions =
             decisions.iter().filter(about).map(|d| convert::decision(view.uid, d)).collect::<Vec<_>>();
-        let summary = super::explain::summary(&view, nominal, !decisions.is_empty(), now());
+        let mut summary = super::explain::summary(&view, nominal, !decisions.is_empty(), now());
+        if let Some(limited) = self.limited(&request, &view).await? {
+            summary = format!("{summary} {limited}");
+        }
         Ok(Response::new(pb::ExplainScheduleResponse {
             decisions,
             summary,
@@ -257,9 +312,21 @@ impl ScheduleService for Api {
 
     async fn backfill_schedule(
         &self,
-        _: Request<pb::BackfillScheduleRequest>,
+        request: Request<pb::BackfillScheduleRequest>,
     ) -> Reply<pb::BackfillScheduleResponse> {
-        Err(not_implemented("BackfillSchedule"))
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let without_id = pb::BackfillScheduleRequest { request_id: String::new(), ..body.clone() };
+        let backfill = command::Backfill {
+            key: key(&identity, &body.namespace, &body.schedule_id)?,
+            span: backfill_span(body, now())?,
+            known: Vec::new(),
+            as_of: 0,
+            request: request_id("BackfillSchedule", &body.request_id, &without_id)?,
+            actor: identity.name().into(),
+        };
+        let (accepted, existing) = bulk::backfill(&self.0.shard, backfill, deadline(&request)).await?;
+        Ok(Response::new(pb::BackfillScheduleResponse { accepted, existing }))
     }
 
     async fn import_schedules(
@@ -276,17 +343,18 @@ impl ScheduleService for Api {
     }
 }
 
-fn states(states: &[i32]) -> Result<Vec<ScheduleStatus>, Violation> {
-    let state = |number: &i32| match pb::ScheduleState::try_from(*number) {
-        Ok(pb::ScheduleState::Active) => Ok(ScheduleStatus::Active),
-        Ok(pb::ScheduleState::Paused) => Ok(ScheduleStatus::Paused),
-        Ok(pb::ScheduleState::Ended) => Ok(ScheduleStatus::Ended),
-        Ok(pb::ScheduleState::Quarantined) => Ok(ScheduleStatus::Quarantined),
-        Ok(pb::ScheduleState::Unspecified) | Err(_) => {
-            Err(Violation::new("filter.states", "must be of ACTIVE, PAUSED, ENDED, QUARANTINED"))
-        }
+fn backfill_span(body: &pb::BackfillScheduleRequest, now: i64) -> Result<Span, Violation> {
+    let time = |field: &str, time: Option<&prost_types::Timestamp>| {
+        field::optional_time(field, time)?.ok_or_else(|| Violation::new(field, "is required"))
     };
-    states.iter().map(state).collect()
+    let (from, to) = (time("from", body.from.as_ref())?, time("to", body.to.as_ref())?);
+    if from >= to {
+        return Err(Violation::new("to", "must be later than from"));
+    }
+    if to > now {
+        return Err(Violation::new("to", "must not be later than now: times to come fire by themselves"));
+    }
+    Ok(Span { from, to })
 }
 
 /// Due times to come.

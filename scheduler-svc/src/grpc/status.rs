@@ -1,11 +1,11 @@
-//! `StatusService`, and `LimitService` for as long as it serves nothing.
+//! `StatusService`.
 
 use std::{sync::Arc, time::SystemTime};
 
 use docket::{
     errors::not_implemented,
     identity,
-    schedule::v1::{self as pb, limit_service_server::LimitService, status_service_server::StatusService},
+    schedule::v1::{self as pb, status_service_server::StatusService},
 };
 use tonic::{Request, Response, Status};
 
@@ -64,22 +64,5 @@ impl StatusService for Api {
 
     async fn get_forecast(&self, _: Request<pb::GetForecastRequest>) -> Reply<pb::GetForecastResponse> {
         Err(not_implemented("GetForecast"))
-    }
-}
-
-pub struct Limits;
-
-#[tonic::async_trait]
-impl LimitService for Limits {
-    async fn set_limit(&self, _: Request<pb::SetLimitRequest>) -> Reply<pb::SetLimitResponse> {
-        Err(not_implemented("SetLimit"))
-    }
-
-    async fn list_limits(&self, _: Request<pb::ListLimitsRequest>) -> Reply<pb::ListLimitsResponse> {
-        Err(not_implemented("ListLimits"))
-    }
-
-    async fn delete_limit(&self, _: Request<pb::DeleteLimitRequest>) -> Reply<pb::DeleteLimitResponse> {
-        Err(not_implemented("DeleteLimit"))
     }
 }

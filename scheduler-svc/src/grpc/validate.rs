@@ -22,22 +22,8 @@ const LIMITS: usize = 8;
 const LABELS: usize = 16;
 const LABEL_BYTES: usize = 63;
 
-/// What a schedule could be refused for.
-#[derive(Debug)]
-pub enum Invalid {
-    Field(Violation),
-    /// Part of the contract, not of this release.
-    NotServed(&'static str),
-}
-
-impl From<Violation> for Invalid {
-    fn from(violation: Violation) -> Self {
-        Self::Field(violation)
-    }
-}
-
-fn refuse<T>(field: &str, remedy: &str) -> Result<T, Invalid> {
-    Err(Invalid::Field(Violation::new(field, remedy)))
+fn refuse<T>(field: &str, remedy: &str) -> Result<T, Violation> {
+    Err(Violation::new(field, remedy))
 }
 
 /// `default_spread` (milliseconds) is the server's, for schedules that say nothing.
@@ -45,7 +31,7 @@ pub fn schedule(
     namespace: &str,
     schedule: &pb::Schedule,
     default_spread: u32,
-) -> Result<Definition, Invalid> {
+) -> Result<Definition, Violation> {
     field::id("schedule.namespace", namespace)?;
     let id = field::id("schedule.schedule_id", &schedule.schedule_id)?;
     let start = field::optional_time("schedule.start_time", schedule.start_time.as_ref())?;
@@ -75,7 +61,7 @@ pub fn schedule(
     })
 }
 
-pub fn timing(schedule: &pb::Schedule) -> Result<Timing, Invalid> {
+pub fn timing(schedule: &pb::Schedule) -> Result<Timing, Violation> {
     match &schedule.timing {
         None => refuse("schedule.timing", "is required: set one of cron, every and at"),
         Some(PbTiming::Cron(timing)) => cron(timing),
@@ -94,7 +80,7 @@ pub fn timing(schedule: &pb::Schedule) -> Result<Timing, Invalid> {
     }
 }
 
-fn cron(timing: &pb::Cron) -> Result<Timing, Invalid> {
+fn cron(timing: &pb::Cron) -> Result<Timing, Violation> {
     if timing.expressions.is_empty() {
         return refuse("schedule.cron.expressions", "needs at least one, as in \"0 2 * * *\"");
     }
@@ -128,11 +114,11 @@ fn cron(timing: &pb::Cron) -> Result<Timing, Invalid> {
     }
 }
 
-fn known(field: &str, number: i32, is_known: impl Fn(i32) -> bool) -> Result<(), Invalid> {
+fn known(field: &str, number: i32, is_known: impl Fn(i32) -> bool) -> Result<(), Violation> {
     if is_known(number) { Ok(()) } else { refuse(field, "is a value that this server does not know") }
 }
 
-fn task(task: Option<&pb::Task>) -> Result<Task, Invalid> {
+fn task(task: Option<&pb::Task>) -> Result<Task, Violation> {
     let Some(task) = task else { return refuse("schedule.task", "is required, with at least a kind") };
     let kind = field::id("schedule.task.kind", &task.kind)?;
     let args: Bytes = task.args.as_ref().map(|args| args.encode_to_vec().into()).unwrap_or_default();
@@ -149,31 +135,40 @@ fn task(task: Option<&pb::Task>) -> Result<Task, Invalid> {
     })
 }
 
-pub fn spread(schedule: &pb::Schedule, default: u32) -> Result<u32, Invalid> {
+pub fn spread(schedule: &pb::Schedule, default: u32) -> Result<u32, Violation> {
     Ok(field::millis("schedule.spread", schedule.spread.as_ref(), 0, DAY, default.into())? as u32)
 }
 
-fn overlap(schedule: &pb::Schedule) -> Result<Overlap, Invalid> {
+fn overlap(schedule: &pb::Schedule) -> Result<Overlap, Violation> {
     known("schedule.overlap", schedule.overlap, |n| pb::OverlapPolicy::try_from(n).is_ok())?;
-    match schedule.overlap() {
-        pb::OverlapPolicy::Unspecified | pb::OverlapPolicy::Skip => Ok(Overlap::Skip),
-        pb::OverlapPolicy::BufferOne => Err(Invalid::NotServed("overlap BUFFER_ONE")),
-        pb::OverlapPolicy::Allow => Err(Invalid::NotServed("overlap ALLOW")),
-        pb::OverlapPolicy::CancelRunning => Err(Invalid::NotServed("overlap CANCEL_RUNNING")),
-    }
+    Ok(match schedule.overlap() {
+        pb::OverlapPolicy::Unspecified | pb::OverlapPolicy::Skip => Overlap::Skip,
+        pb::OverlapPolicy::BufferOne => Overlap::BufferOne,
+        pb::OverlapPolicy::Allow => Overlap::Allow,
+        pb::OverlapPolicy::CancelRunning => Overlap::CancelRunning,
+    })
 }
 
-fn misfire(misfire: Option<&pb::Misfire>) -> Result<Misfire, Invalid> {
-    let number = misfire.map_or(0, |misfire| misfire.mode);
-    known("schedule.misfire.mode", number, |n| pb::MisfireMode::try_from(n).is_ok())?;
-    match misfire.map_or(pb::MisfireMode::Unspecified, pb::Misfire::mode) {
-        pb::MisfireMode::Unspecified | pb::MisfireMode::Coalesce => Ok(Misfire::Coalesce),
-        pb::MisfireMode::Skip => Err(Invalid::NotServed("misfire SKIP")),
-        pb::MisfireMode::All => Err(Invalid::NotServed("misfire ALL")),
+fn misfire(misfire: Option<&pb::Misfire>) -> Result<Misfire, Violation> {
+    let Some(misfire) = misfire else { return Ok(Misfire::Coalesce) };
+    known("schedule.misfire.mode", misfire.mode, |n| pb::MisfireMode::try_from(n).is_ok())?;
+    if misfire.mode() == pb::MisfireMode::All {
+        let window = field::millis("schedule.misfire.window", misfire.window.as_ref(), 1_000, DAY, DAY)?;
+        let max_runs = field::number("schedule.misfire.max_runs", misfire.max_runs, 1, 1_000, 100)?;
+        return Ok(Misfire::All { window: window as u32, max_runs });
     }
+    for (field, is_set) in [
+        ("schedule.misfire.window", misfire.window.is_some()),
+        ("schedule.misfire.max_runs", misfire.max_runs != 0),
+    ] {
+        if is_set {
+            return Err(Violation::new(field, "belongs to mode ALL only: leave it out, or set the mode"));
+        }
+    }
+    Ok(if misfire.mode() == pb::MisfireMode::Skip { Misfire::Skip } else { Misfire::Coalesce })
 }
 
-fn retry(retry: Option<&pb::Retry>) -> Result<Retry, Invalid> {
+fn retry(retry: Option<&pb::Retry>) -> Result<Retry, Violation> {
     let default = Retry::default();
     let Some(retry) = retry else { return Ok(default) };
     let max_attempts =
@@ -191,15 +186,15 @@ fn retry(retry: Option<&pb::Retry>) -> Result<Retry, Invalid> {
     Ok(Retry { max_attempts, min_backoff: min as u32, max_backoff: max as u32 })
 }
 
-fn limits(limits: &[String]) -> Result<Box<[Box<str>]>, Invalid> {
+fn limits(limits: &[String]) -> Result<Box<[Box<str>]>, Violation> {
     field::count("schedule.limits", limits.len(), LIMITS)?;
     let check = |(index, limit): (usize, &String)| {
         field::id(&format!("schedule.limits[{index}]"), limit).map(Into::into)
     };
-    Ok(limits.iter().enumerate().map(check).collect::<Result<_, _>>()?)
+    limits.iter().enumerate().map(check).collect()
 }
 
-fn priority(priority: i32) -> Result<u8, Invalid> {
+fn priority(priority: i32) -> Result<u8, Violation> {
     Ok(field::number("schedule.priority", priority, 1, 9, DEFAULT_PRIORITY.into())? as u8)
 }
 

@@ -87,23 +87,31 @@ fn hello(id: u64) -> Command {
         namespaces: None,
         archive_id: None,
         held: Vec::new(),
+        draining: false,
     }))
 }
 
-async fn connect(shard: &Handle, id: u64) -> mpsc::UnboundedReceiver<Message> {
-    let (sender, messages) = mpsc::unbounded_channel();
+async fn connect(shard: &Handle, id: u64) -> Messages {
+    let (sender, messages) = outbox(4);
     shard.open(hello(id), SessionId(id), sender).await.expect("open");
     messages
 }
 
-async fn job(messages: &mut mpsc::UnboundedReceiver<Message>) -> Job {
+async fn job(messages: &mut Messages) -> Job {
     let Body::Jobs(mut jobs) = messages.recv().await.expect("a message").body else { panic!("jobs") };
     jobs.remove(0)
 }
 
 async fn succeed(shard: &Handle, job: &Job) -> Receipt {
     let outcome = Reported::Success { result: Bytes::new() };
-    let report = Report { id: Some(job.id), attempt: job.attempt, token: job.token, outcome, invalid: None };
+    let report = Report {
+        worker_id: None,
+        id: Some(job.id),
+        attempt: job.attempt,
+        token: job.token,
+        outcome,
+        invalid: None,
+    };
     match shard.call(Command::Report(vec![report]), None).await.expect("report") {
         Answer::Reported(mut receipts) => receipts.remove(0),
         other => panic!("{other:?}"),

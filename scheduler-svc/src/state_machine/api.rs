@@ -6,8 +6,10 @@ use super::{
     StateMachine,
     command::{Delete, Pause as PauseCommand, Resume, TriggerNow, Upsert},
     definition::Definition,
-    id::{ReplyTo, Trigger},
-    output::{Answer, Change, Event, Refusal},
+    failure::{Class, Failure},
+    id::{ReplyTo, RunId, Trigger},
+    output::{Answer, Change, Event, Refusal, ScheduleChange},
+    overlap::Room,
     request::{Asked, Seen},
     retime::{anchor, begin, retime, same_times},
     run::Phase,
@@ -43,6 +45,7 @@ impl StateMachine {
         });
         if let Some(slot) = unchanged {
             if !upsert.validate_only {
+                self.schedules[slot].acted = self.next_token;
                 self.remember(namespace, upsert.request.as_ref(), Seen::change(Change::Unchanged));
             }
             return self.answer_upserted(to, slot, Change::Unchanged);
@@ -75,6 +78,7 @@ impl StateMachine {
             anchor,
             status: Status::Active,
             pause: None,
+            quarantine: None,
             decided_through,
             next,
             decision: None,
@@ -83,6 +87,9 @@ impl StateMachine {
             runs: 0,
             failures: 0,
             last_run: None,
+            catch_up: None,
+            backfill: Box::default(),
+            acted: 0,
             live: Default::default(),
             armed: None,
             dirty: Dirty { state: true, definition: true, listed: false },
@@ -93,6 +100,7 @@ impl StateMachine {
         let slot = self.insert_schedule(schedule);
         self.touch(slot);
         self.arm(slot);
+        self.emit_schedule(slot, ScheduleChange::Created, &upsert.actor);
         self.remember(
             &upsert.definition.key.namespace,
             upsert.request.as_ref(),
@@ -132,15 +140,24 @@ impl StateMachine {
             return self.answer_view(to, &changed, Change::Updated);
         }
         changed.dirty = Dirty { state: true, definition: true, listed: false };
+        changed.acted = self.next_token;
+        if new_timing {
+            // What is left of them names times of a timing that is no more.
+            (changed.catch_up, changed.backfill) = (None, Box::default());
+        }
         let former = self.schedules[slot].generation;
+        self.gates.count_uses(Some(&old), Some(&changed.definition));
         self.schedules[slot] = changed;
+        self.replace_behind(slot);
         for range in replaced {
             self.decide(slot, Verdict::Replaced, range, None);
         }
         self.touch(slot);
         self.forget_generation(slot, former);
         self.arm(slot);
+        self.emit_schedule(slot, ScheduleChange::Updated, &upsert.actor);
         self.release_held(slot);
+        self.advance(slot);
         self.remember(
             &upsert.definition.key.namespace,
             upsert.request.as_ref(),
@@ -205,13 +222,24 @@ impl StateMachine {
         if let Err(refusal) = self.check_etag(Some(slot), delete.etag.as_deref()) {
             return self.refuse(to, refusal);
         }
+        self.remove_schedule(slot, delete.cancel_running, &delete.actor);
+        self.remember(&delete.key.namespace, delete.request.as_ref(), Seen::count(1));
+        self.answer(to, Answer::Deleted(1));
+    }
+
+    pub(super) fn remove_schedule(&mut self, slot: SlotKey, cancel_running: bool, actor: &Arc<str>) {
         self.hide_schedule(slot);
         self.schedules[slot].status = Status::Deleted;
+        self.emit_schedule(slot, ScheduleChange::Deleted, actor);
         self.arm(slot);
         self.touch(slot);
         for key in self.schedules[slot].live.clone() {
-            let on_a_worker = self.runs[key].lease().is_some();
-            if delete.cancel_running || !on_a_worker {
+            let run = &self.runs[key];
+            if !run.decided {
+                let nominal = run.id.nominal;
+                self.decide(slot, Verdict::Deleted, (nominal, nominal, Some(1)), None);
+                self.discard(key, Failure::new(Class::Cancelled, "CANCELLED", "its schedule was deleted"));
+            } else if cancel_running || run.lease().is_none() {
                 self.cancel(key, "its schedule was deleted");
             }
         }
@@ -219,8 +247,6 @@ impl StateMachine {
         if self.schedules.get(slot).is_some_and(|schedule| schedule.status == Status::Deleted) {
             self.remove_if_over(slot);
         }
-        self.remember(&delete.key.namespace, delete.request.as_ref(), Seen::count(1));
-        self.answer(to, Answer::Deleted(1));
     }
 
     // --- pause and resume ------------------------------------------------------------------------------------
@@ -228,7 +254,10 @@ impl StateMachine {
     pub(super) fn pause_schedule(&mut self, to: ReplyTo, command: &PauseCommand) {
         let request = command.request.as_ref();
         let Some((slot, seen)) = self.named(to, &command.key, request) else { return };
-        let changed = seen.as_ref().map_or_else(|| self.begin_pause(slot, command), |seen| seen.count > 0);
+        let changed = match &seen {
+            Some(seen) => seen.count > 0,
+            None => self.begin_pause(slot, &command.note, command.until, &command.actor),
+        };
         if seen.is_none() {
             self.remember(&command.key.namespace, request, Seen::count(changed.into()));
         }
@@ -236,13 +265,20 @@ impl StateMachine {
         self.answer(to, Answer::Paused { schedule, changed });
     }
 
-    fn begin_pause(&mut self, slot: SlotKey, command: &PauseCommand) -> bool {
+    /// Returns whether anything has changed.
+    pub(super) fn begin_pause(
+        &mut self,
+        slot: SlotKey,
+        note: &str,
+        until: Option<i64>,
+        actor: &Arc<str>,
+    ) -> bool {
         let pause = Pause {
             reason: PauseReason::Requested,
-            note: command.note.clone(),
-            actor: command.actor.clone(),
+            note: note.into(),
+            actor: actor.clone(),
             time: self.now.wall,
-            until: command.until,
+            until,
         };
         let schedule = &self.schedules[slot];
         let same =
@@ -259,11 +295,7 @@ impl StateMachine {
         if !matches!(schedule.status, Status::Active | Status::Paused) {
             return;
         }
-        let event = Event::SchedulePaused {
-            definition: schedule.definition.clone(),
-            actor: pause.actor.clone(),
-            note: pause.note.clone(),
-        };
+        let actor = pause.actor.clone();
         schedule.status = Status::Paused;
         schedule.updated = pause.time;
         schedule.revision += 1;
@@ -276,7 +308,17 @@ impl StateMachine {
         }
         self.touch(slot);
         self.arm(slot);
-        self.emit(event);
+        self.emit_schedule(slot, ScheduleChange::Paused, &actor);
+    }
+
+    pub(super) fn emit_schedule(&mut self, slot: SlotKey, change: ScheduleChange, actor: &Arc<str>) {
+        let view = Box::new(self.view(slot));
+        self.emit(Event::Schedule { change, view, actor: actor.clone() });
+    }
+
+    /// The service itself, as an actor.
+    pub(super) fn own_name(&mut self) -> Arc<str> {
+        self.name(&"docket".into())
     }
 
     pub(super) fn resume_schedule(&mut self, to: ReplyTo, command: &Resume) {
@@ -286,7 +328,7 @@ impl StateMachine {
         let changed = seen.as_ref().map_or(paused, |seen| seen.count > 0);
         if seen.is_none() {
             if paused {
-                self.resume(slot, self.now.wall, command.catch_up);
+                self.resume(slot, self.now.wall, command.catch_up, &command.actor);
             }
             self.remember(&command.key.namespace, request, Seen::count(changed.into()));
         }
@@ -300,11 +342,12 @@ impl StateMachine {
 
     pub(super) fn pause_over(&mut self, slot: SlotKey) {
         let until = self.schedules[slot].pause.as_ref().and_then(|pause| pause.until);
-        self.resume(slot, until.unwrap_or(self.now.wall), false);
+        let actor = self.own_name();
+        self.resume(slot, until.unwrap_or(self.now.wall), false, &actor);
     }
 
     /// Ends a pause as of `at`. Its times are skipped; with `catch_up` the latest of them runs after all.
-    fn resume(&mut self, slot: SlotKey, at: i64, catch_up: bool) {
+    pub(super) fn resume(&mut self, slot: SlotKey, at: i64, catch_up: bool, actor: &Arc<str>) {
         let schedule = &self.schedules[slot];
         let latest =
             schedule.times().latest(schedule.decided_through, schedule.last_due(at)).filter(|_| catch_up);
@@ -315,15 +358,29 @@ impl StateMachine {
         schedule.status = Status::Active;
         schedule.pause = None;
         schedule.updated = self.now.wall;
+        schedule.acted = self.next_token;
         schedule.revision += 1;
         // A row of failures that led to the pause is forgiven with it.
         schedule.failures = 0;
         self.touch(slot);
+        self.emit_schedule(slot, ScheduleChange::Resumed, actor);
         let through = self.schedules[slot].decided_through;
         self.decided(slot, through);
         if self.schedules.contains(slot) {
             self.settle(slot);
             self.release_held(slot);
+            self.advance(slot);
+        }
+    }
+
+    /// A time that waits behind a live run and that a new timing does not name.
+    fn replace_behind(&mut self, slot: SlotKey) {
+        let Some(key) = self.behind(slot).filter(|key| !self.runs[*key].decided) else { return };
+        let nominal = self.runs[key].id.nominal;
+        if !self.schedules[slot].times().names(nominal) {
+            self.decide(slot, Verdict::Replaced, (nominal, nominal, Some(1)), None);
+            let why = "the timing was changed before it began";
+            self.discard(key, Failure::new(Class::Cancelled, "REPLACED", why));
         }
     }
 
@@ -351,20 +408,42 @@ impl StateMachine {
             Status::Quarantined => return self.refuse(to, Refusal::ScheduleQuarantined),
             Status::Active | Status::Ended | Status::Deleted => {}
         }
-        let in_the_way = self.in_the_way(slot);
-        let created = in_the_way.is_none();
-        let id = in_the_way.unwrap_or_else(|| {
-            let nominal = self.now.wall.max(self.schedules[slot].last_manual + 1);
-            self.schedules[slot].last_manual = nominal;
-            let key = self.create_run(slot, Trigger::Manual, nominal, self.now.wall);
-            self.runs[key].id
-        });
+        let room = self.room(slot);
+        let (id, created) = match room {
+            Room::Taken(live) | Room::Full(live) => (live, false),
+            Room::Free | Room::Behind { .. } => (self.create_manual(slot, room), true),
+        };
         self.remember(&command.key.namespace, request, Seen::run(id, created));
         let run = Box::new(self.run_view(slot, id));
-        self.answer(to, Answer::Triggered { run, created });
+        self.triggered.push((to, run, created));
     }
 
-    fn run_view(&self, slot: SlotKey, id: super::id::RunId) -> RunView {
+    pub(super) fn create_manual(&mut self, slot: SlotKey, room: Room) -> RunId {
+        let now = self.now.wall;
+        let nominal = now.max(self.schedules[slot].last_manual + 1);
+        self.schedules[slot].last_manual = nominal;
+        let key = match room {
+            Room::Behind { .. } => self.create_behind(slot, Trigger::Manual, nominal, now),
+            Room::Free | Room::Taken(_) | Room::Full(_) => {
+                self.create_run(slot, Trigger::Manual, nominal, now)
+            }
+        };
+        self.schedules[slot].run_id(Trigger::Manual, self.runs[key].id.nominal)
+    }
+
+    /// Answers those who triggered a run, once it is known whether a worker has it.
+    pub(super) fn answer_triggered(&mut self) {
+        for (to, mut run, created) in mem::take(&mut self.triggered) {
+            if let RunView::Live(view) = &*run
+                && let Some(key) = self.run_of(view.id)
+            {
+                *run = RunView::Live(Box::new(self.live_view(key)));
+            }
+            self.answer(to, Answer::Triggered { run, created });
+        }
+    }
+
+    pub(super) fn run_view(&self, slot: SlotKey, id: RunId) -> RunView {
         match self.run_of(id) {
             Some(key) => RunView::Live(Box::new(self.live_view(key))),
             None => RunView::Final { id, schedule: Box::new(self.view(slot)), finished: None },
@@ -373,7 +452,7 @@ impl StateMachine {
 
     /// The schedule that a command names, settled, and what came of the command if it was asked before. Otherwise it
     /// refuses.
-    fn named(
+    pub(super) fn named(
         &mut self,
         to: ReplyTo,
         key: &super::definition::ScheduleKey,

@@ -2,8 +2,9 @@
 
 use super::{
     StateMachine,
+    definition::Overlap,
     run::{Phase, RunKey},
-    schedule::Status,
+    schedule::{SlotKey, Status},
     timer::{ElapsedTimer, WallTimer},
 };
 
@@ -14,6 +15,7 @@ impl StateMachine {
         self.check_schedules()?;
         self.check_runs()?;
         self.check_sessions()?;
+        self.check_gates()?;
         self.check_timers()
     }
 
@@ -40,6 +42,7 @@ impl StateMachine {
                 ElapsedTimer::Session(id) => {
                     self.sessions.get(&id).is_some_and(|session| session.has_timer(at))
                 }
+                ElapsedTimer::Gate(gate) => self.gate_has_timer(gate, at),
                 ElapsedTimer::Orphans | ElapsedTimer::Requests => true,
             };
             if !owned {
@@ -77,12 +80,36 @@ impl StateMachine {
             {
                 return Err(format!("{id}: {:?} with pause {:?}", schedule.status, schedule.pause));
             }
-            if schedule.live.len() > 1 {
-                return Err(format!("{id}: {} live runs under overlap skip", schedule.live.len()));
-            }
+            self.check_live(slot)?;
             if schedule.live.iter().any(|key| self.runs.get(*key).is_none_or(|run| run.schedule != slot)) {
                 return Err(format!("{id}: a live run is not its own"));
             }
+        }
+        Ok(())
+    }
+
+    /// Bounds of what may be live, except right after the policy was changed.
+    fn check_live(&self, slot: SlotKey) -> Result<(), String> {
+        let schedule = &self.schedules[slot];
+        let id = &schedule.definition.key.id;
+        let behind = |key: &&RunKey| matches!(self.runs[**key].phase, Phase::Behind);
+        if schedule.live.iter().filter(behind).count() > 1 {
+            return Err(format!("{id}: more than one run is behind the others"));
+        }
+        if schedule.live.len() > self.config.live_runs_max + 1 {
+            return Err(format!("{id}: {} live runs", schedule.live.len()));
+        }
+        let same = schedule.live.iter().all(|key| self.runs[*key].generation == schedule.generation);
+        let running = schedule.live.iter().filter(|key| !behind(key)).count();
+        if same && schedule.definition.overlap != Overlap::Allow && running > 1 {
+            return Err(format!("{id}: {running} live runs under {:?}", schedule.definition.overlap));
+        }
+        let goes_on = matches!(schedule.status, Status::Active | Status::Ended);
+        if goes_on && running == 0 && !schedule.live.is_empty() {
+            return Err(format!("{id}: a run waits behind nothing"));
+        }
+        if goes_on && schedule.live.is_empty() && !schedule.backfill.is_empty() {
+            return Err(format!("{id}: a backfill stands still"));
         }
         Ok(())
     }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use super::{
     definition::{Definition, ScheduleKey},
     failure::Failure,
+    gate::limit::Limit,
     id::{RunId, SessionId, Uid},
-    schedule::Status,
+    schedule::{Span, Status},
 };
 
 #[derive(Clone, Debug)]
@@ -18,6 +19,10 @@ pub enum Command {
     Pause(Pause),
     Resume(Resume),
     Trigger(TriggerNow),
+    Backfill(Box<Backfill>),
+    CancelRun(CancelRun),
+    RetryRuns(Box<RetryRuns>),
+    Bulk(Box<Bulk>),
     GetSchedule(ScheduleKey),
     ListSchedules(ListSchedules),
     GetRun(GetRun),
@@ -28,6 +33,9 @@ pub enum Command {
     ListWorkers {
         namespace: Arc<str>,
     },
+    SetLimit(Box<SetLimit>),
+    ListLimits(ListLimits),
+    DeleteLimit(DeleteLimit),
     OpenSession(Box<OpenSession>),
     /// The stream of a session ended.
     CloseSession(SessionId),
@@ -87,6 +95,67 @@ pub struct TriggerNow {
     pub actor: Arc<str>,
 }
 
+/// Runs the times of a past range that have no run.
+#[derive(Clone, Debug)]
+pub struct Backfill {
+    pub key: ScheduleKey,
+    pub span: Span,
+    /// Times that have a run, as history knows it.
+    pub known: Vec<Span>,
+    /// How many entries the ring of decisions had when history was read; if it has more, it has to be read again.
+    pub as_of: u32,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CancelRun {
+    pub namespace: Arc<str>,
+    pub id: RunId,
+    pub note: Box<str>,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+/// One page of failed runs that are to run again; the caller has found them in the history.
+#[derive(Clone, Debug)]
+pub struct RetryRuns {
+    pub namespace: Arc<str>,
+    pub ids: Vec<RunId>,
+    pub page: Page,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+/// Where a call stands that goes page by page.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// What the pages before it came to.
+    pub done: u64,
+    pub skipped: u64,
+    /// Where this page ends.
+    pub through: Box<str>,
+    pub last: bool,
+}
+
+/// One page of a change of many schedules.
+#[derive(Clone, Debug)]
+pub struct Bulk {
+    pub filter: ListSchedules,
+    pub change: BulkChange,
+    /// What the pages before this one came to.
+    pub done: u64,
+    pub request: Option<Request>,
+    pub actor: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+pub enum BulkChange {
+    Delete { cancel_running: bool },
+    Pause { note: Box<str>, until: Option<i64> },
+    Resume { catch_up: bool },
+}
+
 #[derive(Clone, Debug)]
 pub struct ListSchedules {
     pub namespace: Arc<str>,
@@ -121,6 +190,31 @@ pub struct ListRuns {
 }
 
 #[derive(Clone, Debug)]
+pub struct SetLimit {
+    pub namespace: Arc<str>,
+    /// A key, or a pattern that ends in `*`.
+    pub key: Box<str>,
+    pub limit: Limit,
+    pub request: Option<Request>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ListLimits {
+    pub namespace: Arc<str>,
+    pub prefix: Box<str>,
+    /// Only keys after it.
+    pub after: Option<Box<str>>,
+    pub limit: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct DeleteLimit {
+    pub namespace: Arc<str>,
+    pub key: Box<str>,
+    pub request: Option<Request>,
+}
+
+#[derive(Clone, Debug)]
 pub struct OpenSession {
     pub session: SessionId,
     pub worker_id: Arc<str>,
@@ -132,6 +226,8 @@ pub struct OpenSession {
     pub namespaces: Option<Vec<Arc<str>>>,
     pub archive_id: Option<Box<str>>,
     pub held: Vec<Held>,
+    /// It connects only to hand in what it holds.
+    pub draining: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -153,6 +249,8 @@ pub struct Progress {
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
     pub session: SessionId,
+    /// Who it says it is.
+    pub worker_id: Option<Arc<str>>,
     pub received: u64,
     pub slots: Option<u32>,
     pub draining: bool,
@@ -163,6 +261,8 @@ pub struct Heartbeat {
 
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// Who the sender says it is.
+    pub worker_id: Option<Arc<str>>,
     /// None when the run id does not parse.
     pub id: Option<RunId>,
     pub attempt: u32,

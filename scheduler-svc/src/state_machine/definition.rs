@@ -59,18 +59,38 @@ pub struct Task {
     pub queue_timeout: u32,
 }
 
+/// What a run does that is to begin while another run of the schedule is live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Overlap {
+    /// It does not begin.
     #[default]
     Skip = 1,
+    /// It waits until the other is final; a newer one takes its place.
+    BufferOne = 2,
+    /// It runs beside the other, up to a bound.
+    Allow = 3,
+    /// The other is cancelled, and it begins when that is final.
+    CancelRunning = 4,
 }
 
+impl Overlap {
+    pub fn from_number(number: u32) -> Option<Self> {
+        let all = [Self::Skip, Self::BufferOne, Self::Allow, Self::CancelRunning];
+        all.into_iter().find(|overlap| *overlap as u32 == number)
+    }
+}
+
+/// What becomes of several times that are due at once, because none was decided while the service was down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Misfire {
+    /// The latest runs and stands for the others.
     #[default]
-    Coalesce = 1,
+    Coalesce,
+    /// Those that are late by more than a minute do not run.
+    Skip,
+    /// All run, one after another: those of the last `window` milliseconds, the newest `max_runs` of them.
+    All { window: u32, max_runs: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

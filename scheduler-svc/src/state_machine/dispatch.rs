@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use super::{
     StateMachine,
+    gate::{Doorkeeper, GateKey},
     id::{RunId, SessionId},
     lease::Session,
     output::{Body, Event, Job, Message},
-    queue::LaneKey,
+    queue::{LaneKey, Place, Room, Ticket},
     run::{Lease, Phase, RunKey},
     timer::ElapsedTimer,
 };
 
 /// Bytes of one message of jobs, roughly.
 const MESSAGE_BYTES: usize = 1 << 20;
+/// Runs that one turn looks at, for each assignment that it may make.
+const LOOKS_PER_ASSIGNMENT: usize = 4;
 
 impl StateMachine {
     pub(super) fn join_lanes(&mut self, id: SessionId) {
@@ -43,26 +46,55 @@ impl StateMachine {
     pub(super) fn offer(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id).filter(|session| session.has_room()) else { return };
         for (lane, in_line) in &mut session.lanes {
-            if !std::mem::replace(in_line, true) {
+            if std::mem::replace(in_line, true) {
+                self.queue.reoffer(*lane);
+            } else {
                 self.queue.offer(*lane, id);
             }
         }
     }
 
+    /// Puts a run that is ready into its lane, or under the gates that keep it back.
+    pub(super) fn enqueue(&mut self, lane: LaneKey, key: RunKey) -> Ticket {
+        let run = &self.runs[key];
+        let definition = run.definition.clone();
+        let place = Place(definition.priority, run.arrival);
+        self.gates.enter(key, &definition);
+        let shut: Vec<GateKey> = self.gates.blocks(key, self.now.elapsed).map(|(gate, _)| gate).collect();
+        let ticket = self.queue.push(lane, &definition.tenant, place, key, self.is_suspect(key), &shut);
+        for gate in shut {
+            self.settle_gate(gate);
+        }
+        ticket
+    }
+
+    /// Whether the run may go only to a worker that has no other such run (rule W7). Must not change between the
+    /// queue and the assignment.
+    fn is_suspect(&self, key: RunKey) -> bool {
+        self.runs[key].suspect
+    }
+
     /// Hands out runs that are ready. Returns whether it stopped at its bound.
     pub(super) fn dispatch(&mut self) -> bool {
+        let mut steps = self.config.assignments_per_turn * LOOKS_PER_ASSIGNMENT;
         for _ in 0..self.config.assignments_per_turn {
             let mut dropped = Vec::new();
             let sessions = &self.sessions;
+            let mut doors = Doorkeeper::new(&self.gates, self.now.elapsed);
             let next = self.queue.next(
-                |id| sessions.get(&id).is_some_and(Session::has_room),
+                |id| sessions.get(&id).map_or(Room::None, Session::room),
                 |id, lane| dropped.push((id, lane)),
+                &mut doors,
+                &mut steps,
             );
+            for gate in doors.found_shut {
+                self.settle_gate(gate);
+            }
             for (id, lane) in dropped {
                 let lanes = self.sessions.get_mut(&id).into_iter().flat_map(|session| &mut session.lanes);
                 lanes.filter(|(key, _)| *key == lane).for_each(|(_, in_line)| *in_line = false);
             }
-            let Some((run, session)) = next else { return false };
+            let Some((run, session)) = next else { return steps == 0 };
             self.assign(run, session);
         }
         true
@@ -71,6 +103,7 @@ impl StateMachine {
     fn assign(&mut self, key: RunKey, id: SessionId) {
         self.next_token += 1;
         let (token, now) = (self.next_token, self.now);
+        let suspect = self.is_suspect(key);
         let run = &mut self.runs[key];
         let Some(session) = self.sessions.get_mut(&id) else { return };
         run.attempt += 1;
@@ -78,6 +111,9 @@ impl StateMachine {
         run.first_start.get_or_insert(now.wall);
         run.progress = None;
         session.held.insert(key);
+        if suspect {
+            session.suspect = Some(key);
+        }
         let job = Job {
             id: run.id,
             definition: run.definition.clone(),
@@ -110,6 +146,7 @@ impl StateMachine {
         };
         self.timers.set(timer, ElapsedTimer::Attempt(key));
         self.clear_queue_timer(key);
+        self.gates.start(key, now.elapsed);
         self.touch_run(key);
         self.emit(event);
     }
@@ -123,17 +160,34 @@ impl StateMachine {
         self.out.messages.push((id, Message { sequence: session.sequence, body }));
     }
 
+    /// A worker that is heard but does not read its stream would be sent job after job into a queue that only grows
+    /// (rule W10). It is told to reconnect; what it holds it keeps.
+    pub(super) fn cut_stream(&mut self, id: SessionId) {
+        self.close_session(id);
+        self.out.closed.push(id);
+    }
+
     /// A lease is over: its slot is free.
     pub(super) fn free_slot(&mut self, session: Option<SessionId>, key: RunKey) {
         let Some(id) = session else { return };
         if let Some(session) = self.sessions.get_mut(&id) {
             session.held.remove(&key);
+            session.suspect.take_if(|suspect| *suspect == key);
             self.offer(id);
         }
     }
 }
 
 impl Session {
+    /// What it may be given now. One that has a suspect has [`Room::Ordinary`] (rule W7).
+    fn room(&self) -> Room {
+        match (self.has_room(), self.suspect) {
+            (false, _) => Room::None,
+            (true, Some(_)) => Room::Ordinary,
+            (true, None) => Room::Any,
+        }
+    }
+
     /// Adds to the message that this batch is filling, or begins one. Returns its sequence.
     fn send_job(
         &mut self,

@@ -4,10 +4,11 @@ use super::definition::Retry;
 
 /// How long a run may wait for throttled providers in total.
 pub const THROTTLED_MAX: i64 = 24 * 3_600_000;
-const THROTTLED_DEFAULT: u32 = 60_000;
-/// A run that loses its worker this often is not tried again.
-pub const LOSSES_MAX: u32 = 5;
-/// A run that is handed back this often is treated as failing.
+/// Milliseconds, where a throttled report does not say.
+pub const THROTTLED_DEFAULT: u32 = 60_000;
+/// A run that is to blame for the loss of so many workers is not tried again (rule W7).
+pub const LOSSES_MAX: u32 = 3;
+/// A run that is handed back, or does not reach a worker, this often is treated as failing.
 pub const INTERRUPTIONS_MAX: u32 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +82,15 @@ pub enum Next {
 
 impl Budget {
     /// Counts a failed attempt and says what follows. `retry_after` is in milliseconds, 0 = not said; `jitter` is a
-    /// stable number of run and attempt.
-    pub fn spend(&mut self, class: Class, retry_after: u32, retry: &Retry, jitter: u64) -> Next {
+    /// stable number of run and attempt; `blamed` is about losses only.
+    pub fn spend(
+        &mut self,
+        class: Class,
+        retry_after: u32,
+        retry: &Retry,
+        jitter: u64,
+        blamed: bool,
+    ) -> Next {
         match class {
             Class::Permanent | Class::Reauthorize | Class::Cancelled | Class::Superseded => Next::Final,
             Class::Transient | Class::Timeout => self.fail(retry_after, retry, jitter),
@@ -91,11 +99,11 @@ impl Budget {
                 self.throttled += i64::from(wait);
                 if self.throttled > THROTTLED_MAX { Next::Final } else { Next::After(wait.into()) }
             }
-            Class::Lost => {
+            Class::Lost if blamed => {
                 self.losses += 1;
                 if self.losses >= LOSSES_MAX { Next::Final } else { Next::Again }
             }
-            Class::Interrupted => {
+            Class::Lost | Class::Interrupted => {
                 self.interruptions += 1;
                 if self.interruptions > INTERRUPTIONS_MAX {
                     self.fail(retry_after, retry, jitter)
@@ -134,12 +142,12 @@ mod tests {
         let retry = Retry { max_attempts: 4, min_backoff: 10_000, max_backoff: 15_000 };
         let mut budget = Budget::default();
         for base in [10_000, 15_000, 15_000] {
-            let Next::After(wait) = budget.spend(Class::Transient, 0, &retry, 12_345) else {
+            let Next::After(wait) = budget.spend(Class::Transient, 0, &retry, 12_345, false) else {
                 panic!("retries")
             };
             assert!((base * 8 / 10..=base * 12 / 10).contains(&wait), "{wait} around {base}");
         }
-        assert_eq!(budget.spend(Class::Transient, 0, &retry, 0), Next::Final);
+        assert_eq!(budget.spend(Class::Transient, 0, &retry, 0, false), Next::Final);
     }
 
     #[test]
@@ -147,17 +155,20 @@ mod tests {
         let mut budget = Budget::default();
         let hour = 3_600_000;
         for _ in 0..24 {
-            assert_eq!(budget.spend(Class::Throttled, hour, &Retry::default(), 0), Next::After(3_600_000));
+            assert_eq!(
+                budget.spend(Class::Throttled, hour, &Retry::default(), 0, false),
+                Next::After(3_600_000)
+            );
         }
         assert_eq!(budget.failures, 0);
-        assert_eq!(budget.spend(Class::Throttled, hour, &Retry::default(), 0), Next::Final);
+        assert_eq!(budget.spend(Class::Throttled, hour, &Retry::default(), 0, false), Next::Final);
     }
 
     #[test]
     fn every_class_ends_within_its_bound() {
         for class in Class::ALL {
             let mut budget = Budget::default();
-            let ends = (0..2_000).any(|_| budget.spend(class, 0, &Retry::default(), 7) == Next::Final);
+            let ends = (0..2_000).any(|_| budget.spend(class, 0, &Retry::default(), 7, true) == Next::Final);
             assert!(ends, "{class:?} never ends");
         }
     }

@@ -2,9 +2,10 @@
 
 use super::{
     StateMachine,
-    definition::Overlap,
+    definition::Misfire,
     id::{RunId, Trigger},
-    output::Event,
+    output::{Event, ScheduleChange},
+    overlap::Room,
     run::{Phase, Run, RunKey},
     schedule::{Decision, SlotKey, Status, Verdict},
     timer::WallTimer,
@@ -27,62 +28,86 @@ impl StateMachine {
     pub(super) fn fire_due(&mut self, slot: SlotKey) {
         let schedule = &self.schedules[slot];
         let last_due = schedule.last_due(self.now.wall);
-        let Some(first) = schedule.next.filter(|next| *next <= last_due) else { return self.arm(slot) };
+        if schedule.is_catching_up() {
+            return self.arm(slot);
+        }
+        let Some(first) = schedule.next.filter(|next| *next <= last_due) else {
+            self.schedules[slot].catch_up = None;
+            return self.arm(slot);
+        };
         let times = schedule.times();
         let following = times.next(first).filter(|next| *next <= last_due);
         let latest = match following {
             None => first,
             Some(_) => times.latest(first, last_due).unwrap_or(first),
         };
-        if let Some(live) = self.in_the_way(slot) {
-            let count = times.count(first - 1, latest);
-            let live = Some((live.trigger, live.nominal));
-            self.decide(slot, Verdict::Overlap, (first, latest, count), live);
-        } else {
-            if latest > first {
-                self.coalesce(slot, first, latest);
+        match schedule.definition.misfire {
+            Misfire::Coalesce => self.fire_latest(slot, first, latest),
+            Misfire::Skip => self.fire_on_time(slot, first, latest),
+            Misfire::All { window, max_runs } => self.fire_all(slot, (first, latest), window, max_runs),
+        }
+    }
+
+    /// The latest time runs and stands for those before it.
+    pub(super) fn fire_latest(&mut self, slot: SlotKey, first: i64, latest: i64) {
+        match self.room(slot) {
+            Room::Taken(live) => self.decide_range(slot, Verdict::Overlap, first, latest, Some(live)),
+            Room::Full(live) => self.decide_range(slot, Verdict::Capped, first, latest, Some(live)),
+            room => {
+                if latest > first {
+                    self.coalesce(slot, first, latest);
+                }
+                self.fire(slot, latest, room);
             }
-            self.fire(slot, latest);
         }
         self.decided(slot, latest);
     }
 
-    /// The live run for which no other may begin.
-    pub(super) fn in_the_way(&self, slot: SlotKey) -> Option<RunId> {
-        let schedule = &self.schedules[slot];
-        match schedule.definition.overlap {
-            Overlap::Skip => schedule.live.first().map(|key| self.runs[*key].id),
-        }
-    }
-
     /// Misfire `coalesce`: the run of the latest missed time stands for those before it.
     fn coalesce(&mut self, slot: SlotKey, first: i64, latest: i64) {
-        let times = self.schedules[slot].times();
-        let last = times.latest(first - 1, latest - 1).unwrap_or(first);
-        let count = times.count(first - 1, last);
-        self.decide(slot, Verdict::Coalesced, (first, last, count), Some((Trigger::Scheduled, latest)));
+        let last = self.schedules[slot].times().latest(first - 1, latest - 1).unwrap_or(first);
+        let id = self.schedules[slot].run_id(Trigger::Scheduled, latest);
+        self.decide_range(slot, Verdict::Coalesced, first, last, Some(id));
     }
 
-    fn fire(&mut self, slot: SlotKey, nominal: i64) {
+    pub(super) fn fire(&mut self, slot: SlotKey, nominal: i64, room: Room) {
         let due = nominal.saturating_add(self.schedules[slot].definition.spread_offset());
-        self.schedules[slot].runs += 1;
         self.note_lateness(due);
+        if let Room::Behind { .. } = room {
+            self.create_behind(slot, Trigger::Scheduled, nominal, due);
+            return;
+        }
+        self.decide_behind(slot);
+        self.schedules[slot].runs += 1;
         self.decide(slot, Verdict::Fired, (nominal, nominal, Some(1)), Some((Trigger::Scheduled, nominal)));
         self.create_run(slot, Trigger::Scheduled, nominal, due);
     }
 
+    /// A run that may begin.
     pub(super) fn create_run(&mut self, slot: SlotKey, trigger: Trigger, nominal: i64, due: i64) -> RunKey {
+        let key = self.insert_run(slot, trigger, nominal, due, Phase::Ready(None));
+        self.make_ready(key);
+        key
+    }
+
+    pub(super) fn insert_run(
+        &mut self,
+        slot: SlotKey,
+        trigger: Trigger,
+        nominal: i64,
+        due: i64,
+        phase: Phase,
+    ) -> RunKey {
         let schedule = &self.schedules[slot];
-        let id = schedule.run_id(trigger, nominal);
-        let definition = schedule.definition.clone();
+        let decided = !(matches!(phase, Phase::Behind) && trigger == Trigger::Scheduled);
         let run = Run {
-            id,
+            id: schedule.run_id(trigger, nominal),
             schedule: slot,
-            definition: definition.clone(),
+            definition: schedule.definition.clone(),
             generation: schedule.generation,
             due,
             created: self.now.wall,
-            phase: Phase::Ready(None),
+            phase,
             arrival: self.queue.arrival(),
             attempt: 0,
             budget: Default::default(),
@@ -92,20 +117,43 @@ impl StateMachine {
             checkpoint: None,
             partial: Default::default(),
             failure: None,
+            suspect: false,
             last_token: 0,
             lost_token: 0,
             waiters: Vec::new(),
+            decided,
             dirty: false,
             stored: false,
         };
         let key = self.runs.insert(run);
         self.schedules[slot].live.push(key);
-        self.totals.fire(trigger);
         self.touch_run(key);
         self.touch(slot);
-        self.emit(Event::Fired { id, definition, due, at: self.now.wall });
-        self.make_ready(key);
+        if decided {
+            self.emit_fired(key);
+        }
         key
+    }
+
+    pub(super) fn emit_fired(&mut self, key: RunKey) {
+        let run = &self.runs[key];
+        let (id, definition, due) = (run.id, run.definition.clone(), run.due);
+        self.totals.fire(id.trigger);
+        self.emit(Event::Fired { id, definition, due, at: self.now.wall });
+    }
+
+    /// Records what became of all times from `first` to `last`, both among them.
+    pub(super) fn decide_range(
+        &mut self,
+        slot: SlotKey,
+        verdict: Verdict,
+        first: i64,
+        last: i64,
+        run: Option<RunId>,
+    ) {
+        self.decide_behind(slot);
+        let count = self.schedules[slot].times().count(first - 1, last);
+        self.decide(slot, verdict, (first, last, count), run.map(|run| (run.trigger, run.nominal)));
     }
 
     /// Records what became of a range of times: first, last, and how many.
@@ -130,6 +178,15 @@ impl StateMachine {
     pub(super) fn decided(&mut self, slot: SlotKey, through: i64) {
         let schedule = &mut self.schedules[slot];
         schedule.decided_through = schedule.decided_through.max(through);
+        self.find_next(slot);
+        self.touch(slot);
+        self.arm(slot);
+        self.remove_if_over(slot);
+    }
+
+    /// The first time that is not decided. A schedule that has none has ended.
+    pub(super) fn find_next(&mut self, slot: SlotKey) {
+        let schedule = &mut self.schedules[slot];
         schedule.next = schedule.times().next(schedule.decided_through);
         let max_runs = schedule.definition.max_runs;
         if max_runs > 0 && schedule.runs >= max_runs {
@@ -137,12 +194,9 @@ impl StateMachine {
         }
         if schedule.next.is_none() && schedule.status == Status::Active {
             schedule.status = Status::Ended;
-            let definition = schedule.definition.clone();
-            self.emit(Event::ScheduleEnded { definition });
+            let actor = self.own_name();
+            self.emit_schedule(slot, ScheduleChange::Ended, &actor);
         }
-        self.touch(slot);
-        self.arm(slot);
-        self.remove_if_over(slot);
     }
 
     /// Times that were due by `through` and that nothing fired for.
@@ -153,10 +207,10 @@ impl StateMachine {
         // A time inside a pause whose due time is still to come is not decided yet.
         let through = schedule.last_due(through);
         let Some((first, last)) = times.next(after).zip(times.latest(after, through)) else { return };
-        let count = times.count(after, last);
-        self.decide(slot, verdict, (first, last, count), None);
+        self.decide_range(slot, verdict, first, last, None);
         let schedule = &mut self.schedules[slot];
         schedule.decided_through = last;
+        schedule.catch_up = None;
         schedule.next = schedule.times().next(last);
     }
 

@@ -11,18 +11,13 @@ use std::{
 use super::{
     StateMachine,
     command::{Heartbeat, Held, OpenSession},
-    failure::{Class, Failure},
     id::{ReplyTo, RunId, SessionId},
+    lost::Loss,
     output::{Action, Answer, Event, Order, Refusal},
     queue::LaneKey,
-    run::{Lease, Phase, RunKey},
+    run::{Phase, RunKey},
     timer::ElapsedTimer,
 };
-
-/// After a gap this long in which the machine heard nothing, no worker is blamed for its silence (rule W4).
-const DEAF_AFTER: u64 = 1_000;
-/// Leases without a worker that one turn ends.
-const ORPHANS_PER_TURN: usize = 2_000;
 
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -38,10 +33,14 @@ pub struct Session {
     /// Last heartbeat, wall milliseconds.
     pub heard: i64,
     pub held: BTreeSet<RunKey>,
+    /// The suspect among them (rule W7).
+    pub(super) suspect: Option<RunKey>,
+    /// Why it is over; its leases end a bounded number at a time.
+    pub(super) ending: Option<&'static str>,
     /// Elapsed milliseconds at which the leases end.
-    lease_until: u64,
+    pub(super) lease_until: u64,
     /// When the timer of this session is set for.
-    timer: u64,
+    pub(super) timer: u64,
     /// Of the last message.
     pub(super) sequence: u64,
     /// Jobs that no heartbeat has confirmed: sequence, run and its token, when sent (elapsed).
@@ -67,7 +66,7 @@ impl Session {
     }
 
     /// When the first of its leases may end.
-    fn deadline(&self, term: u64) -> u64 {
+    pub(super) fn deadline(&self, term: u64) -> u64 {
         self.in_flight.front().map_or(self.lease_until, |(_, _, _, sent)| self.lease_until.min(sent + term))
     }
 }
@@ -86,11 +85,13 @@ impl StateMachine {
             kinds: open.kinds.iter().map(|kind| self.name(kind)).collect(),
             namespaces: open.namespaces.as_ref().map(|all| all.iter().map(|one| self.name(one)).collect()),
             slots: open.slots,
-            draining: false,
+            draining: open.draining,
             connected: true,
             opened: wall,
             heard: wall,
             held: BTreeSet::new(),
+            suspect: None,
+            ending: None,
             lease_until,
             timer: lease_until,
             sequence: 1,
@@ -167,13 +168,18 @@ impl StateMachine {
         self.note_progress(key, held);
         let run = &mut self.runs[key];
         let cancelling = matches!(run.phase, Phase::Cancelling { .. });
+        let suspect = run.suspect;
         let lease = run.lease_mut()?;
         let former = lease.session.replace(open.session);
         lease.sequence = 1;
         if let Some(former) = former.and_then(|former| self.sessions.get_mut(&former)) {
             former.held.remove(&key);
         }
-        self.sessions.get_mut(&open.session)?.held.insert(key);
+        let session = self.sessions.get_mut(&open.session)?;
+        session.held.insert(key);
+        if suspect {
+            session.suspect = Some(key);
+        }
         cancelling.then(|| cancel_order(held.id, held.attempt))
     }
 
@@ -197,13 +203,15 @@ impl StateMachine {
             .map(|(key, _)| key)
             .collect();
         for key in unclaimed {
-            self.lose(key, "the worker did not receive it");
+            self.lose(key, Loss::Delivery, "the worker did not receive it");
         }
     }
 
     pub(super) fn close_session(&mut self, id: SessionId) {
         let grace_until = self.now.elapsed + self.config.reconnect_grace;
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.ending.is_none()) else {
+            return;
+        };
         session.connected = false;
         session.lease_until = session.lease_until.min(grace_until);
         let (until, timer) =
@@ -214,7 +222,11 @@ impl StateMachine {
 
     pub(super) fn heartbeat(&mut self, to: ReplyTo, beat: &Heartbeat) {
         let term_until = self.now.elapsed + self.config.lease;
-        let Some(session) = self.sessions.get_mut(&beat.session) else {
+        let own = |session: &&mut Session| {
+            session.ending.is_none()
+                && beat.worker_id.as_ref().is_none_or(|worker_id| *worker_id == session.worker_id)
+        };
+        let Some(session) = self.sessions.get_mut(&beat.session).filter(own) else {
             return self.answer(
                 to,
                 Answer::Heard { epoch: self.epoch, orders: Vec::new(), reopen: true, assigned: Vec::new() },
@@ -283,7 +295,7 @@ impl StateMachine {
             lease.is_some_and(|lease| lease.sequence <= beat.received && lease.seen != self.heartbeats)
         });
         for key in missing.collect::<Vec<_>>() {
-            self.lose(key, "the worker did not receive it");
+            self.lose(key, Loss::Delivery, "the worker did not receive it");
         }
     }
 
@@ -294,90 +306,6 @@ impl StateMachine {
             Some((run.id, run.attempt, run.lease()?.token))
         })
         .collect()
-    }
-
-    /// The timer of a session: ends what is over, and sets the timer for the rest.
-    pub(super) fn session_timer(&mut self, id: SessionId) {
-        let (term, now) = (self.config.lease, self.now.elapsed);
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.lease_until <= now {
-            return self.end_session(id, "its worker was not heard of");
-        }
-        let mut silent = Vec::new();
-        while let Some((_, key, token, sent)) = session.in_flight.front().copied() {
-            if sent + term > now {
-                break;
-            }
-            session.in_flight.pop_front();
-            silent.push((key, token));
-        }
-        session.timer = session.deadline(term);
-        let timer = session.timer;
-        self.timers.set(timer, ElapsedTimer::Session(id));
-        for (key, token) in silent {
-            let lease = self.runs.get(key).and_then(|run| run.lease());
-            let unseen = |lease: &Lease| (lease.session, lease.token, lease.seen) == (Some(id), token, 0);
-            if lease.is_some_and(unseen) {
-                self.lose(key, "the worker did not confirm it");
-            }
-        }
-    }
-
-    /// Forgets a session; what it still holds is lost.
-    fn end_session(&mut self, id: SessionId, why: &'static str) {
-        let Some(session) = self.sessions.remove(&id) else { return };
-        self.timers.clear(session.timer, ElapsedTimer::Session(id));
-        self.out.closed.push(id);
-        self.emit(Event::WorkerLost {
-            worker_id: session.worker_id.clone(),
-            session: id,
-            runs: session.held.len(),
-        });
-        for (lane, _) in session.lanes.iter().filter(|(_, in_line)| *in_line) {
-            self.queue.withdraw(*lane, id);
-        }
-        for key in session.held {
-            self.lose(key, why);
-        }
-    }
-
-    /// Leases that were found at load and that no worker has claimed within a term.
-    pub(super) fn end_orphans(&mut self) {
-        if self.now.elapsed < self.lenient_until {
-            return self.timers.set(self.lenient_until, ElapsedTimer::Orphans);
-        }
-        let orphans =
-            self.runs.iter().filter(|(_, run)| run.lease().is_some_and(|lease| lease.session.is_none()));
-        let orphans: Vec<RunKey> = orphans.map(|(key, _)| key).take(ORPHANS_PER_TURN).collect();
-        self.has_orphans = orphans.len() == ORPHANS_PER_TURN;
-        if self.has_orphans {
-            self.timers.set(self.now.elapsed + 1, ElapsedTimer::Orphans);
-        }
-        for key in orphans {
-            self.lose(key, "its worker did not come back after a restart of the scheduler");
-        }
-    }
-
-    /// The attempt is over without an outcome.
-    fn lose(&mut self, key: RunKey, why: &'static str) {
-        self.attempt_failed(key, Failure::new(Class::Lost, "WORKER_LOST", why), &Default::default());
-    }
-
-    /// If the machine could not hear for a while, silence proves nothing: every lease gets a full term (rule W4).
-    pub(super) fn forgive_deafness(&mut self, heard_last: u64) {
-        let expected = heard_last.max(self.expected_call);
-        if self.now.elapsed.saturating_sub(expected) < DEAF_AFTER {
-            return;
-        }
-        let until = self.now.elapsed + self.config.lease;
-        let now = self.now.elapsed;
-        self.lenient_until = self.lenient_until.max(until);
-        for session in self.sessions.values_mut() {
-            session.lease_until = session.lease_until.max(until);
-            for (.., sent) in &mut session.in_flight {
-                *sent = now;
-            }
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     Config, StateMachine,
     definition::Definition,
     failure::THROTTLED_MAX,
+    gate::{Gates, limit::LimitName},
     id::Uid,
     run::{Phase, RunKey},
     timer::{ElapsedTimer, Now},
@@ -53,6 +54,7 @@ impl StateMachine {
             per_namespace: HashMap::new(),
             runs: Slab::new(),
             queue: Default::default(),
+            gates: Default::default(),
             sessions: HashMap::new(),
             timers: Default::default(),
             queue_timers: HashMap::new(),
@@ -60,6 +62,7 @@ impl StateMachine {
             archives: BTreeMap::new(),
             crons: Default::default(),
             names: HashSet::new(),
+            triggered: Vec::new(),
             // Tokens of a later epoch are larger than all of an earlier one.
             next_token: epoch << 40,
             heartbeats: 0,
@@ -82,6 +85,8 @@ impl StateMachine {
     /// Names the first record that cannot be read.
     pub fn load(config: Config, epoch: u64, now: Now, hot: Vec<(Key, Bytes)>) -> Result<Self, LoadError> {
         let mut machine = Self::new(config, epoch, now);
+        machine.gates = Gates::loaded(now.elapsed);
+        let mut closings = Vec::new();
         let mut definitions: HashMap<(Uid, u32), Arc<Definition>> = HashMap::new();
         let (mut states, mut runs, mut requests) = (Vec::new(), Vec::new(), Vec::new());
         for (key, value) in hot {
@@ -100,11 +105,20 @@ impl StateMachine {
                         record::read_request(value).map_err(unreadable)?,
                     ));
                 }
+                Name::Limit { namespace, key } => {
+                    let limit = record::read_limit(value).map_err(unreadable)?;
+                    machine.restore_limit(LimitName { namespace: namespace.into(), key: key.into() }, limit);
+                }
+                Name::Closing { namespace, key } => {
+                    let name = LimitName { namespace: namespace.into(), key: key.into() };
+                    closings.push((name, record::read_closing(value).map_err(unreadable)?));
+                }
                 Name::Decision(..) | Name::Succeeded(..) | Name::Unsucceeded(..) => {
                     return Err(LoadError::new(&key, "a cold record among the hot ones"));
                 }
             }
         }
+        closings.into_iter().for_each(|(name, closing)| machine.restore_closing(name, closing));
         for (key, uid, value) in states {
             machine.load_schedule(&key, uid, value, &definitions)?;
         }
@@ -153,10 +167,16 @@ impl StateMachine {
     fn restore_run(&mut self, key: RunKey) {
         let (wall, elapsed) = (self.now.wall, self.now.elapsed);
         let arrival = self.queue.arrival();
+        let definition = self.runs[key].definition.clone();
+        self.gates.enter(key, &definition);
+        if self.runs[key].lease().is_some() {
+            self.gates.hold(key);
+        }
         let run = &mut self.runs[key];
         run.arrival = arrival;
         let timeout = i64::from(run.definition.task.timeout);
         match &mut run.phase {
+            Phase::Behind => {}
             Phase::Ready(_) => self.make_ready(key),
             Phase::Backoff { until, timer } => {
                 // A backoff begins with the end of an attempt.

@@ -10,7 +10,7 @@ use super::{
     failure::Failure,
     id::{ReplyTo, RunId, SessionId, Trigger},
     run::{Finished, Outcome},
-    view::{RunView, ScheduleView, StatusView, WorkerView},
+    view::{LimitView, RunView, ScheduleView, StatusView, WorkerView},
 };
 use crate::store::Write;
 
@@ -47,6 +47,16 @@ pub enum Answer {
         run: Box<RunView>,
         created: bool,
     },
+    Backfilled {
+        accepted: u64,
+        existing: u64,
+    },
+    /// What a call that goes page by page has come to; `next` = the id after which it goes on.
+    Progress {
+        done: u64,
+        skipped: u64,
+        next: Option<Box<str>>,
+    },
     Schedule(Box<ScheduleView>),
     Schedules {
         schedules: Vec<ScheduleView>,
@@ -60,6 +70,12 @@ pub enum Answer {
     },
     Status(Box<StatusView>),
     Workers(Vec<WorkerView>),
+    Limit(Box<LimitView>),
+    Limits {
+        limits: Vec<LimitView>,
+        next: Option<Box<str>>,
+    },
+    LimitDeleted,
     Opened {
         epoch: u64,
         orders: Vec<Order>,
@@ -103,6 +119,16 @@ pub enum Refusal {
     },
     SchedulePaused,
     ScheduleQuarantined,
+    /// The run is final already; or there is none, which only history knows.
+    RunNotLive,
+    /// What the caller had read has changed: it is to read it again and come back.
+    Changed,
+    TooManyTimes {
+        limit: u64,
+    },
+    BackfillUnderWay,
+    LimitNotFound,
+    TooManyLimits,
     ArchiveMismatch {
         known: Box<str>,
     },
@@ -187,13 +213,24 @@ pub enum Event {
         definition: Arc<Definition>,
         finished: Box<Finished>,
     },
-    SchedulePaused {
-        definition: Arc<Definition>,
+    Schedule {
+        change: ScheduleChange,
+        /// After the change.
+        view: Box<ScheduleView>,
+        /// Who caused it; `docket` for the service itself.
         actor: Arc<str>,
-        note: Box<str>,
     },
-    ScheduleEnded {
-        definition: Arc<Definition>,
+    /// Throttling has closed a key.
+    GateClosed {
+        namespace: Arc<str>,
+        key: Box<str>,
+        until: i64,
+        reason: Box<str>,
+    },
+    /// It opens again, by slow start.
+    GateReopened {
+        namespace: Arc<str>,
+        key: Box<str>,
     },
     WorkerJoined {
         worker_id: Arc<str>,
@@ -209,6 +246,17 @@ pub enum Event {
     WorkerTwice {
         worker_id: Arc<str>,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScheduleChange {
+    Created,
+    Updated,
+    Paused,
+    Resumed,
+    Ended,
+    Deleted,
+    Quarantined,
 }
 
 /// Counts since this process became leader.

@@ -1,51 +1,79 @@
 //! Who is next: runs that are ready, by lane, and the sessions that could take them.
 //!
-//! A lane is one kind in one namespace. Within a lane, tenants take turns; within a tenant, priority orders, then
-//! arrival. Lanes take turns too, and so do the sessions of a lane, so no run, tenant or worker waits behind a
-//! crowd. Each hand-out costs a constant number of steps, whatever waits behind it.
+//! A lane is one kind in one namespace. Within a lane, tenants share by round robin over what they may start; within a
+//! tenant, priority orders, then arrival (rule R7). Lanes take turns too, and so do the sessions of a lane, so no run,
+//! tenant or worker waits behind a crowd. Runs that a gate keeps back are set aside under it and looked at again when
+//! it opens ([`waiting`] says how), so each hand-out costs a logarithm of what waits, however much of it is blocked.
+//!
+//! Suspects (rule W7) are kept apart from other runs in the same order: a session that may not take one is asked for
+//! with [`Room::Ordinary`] and passes all of them at once.
+
+mod waiting;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
-use super::{id::SessionId, run::RunKey};
+use smallvec::SmallVec;
+
+use super::{gate::GateKey, id::SessionId, run::RunKey};
+use waiting::{TenantKey, Waiting};
 
 pub type LaneKey = usize;
+
+/// What the queue asks of the gates.
+pub trait Doors {
+    /// Whether the gate lets nobody pass now.
+    fn is_shut(&mut self, gate: GateKey) -> bool;
+    /// The first gate that keeps this run back now.
+    fn refuses(&mut self, run: RunKey) -> Option<GateKey>;
+}
+
+/// What a session has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    None,
+    /// Anything but a suspect.
+    Ordinary,
+    Any,
+}
 
 #[derive(Clone, Debug, Default)]
 pub struct Queue {
     lanes: Vec<Lane>,
     by_name: HashMap<(Arc<str>, Arc<str>), LaneKey>,
-    /// Lanes with a run and a session, each once.
+    /// Lanes with a run that may start and a session, each once.
     turns: VecDeque<LaneKey>,
     arrivals: u64,
+    /// Lanes that may have a line before the gate.
+    lined: HashMap<GateKey, SmallVec<[LaneKey; 1]>>,
+    /// Looks at runs, since the machine was made.
+    looks: u64,
 }
 
 #[derive(Clone, Debug)]
 pub struct Lane {
     pub namespace: Arc<str>,
     pub kind: Arc<str>,
-    /// May hold tenants without runs; they are left out when their turn comes.
-    tenants: HashMap<Arc<str>, BTreeMap<Place, RunKey>>,
-    /// Each tenant of the map, once.
-    turns: VecDeque<Arc<str>>,
+    waiting: Waiting,
     /// May hold sessions that have no slot any more; they are left out when their turn comes.
     sessions: VecDeque<SessionId>,
-    waiting: usize,
     has_turn: bool,
 }
 
-/// Priority, then arrival.
+/// Priority, then arrival. No two runs have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place(u8, u64);
+pub struct Place(pub u8, pub u64);
 
 /// Where a run waits; needed to take it out again.
 #[derive(Clone, Debug)]
 pub struct Ticket {
     lane: LaneKey,
-    tenant: Arc<str>,
+    tenant: TenantKey,
     place: Place,
+    run: RunKey,
+    suspect: bool,
 }
 
 impl Queue {
@@ -59,10 +87,8 @@ impl Queue {
         self.lanes.push(Lane {
             namespace: namespace.clone(),
             kind: kind.clone(),
-            tenants: HashMap::new(),
-            turns: VecDeque::new(),
+            waiting: Waiting::default(),
             sessions: VecDeque::new(),
-            waiting: 0,
             has_turn: false,
         });
         self.by_name.insert(name, key);
@@ -84,33 +110,30 @@ impl Queue {
         self.arrivals
     }
 
-    /// `place` must not be taken: arrivals are each run's own.
+    #[cfg(test)]
+    pub fn looks(&self) -> u64 {
+        self.looks
+    }
+
+    /// `place` must not be taken: arrivals are each run's own. `gates` are those that keep the run back now.
     pub fn push(
         &mut self,
-        key: LaneKey,
+        lane: LaneKey,
         tenant: &Arc<str>,
-        priority: u8,
-        arrival: u64,
+        place: Place,
         run: RunKey,
+        suspect: bool,
+        gates: &[GateKey],
     ) -> Ticket {
-        let place = Place(priority, arrival);
-        let lane = &mut self.lanes[key];
-        let runs = lane.tenants.entry(tenant.clone()).or_insert_with(|| {
-            lane.turns.push_back(tenant.clone());
-            BTreeMap::new()
-        });
-        runs.insert(place, run);
-        lane.waiting += 1;
-        self.give_turn(key);
-        Ticket { lane: key, tenant: tenant.clone(), place }
+        let tenant = self.lanes[lane].waiting.push(tenant, place, run, suspect, gates);
+        self.note_lines(lane);
+        self.give_turn(lane);
+        Ticket { lane, tenant, place, run, suspect }
     }
 
     pub fn remove(&mut self, ticket: &Ticket) {
-        let lane = &mut self.lanes[ticket.lane];
-        let Some(runs) = lane.tenants.get_mut(&ticket.tenant) else { return };
-        if runs.remove(&ticket.place).is_some() {
-            lane.waiting -= 1;
-        }
+        let Ticket { lane, tenant, place, run, suspect } = *ticket;
+        self.lanes[lane].waiting.remove(tenant, place, run, suspect);
     }
 
     /// Says that a session has a free slot for a lane. The caller says so once until `next` has dropped it.
@@ -119,41 +142,83 @@ impl Queue {
         self.give_turn(lane);
     }
 
+    /// A session that is in the lane's line has room for more than it had.
+    pub fn reoffer(&mut self, lane: LaneKey) {
+        self.give_turn(lane);
+    }
+
     /// A session has ended.
     pub fn withdraw(&mut self, lane: LaneKey, session: SessionId) {
         self.lanes[lane].sessions.retain(|other| *other != session);
     }
 
+    // --- gates -----------------------------------------------------------------------------------------------
+
+    /// The gate lets runs pass again: those that wait before it may be next.
+    pub fn open(&mut self, gate: GateKey) {
+        let Some(mut lanes) = self.lined.remove(&gate) else { return };
+        lanes.retain(|lane| self.lanes[*lane].waiting.open(gate));
+        for lane in &lanes {
+            self.give_turn(*lane);
+        }
+        if !lanes.is_empty() {
+            self.lined.insert(gate, lanes);
+        }
+    }
+
+    pub fn waits_at(&self, gate: GateKey) -> bool {
+        let lanes = self.lined.get(&gate);
+        lanes.is_some_and(|lanes| lanes.iter().any(|lane| self.lanes[*lane].waiting.waits_at(gate)))
+    }
+
+    /// Nobody needs the gate any more.
+    pub fn forget(&mut self, gate: GateKey) {
+        self.lined.remove(&gate);
+    }
+
+    fn note_lines(&mut self, lane: LaneKey) {
+        for gate in self.lanes[lane].waiting.lined.drain(..) {
+            let lanes = self.lined.entry(gate).or_default();
+            if !lanes.contains(&lane) {
+                lanes.push(lane);
+            }
+        }
+    }
+
+    // --- handing out -----------------------------------------------------------------------------------------
+
     fn give_turn(&mut self, key: LaneKey) {
         let lane = &mut self.lanes[key];
-        if !lane.has_turn && lane.waiting > 0 && !lane.sessions.is_empty() {
+        if !lane.has_turn && !lane.sessions.is_empty() && lane.waiting.has_open() {
             lane.has_turn = true;
             self.turns.push_back(key);
         }
     }
 
-    /// The next run and the session that gets it. `may_take` says whether a session still has a slot; one that has
-    /// none is dropped from the lane through `dropped`.
+    /// The next run and the session that gets it. `room` says what a session has room for; one that has none is
+    /// dropped from the lane through `dropped`. When `steps` are used up there may be more.
     pub fn next(
         &mut self,
-        may_take: impl Fn(SessionId) -> bool,
+        room: impl Fn(SessionId) -> Room,
         mut dropped: impl FnMut(SessionId, LaneKey),
+        doors: &mut impl Doors,
+        steps: &mut usize,
     ) -> Option<(RunKey, SessionId)> {
         while let Some(key) = self.turns.pop_front() {
+            let before = *steps;
             let lane = &mut self.lanes[key];
             lane.has_turn = false;
-            while let Some(session) = lane.sessions.pop_front() {
-                if !may_take(session) {
-                    dropped(session, key);
-                    continue;
-                }
-                let run = lane.take();
-                lane.sessions.push_back(session);
+            let found = lane.hand_out(&room, |session| dropped(session, key), doors, steps);
+            self.looks += (before - *steps) as u64;
+            self.note_lines(key);
+            if found.is_some() {
                 self.give_turn(key);
-                if let Some(run) = run {
-                    return Some((run, session));
-                }
-                break;
+                return found;
+            }
+            if *steps == 0 {
+                self.lanes[key].has_turn = true;
+                self.turns.push_front(key);
+                return None;
             }
         }
         None
@@ -161,120 +226,47 @@ impl Queue {
 }
 
 impl Lane {
-    /// The first run of the tenant whose turn it is.
-    fn take(&mut self) -> Option<RunKey> {
-        loop {
-            let tenant = self.turns.pop_front()?;
-            let runs = self.tenants.get_mut(&tenant)?;
-            let Some((_, run)) = runs.pop_first() else {
-                self.tenants.remove(&tenant);
+    fn hand_out(
+        &mut self,
+        room: impl Fn(SessionId) -> Room,
+        mut dropped: impl FnMut(SessionId),
+        doors: &mut impl Doors,
+        steps: &mut usize,
+    ) -> Option<(RunKey, SessionId)> {
+        for _ in 0..self.sessions.len() {
+            let session = self.sessions.pop_front()?;
+            let room = room(session);
+            if room == Room::None {
+                dropped(session);
                 continue;
-            };
-            self.waiting -= 1;
-            if runs.is_empty() {
-                self.tenants.remove(&tenant);
-            } else {
-                self.turns.push_back(tenant);
             }
-            return Some(run);
+            let run = self.waiting.pick(room == Room::Any, doors, steps);
+            if run.is_none() && room == Room::Any {
+                // What nobody may start is no reason to lose the session's turn.
+                self.sessions.push_front(session);
+                return None;
+            }
+            self.sessions.push_back(session);
+            if run.is_some() || *steps == 0 {
+                return run.map(|run| (run, session));
+            }
         }
+        None
     }
 
     pub fn runs(&self) -> impl Iterator<Item = RunKey> {
-        self.tenants.values().flat_map(|runs| runs.values().copied())
+        self.waiting.runs()
+    }
+
+    /// For [`super::check`]: gates whose line is shut, and what is known of runs that gates have refused.
+    pub fn shut(&self) -> impl Iterator<Item = GateKey> {
+        self.waiting.shut()
+    }
+
+    pub fn grouped(&self) -> impl Iterator<Item = (RunKey, &[GateKey])> {
+        self.waiting.grouped()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn push(queue: &mut Queue, lane: LaneKey, tenant: &Arc<str>, priority: u8, run: RunKey) -> Ticket {
-        let arrival = queue.arrival();
-        queue.push(lane, tenant, priority, arrival, run)
-    }
-
-    fn drain(queue: &mut Queue) -> Vec<RunKey> {
-        std::iter::from_fn(|| queue.next(|_| true, |_, _| ()).map(|(run, _)| run)).collect()
-    }
-
-    #[test]
-    fn tenants_take_turns_and_priority_orders_within_one() {
-        let mut queue = Queue::default();
-        let lane = queue.lane(&"ns".into(), &"kind".into());
-        let (big, small): (Arc<str>, Arc<str>) = ("big".into(), "small".into());
-        for run in 0..1_000 {
-            push(&mut queue, lane, &big, 5, run);
-        }
-        push(&mut queue, lane, &small, 5, 5_000);
-        push(&mut queue, lane, &big, 1, 6_000);
-        queue.offer(lane, SessionId(1));
-        let order = drain(&mut queue);
-        assert_eq!(
-            &order[..3],
-            [6_000, 5_000, 0],
-            "urgent first within its tenant; the small tenant waits one turn"
-        );
-        assert_eq!(order.len(), 1_002);
-    }
-
-    #[test]
-    fn runs_that_go_back_keep_their_order_before_later_ones() {
-        let mut queue = Queue::default();
-        let lane = queue.lane(&"ns".into(), &"kind".into());
-        let tenant: Arc<str> = "".into();
-        let early: Vec<u64> = (0..3).map(|_| queue.arrival()).collect();
-        push(&mut queue, lane, &tenant, 5, 9);
-        for run in [2, 0, 1] {
-            queue.push(lane, &tenant, 5, early[run], run);
-        }
-        queue.offer(lane, SessionId(1));
-        assert_eq!(drain(&mut queue), [0, 1, 2, 9]);
-    }
-
-    #[test]
-    fn a_tenant_that_was_emptied_and_comes_back_has_one_turn() {
-        let mut queue = Queue::default();
-        let lane = queue.lane(&"ns".into(), &"kind".into());
-        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        let ticket = push(&mut queue, lane, &a, 5, 1);
-        queue.remove(&ticket);
-        for run in 10..13 {
-            push(&mut queue, lane, &a, 5, run);
-            push(&mut queue, lane, &b, 5, run + 10);
-        }
-        queue.offer(lane, SessionId(1));
-        assert_eq!(drain(&mut queue), [10, 20, 11, 21, 12, 22]);
-        assert_eq!(queue.lanes[lane].tenants.len(), 0);
-    }
-
-    #[test]
-    fn sessions_take_turns_and_full_ones_are_dropped() {
-        let mut queue = Queue::default();
-        let lane = queue.lane(&"ns".into(), &"kind".into());
-        for run in 0..4 {
-            push(&mut queue, lane, &"".into(), 5, run);
-        }
-        for session in 1..=3 {
-            queue.offer(lane, SessionId(session));
-        }
-        let mut gone = Vec::new();
-        let mut takers = Vec::new();
-        while let Some((_, session)) = queue.next(|session| session.0 != 2, |session, _| gone.push(session)) {
-            takers.push(session.0);
-        }
-        assert_eq!((takers, gone), (vec![1, 3, 1, 3], vec![SessionId(2)]));
-    }
-
-    #[test]
-    fn what_is_removed_is_not_handed_out() {
-        let mut queue = Queue::default();
-        let lane = queue.lane(&"ns".into(), &"kind".into());
-        let ticket = push(&mut queue, lane, &"a".into(), 5, 1);
-        push(&mut queue, lane, &"b".into(), 5, 2);
-        queue.remove(&ticket);
-        queue.remove(&ticket);
-        queue.offer(lane, SessionId(1));
-        assert_eq!(drain(&mut queue), [2]);
-    }
-}
+mod tests;

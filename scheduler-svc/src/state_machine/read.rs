@@ -38,23 +38,36 @@ impl StateMachine {
     }
 
     pub(super) fn list_schedules(&mut self, to: ReplyTo, list: &ListSchedules) {
-        let mut schedules = Vec::new();
-        let mut next = None;
+        let (slots, next) = self.matching(list, list.limit, LOOKED_AT);
+        let schedules = slots.into_iter().map(|slot| self.view(slot)).collect();
+        self.answer(to, Answer::Schedules { schedules, next });
+    }
+
+    /// The next schedules of a list: at most `limit` of them, looking at no more than `look_at`. Also the id after
+    /// which it goes on, if it does.
+    pub(super) fn matching(
+        &self,
+        list: &ListSchedules,
+        limit: usize,
+        look_at: usize,
+    ) -> (Vec<SlotKey>, Option<Box<str>>) {
+        let mut slots = Vec::new();
+        let mut last = None;
         for (looked_at, (key, slot)) in
             self.from(&list.namespace, &list.prefix, list.after.as_deref()).enumerate()
         {
-            if schedules.len() == list.limit || looked_at == LOOKED_AT {
-                break;
+            if slots.len() == limit || looked_at == look_at {
+                // There is at least this one more.
+                return (slots, last);
             }
-            next = Some(key.id.clone());
+            last = Some((&*key.id).into());
             let schedule = &self.schedules[*slot];
             let in_state = list.states.is_empty() || list.states.contains(&schedule.status);
             if in_state && schedule.definition.has_labels(&list.labels) {
-                schedules.push(self.view(*slot));
+                slots.push(*slot);
             }
         }
-        let next = next.filter(|last| self.from(&list.namespace, &list.prefix, Some(last)).next().is_some());
-        self.answer(to, Answer::Schedules { schedules, next: next.map(|id| (&*id).into()) });
+        (slots, None)
     }
 
     /// Schedules of a namespace in the order of their ids.
@@ -107,9 +120,13 @@ impl StateMachine {
     fn wait(&self, key: RunKey, has_worker: impl FnOnce() -> bool) -> Wait {
         match &self.runs[key].phase {
             Phase::Backoff { until, .. } => Wait::Backoff { until: *until },
+            Phase::Behind => Wait::Overlap,
             Phase::Ready(None) => Wait::Paused,
             Phase::Ready(Some(_)) | Phase::Running(_) | Phase::Cancelling { .. } => {
-                if has_worker() {
+                if let Some((key, until)) = self.gates.wait(key, self.now.elapsed) {
+                    let until = until.map(|at| self.now.wall + (at - self.now.elapsed) as i64);
+                    Wait::Limit { key: key.into(), until }
+                } else if has_worker() {
                     Wait::NoSlot
                 } else {
                     Wait::NoWorker
@@ -203,7 +220,8 @@ impl StateMachine {
     pub(super) fn list_workers(&mut self, to: ReplyTo, namespace: &Arc<str>) {
         let mut workers = BTreeMap::new();
         for (id, session) in &self.sessions {
-            if session.namespaces.as_ref().is_some_and(|allowed| !allowed.contains(namespace)) {
+            let elsewhere = session.namespaces.as_ref().is_some_and(|allowed| !allowed.contains(namespace));
+            if elsewhere || session.ending.is_some() {
                 continue;
             }
             let view = WorkerView {

@@ -30,6 +30,12 @@ pub struct Seen {
     pub run: Option<RunId>,
     pub created: bool,
     pub count: u64,
+    /// Of those that a call named, how many it left as they are.
+    pub skipped: u64,
+    /// A call that goes page by page: the last id that is done.
+    pub after: Box<str>,
+    /// Whether such a call has come to its end.
+    pub complete: bool,
 }
 
 pub enum Asked {
@@ -77,13 +83,19 @@ impl StateMachine {
 
     pub(super) fn remember(&mut self, namespace: &Arc<str>, request: Option<&Request>, seen: Seen) {
         let Some(request) = request else { return };
-        let seen = Seen { body: request.body, time: self.now.wall, ..seen };
+        let key = (namespace.clone(), request.id.clone());
+        let before = self.requests.seen.get(&key).map(|before| before.time);
+        let seen = Seen { body: request.body, time: before.unwrap_or(self.now.wall), ..seen };
         let name = Name::Request { namespace: namespace.to_string(), id: request.id.to_string() };
         self.put(&name, record::request(&seen));
+        if before.is_some() {
+            self.requests.seen.insert(key, seen);
+            return;
+        }
         if self.requests.is_empty() {
             self.timers.set(self.now.elapsed + SWEEP, ElapsedTimer::Requests);
         }
-        self.requests.restore((namespace.clone(), request.id.clone()), seen);
+        self.requests.restore(key, seen);
         if self.requests.order.len() > KEPT_MAX {
             self.forget_oldest();
         }

@@ -1,7 +1,7 @@
 //! One live run, from its fire to its final state.
 //!
 //! ```text
-//!            fire, trigger
+//!            fire, trigger ─── another run is live ──► Behind ── it is final ──► Ready
 //!                 │
 //!                 ▼         assign            success, final failure
 //!    ┌───────► Ready ────────────► Running ───────────────────────────► (final)
@@ -57,11 +57,15 @@ pub struct Run {
     pub partial: Bytes,
     /// The last failure, while another attempt is to come.
     pub failure: Option<Box<Failure>>,
+    /// Whether it was on a worker that was lost (rule W7).
+    pub suspect: bool,
     /// Token of the attempt whose outcome was accepted last.
     pub last_token: u64,
     /// Token of the attempt whose lease was lost last; its late report is still welcome.
     pub lost_token: u64,
     pub waiters: Vec<ReplyTo>,
+    /// Whether its nominal time has its decision. Only a scheduled run that is behind others may have none.
+    pub decided: bool,
     pub dirty: bool,
     /// Whether the store may hold a record of it.
     pub stored: bool,
@@ -69,6 +73,8 @@ pub struct Run {
 
 #[derive(Clone, Debug)]
 pub enum Phase {
+    /// Begins when the live runs of its schedule are final (overlap `buffer_one`, `cancel_running`).
+    Behind,
     /// In the queue with its ticket; without one, held by the pause of its schedule.
     Ready(Option<Ticket>),
     /// Wall milliseconds.
@@ -139,14 +145,14 @@ impl Run {
     pub fn lease(&self) -> Option<&Lease> {
         match &self.phase {
             Phase::Running(lease) | Phase::Cancelling { lease, .. } => Some(lease),
-            Phase::Ready(_) | Phase::Backoff { .. } => None,
+            Phase::Behind | Phase::Ready(_) | Phase::Backoff { .. } => None,
         }
     }
 
     pub fn lease_mut(&mut self) -> Option<&mut Lease> {
         match &mut self.phase {
             Phase::Running(lease) | Phase::Cancelling { lease, .. } => Some(lease),
-            Phase::Ready(_) | Phase::Backoff { .. } => None,
+            Phase::Behind | Phase::Ready(_) | Phase::Backoff { .. } => None,
         }
     }
 

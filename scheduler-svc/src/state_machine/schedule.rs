@@ -34,6 +34,8 @@ pub struct Schedule {
     pub anchor: i64,
     pub status: Status,
     pub pause: Option<Box<Pause>>,
+    /// Why it was set aside.
+    pub quarantine: Option<Box<str>>,
     /// Every nominal time up to it has its decision.
     pub decided_through: i64,
     /// The first nominal time after `decided_through`; derived.
@@ -47,6 +49,12 @@ pub struct Schedule {
     /// Runs that failed since the last success.
     pub failures: u32,
     pub last_run: Option<LastRun>,
+    /// Misfire `all`: missed times up to it run one after another.
+    pub catch_up: Option<i64>,
+    /// What is left of a backfill, ascending.
+    pub backfill: Box<[Span]>,
+    /// The last token that was given when a user last acted on it (rule R5).
+    pub acted: u64,
     pub live: SmallVec<[RunKey; 1]>,
     /// The timer that is set for it.
     pub armed: Option<(i64, WallTimer)>,
@@ -87,6 +95,15 @@ pub enum PauseReason {
     Requested = 1,
     Reauthorize = 2,
     Failures = 3,
+}
+
+/// A range of nominal times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Inclusive.
+    pub from: i64,
+    /// Exclusive.
+    pub to: i64,
 }
 
 /// How many entries were ever written to each ring.
@@ -151,8 +168,13 @@ impl Schedule {
 
     /// When the next time is due: nominal plus spread. None when nothing will fire by itself.
     pub fn due(&self) -> Option<i64> {
-        let next = self.next.filter(|_| self.status == Status::Active)?;
+        let next = self.next.filter(|_| self.status == Status::Active && !self.is_catching_up())?;
         Some(next.saturating_add(self.definition.spread_offset()))
+    }
+
+    /// Whether its next time waits for the end of a live run rather than for its due time.
+    pub fn is_catching_up(&self) -> bool {
+        self.catch_up.is_some() && !self.live.is_empty()
     }
 
     /// The last nominal time that is due at `now`.
@@ -180,7 +202,8 @@ impl Schedule {
             self.decision = Some(decision);
             return None;
         };
-        if newest.verdict == decision.verdict && newest.actor == decision.actor {
+        let follows = newest.last < decision.first;
+        if follows && newest.verdict == decision.verdict && newest.actor == decision.actor {
             newest.last = decision.last;
             newest.count = newest.count.zip(decision.count).map(|(one, other)| one + other);
             newest.time = decision.time;
@@ -199,6 +222,6 @@ mod tests {
 
     #[test]
     fn an_idle_schedule_takes_little_memory() {
-        assert!(size_of::<Schedule>() <= 320, "{}", size_of::<Schedule>());
+        assert!(size_of::<Schedule>() <= 376, "{}", size_of::<Schedule>());
     }
 }

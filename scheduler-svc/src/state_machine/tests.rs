@@ -6,14 +6,22 @@
 mod bench;
 mod judge;
 
+mod bulk;
+mod fairness;
+mod gates;
+mod late;
 mod lease;
+mod limit;
 mod load;
+mod overlap;
 mod pause;
 mod random;
 mod request;
 mod retime;
 mod retry;
 mod schedule;
+mod session;
+mod throttle;
 mod time;
 
 /// 2026-11-23T00:00:00Z, a Monday.

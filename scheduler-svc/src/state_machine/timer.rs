@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{id::SessionId, run::RunKey, schedule::SlotKey};
+use super::{gate::GateKey, id::SessionId, run::RunKey, schedule::SlotKey};
 
 /// Both clocks, read together at the edge. Milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum ElapsedTimer {
     Queue(RunKey),
     /// A lease of the session may have ended.
     Session(SessionId),
+    /// Something about the gate changes by itself.
+    Gate(GateKey),
     /// Leases that were found at load and that no worker has claimed end.
     Orphans,
     /// Seen request ids are old enough to forget.

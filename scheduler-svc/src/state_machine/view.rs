@@ -6,6 +6,7 @@ use super::{
     command::Progress,
     definition::Definition,
     failure::Failure,
+    gate::limit::Limit,
     id::{RunId, SessionId, Uid},
     output::Totals,
     run::{Attempt, Finished, Phase, Run},
@@ -20,6 +21,8 @@ pub struct ScheduleView {
     pub etag: String,
     pub status: Status,
     pub pause: Option<Pause>,
+    /// Why it was set aside.
+    pub quarantine: Option<Box<str>>,
     pub anchor: i64,
     pub decided_through: i64,
     pub next: Option<i64>,
@@ -40,6 +43,7 @@ impl ScheduleView {
             etag: schedule.etag(),
             status: schedule.status,
             pause: schedule.pause.as_deref().cloned(),
+            quarantine: schedule.quarantine.clone(),
             anchor: schedule.anchor,
             decided_through: schedule.decided_through,
             next: schedule.next.filter(|_| schedule.status == Status::Active),
@@ -94,14 +98,23 @@ pub enum RunState {
 pub enum Wait {
     NoWorker,
     NoSlot,
-    Backoff { until: i64 },
+    Backoff {
+        until: i64,
+    },
     Paused,
+    /// Behind another run of its schedule.
+    Overlap,
+    /// The key whose limit lasts longest, and until when where that is known.
+    Limit {
+        key: Box<str>,
+        until: Option<i64>,
+    },
 }
 
 impl LiveRun {
     pub fn of(run: &Run, wait: Wait) -> Self {
         let state = match &run.phase {
-            Phase::Ready(_) | Phase::Backoff { .. } => RunState::Queued(wait),
+            Phase::Behind | Phase::Ready(_) | Phase::Backoff { .. } => RunState::Queued(wait),
             Phase::Running(_) => RunState::Running,
             Phase::Cancelling { .. } => RunState::Cancelling,
         };
@@ -150,6 +163,8 @@ pub enum WaitKind {
     NoSlot,
     Backoff,
     Paused,
+    Overlap,
+    Limit,
 }
 
 impl From<&Wait> for WaitKind {
@@ -159,6 +174,8 @@ impl From<&Wait> for WaitKind {
             Wait::NoSlot => Self::NoSlot,
             Wait::Backoff { .. } => Self::Backoff,
             Wait::Paused => Self::Paused,
+            Wait::Overlap => Self::Overlap,
+            Wait::Limit { .. } => Self::Limit,
         }
     }
 }
@@ -167,6 +184,17 @@ impl From<&Wait> for WaitKind {
 pub struct Backlog {
     pub runs: u64,
     pub oldest_due: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitView {
+    pub namespace: Arc<str>,
+    pub key: Box<str>,
+    /// None on a key that has none of its own and is closed.
+    pub limit: Option<Limit>,
+    pub running: u32,
+    pub closed_until: Option<i64>,
+    pub reason: Box<str>,
 }
 
 #[derive(Clone, Debug)]

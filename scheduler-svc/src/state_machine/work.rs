@@ -42,7 +42,13 @@ impl StateMachine {
         if !current && !late {
             return Receipt::Stale("the run has been given to another attempt");
         }
+        let holder =
+            run.lease().map(|lease| &lease.worker_id).or(run.attempts.last().map(|last| &last.worker_id));
+        if report.worker_id.as_ref().is_some_and(|worker_id| Some(worker_id) != holder) {
+            return Receipt::Stale("the lease is another worker's");
+        }
         self.runs[key].last_token = report.token;
+        let mut invalid = report.invalid.clone();
         let next_attempt = match &report.outcome {
             Reported::Success { result } => {
                 let result = partial::add(&self.runs[key].partial, result);
@@ -54,11 +60,12 @@ impl StateMachine {
                 if let Some(checkpoint) = checkpoint {
                     self.runs[key].checkpoint = Some(checkpoint.clone());
                 }
+                invalid = invalid.or(self.hear_throttled(key, report.token, failure));
                 self.attempt_failed(key, (**failure).clone(), partial)
             }
         };
-        match &report.invalid {
-            Some(why) => Receipt::Invalid(why.clone()),
+        match invalid {
+            Some(why) => Receipt::Invalid(why),
             None => Receipt::Accepted { next_attempt },
         }
     }
@@ -72,6 +79,19 @@ impl StateMachine {
 
     /// An attempt ended without success. Returns when the next one may begin, if there is one.
     pub(super) fn attempt_failed(&mut self, key: RunKey, failure: Failure, partial: &Bytes) -> Option<i64> {
+        // Its worker has lived to tell.
+        self.runs[key].suspect = false;
+        self.attempt_over(key, failure, partial, false)
+    }
+
+    /// `blamed`: whether the loss of its worker counts against the run (rule W7).
+    pub(super) fn attempt_over(
+        &mut self,
+        key: RunKey,
+        failure: Failure,
+        partial: &Bytes,
+        blamed: bool,
+    ) -> Option<i64> {
         let run = &mut self.runs[key];
         run.partial = partial::add(&run.partial, partial);
         let cancelling = matches!(run.phase, Phase::Cancelling { .. });
@@ -79,7 +99,7 @@ impl StateMachine {
         run.lost_token = lost_token.unwrap_or(run.lost_token);
         let (retry, jitter) = (run.definition.retry, run.jitter());
         let counted = self.counted_as(key, failure.class);
-        let next = self.runs[key].budget.spend(counted, failure.retry_after, &retry, jitter);
+        let next = self.runs[key].budget.spend(counted, failure.retry_after, &retry, jitter, blamed);
         self.end_attempt(key, Some(&failure));
         if cancelling || failure.class == Class::Cancelled {
             self.finish_with(key, Outcome::Cancelled, failure);
@@ -113,8 +133,7 @@ impl StateMachine {
     /// what holds now (rule R5).
     fn counted_as(&self, key: RunKey, class: Class) -> Class {
         let run = &self.runs[key];
-        let began = run.lease().map(|lease| lease.start).or(run.attempts.last().map(|last| last.start));
-        let before_user = began.is_some_and(|began| began < self.schedules[run.schedule].updated);
+        let before_user = run.last_token <= self.schedules[run.schedule].acted;
         if class == Class::Reauthorize && before_user { Class::Transient } else { class }
     }
 
@@ -147,6 +166,7 @@ impl StateMachine {
         self.timers.clear(timer, ElapsedTimer::Attempt(key));
         self.touch_run(key);
         self.free_slot(session, key);
+        self.free_permits(key);
         self.emit(event);
     }
 
@@ -162,7 +182,7 @@ impl StateMachine {
                 let timer = *timer;
                 self.timers.clear(timer, ElapsedTimer::Backoff(key));
             }
-            Phase::Running(_) | Phase::Cancelling { .. } => {}
+            Phase::Behind | Phase::Running(_) | Phase::Cancelling { .. } => {}
         }
         self.clear_queue_timer(key);
     }
@@ -186,8 +206,7 @@ impl StateMachine {
                     self.open_lane(lane, namespace, kind);
                     lane
                 });
-                let (tenant, priority) = (&definition.tenant, definition.priority);
-                Some(self.queue.push(lane, tenant, priority, self.runs[key].arrival, key))
+                Some(self.enqueue(lane, key))
             }
         };
         if ticket.is_some() {
@@ -271,10 +290,18 @@ impl StateMachine {
             if let Some(session) = session {
                 self.push_cancel(session, id, attempt, note);
             }
-        } else if matches!(run.phase, Phase::Ready(_) | Phase::Backoff { .. }) {
-            self.leave_phase(key);
-            self.finish_with(key, Outcome::Cancelled, Failure::new(Class::Cancelled, "CANCELLED", note));
+        } else if matches!(run.phase, Phase::Behind | Phase::Ready(_) | Phase::Backoff { .. }) {
+            self.end_waiting(key, Failure::new(Class::Cancelled, "CANCELLED", note));
         }
+    }
+
+    /// Cancels a run that no worker has.
+    pub(super) fn end_waiting(&mut self, key: RunKey, failure: Failure) {
+        if !self.runs[key].decided {
+            self.decide_behind(self.runs[key].schedule);
+        }
+        self.leave_phase(key);
+        self.finish_with(key, Outcome::Cancelled, failure);
     }
 
     /// The end of a run: its record goes to a ring of its schedule, and it is gone from here.
@@ -286,6 +313,7 @@ impl StateMachine {
         failure: Option<Box<Failure>>,
     ) {
         self.clear_queue_timer(key);
+        self.leave_gates(key);
         let run = self.runs.remove(key);
         let slot = run.schedule;
         let worker_id =
@@ -310,7 +338,7 @@ impl StateMachine {
         self.totals.count(outcome);
         self.keep_history(slot, &finished, run.last_token);
         self.forget_generation(slot, run.generation);
-        self.after_failure(slot, &finished);
+        self.after_failure(slot, &finished, run.last_token);
         if !run.waiters.is_empty() {
             let schedule = Box::new(ScheduleView::of(&self.schedules[slot], self.active_runs(slot)));
             for to in run.waiters {
@@ -320,6 +348,7 @@ impl StateMachine {
             }
         }
         self.emit(Event::Finished { definition: run.definition, finished: Box::new(finished) });
+        self.advance(slot);
         self.remove_if_over(slot);
     }
 
@@ -345,21 +374,20 @@ impl StateMachine {
     }
 
     /// A revoked consent pauses at once, a row of failures if the user wants it.
-    fn after_failure(&mut self, slot: SlotKey, finished: &Finished) {
+    fn after_failure(&mut self, slot: SlotKey, finished: &Finished, token: u64) {
         let Some(failure) = finished.failure.as_ref().filter(|_| finished.outcome == Outcome::Failed) else {
             return;
         };
         let schedule = &self.schedules[slot];
         let limit = schedule.definition.pause_after_failures;
-        let attempt_start = finished.attempts.last().map_or(finished.finish, |last| last.start);
-        let (reason, note) = if failure.class == Class::Reauthorize && attempt_start >= schedule.updated {
+        let (reason, note) = if failure.class == Class::Reauthorize && token > schedule.acted {
             (PauseReason::Reauthorize, failure.message.clone())
         } else if limit > 0 && schedule.failures >= limit && schedule.pause.is_none() {
             (PauseReason::Failures, format!("{} runs failed in a row", schedule.failures).into())
         } else {
             return;
         };
-        let actor = self.name(&"docket".into());
+        let actor = self.own_name();
         self.pause(slot, Pause { reason, note, actor, time: self.now.wall, until: None });
     }
 }

@@ -17,6 +17,8 @@ pub enum Name {
     State(Uid),
     Run(RunId),
     Request { namespace: String, id: String },
+    Limit { namespace: String, key: String },
+    Closing { namespace: String, key: String },
     // Cold.
     Decision(Uid, u32),
     Succeeded(Uid, u32),
@@ -28,6 +30,8 @@ const DEFINITION: u8 = b'd';
 const STATE: u8 = b's';
 const RUN: u8 = b'r';
 const REQUEST: u8 = b'q';
+const LIMIT: u8 = b'l';
+const CLOSING: u8 = b'c';
 /// Cold tags are upper case.
 const DECISION: u8 = b'D';
 const SUCCEEDED: u8 = b'S';
@@ -40,10 +44,9 @@ impl Key {
             Name::Definition(uid, generation) => Self::of(DEFINITION, *uid).with(&generation.to_be_bytes()),
             Name::State(uid) => Self::of(STATE, *uid),
             Name::Run(id) => Self::of(RUN, id.uid).with(&[id.trigger as u8]).with(&id.nominal.to_be_bytes()),
-            Name::Request { namespace, id } => {
-                let length = namespace.len().min(usize::from(u8::MAX)) as u8;
-                Self::tagged(REQUEST).with(&[length]).with(namespace.as_bytes()).with(id.as_bytes())
-            }
+            Name::Request { namespace, id } => Self::within(REQUEST, namespace, id),
+            Name::Limit { namespace, key } => Self::within(LIMIT, namespace, key),
+            Name::Closing { namespace, key } => Self::within(CLOSING, namespace, key),
             Name::Decision(uid, slot) => Self::of(DECISION, *uid).with(&slot.to_be_bytes()),
             Name::Succeeded(uid, slot) => Self::of(SUCCEEDED, *uid).with(&slot.to_be_bytes()),
             Name::Unsucceeded(uid, slot) => Self::of(UNSUCCEEDED, *uid).with(&slot.to_be_bytes()),
@@ -52,6 +55,12 @@ impl Key {
 
     fn tagged(tag: u8) -> Self {
         Self(SmallVec::new()).with(&SHARD.to_be_bytes()).with(&[tag])
+    }
+
+    /// A name in a namespace.
+    fn within(tag: u8, namespace: &str, name: &str) -> Self {
+        let length = namespace.len().min(usize::from(u8::MAX)) as u8;
+        Self::tagged(tag).with(&[length]).with(namespace.as_bytes()).with(name.as_bytes())
     }
 
     fn of(tag: u8, uid: Uid) -> Self {
@@ -87,6 +96,11 @@ impl Key {
             let (uid, rest) = uid()?;
             Some((uid, u32::from_be_bytes(rest.try_into().ok()?)))
         };
+        let within = || {
+            let (length, rest) = rest.split_first()?;
+            let (namespace, name) = rest.split_at_checked((*length).into())?;
+            Some((String::from_utf8(namespace.to_vec()).ok()?, String::from_utf8(name.to_vec()).ok()?))
+        };
         Some(match tag {
             META if rest.is_empty() => Name::Meta,
             DEFINITION => slot().map(|(uid, generation)| Name::Definition(uid, generation))?,
@@ -100,14 +114,9 @@ impl Key {
                     nominal: i64::from_be_bytes(nominal.try_into().ok()?),
                 })
             }
-            REQUEST => {
-                let (length, rest) = rest.split_first()?;
-                let (namespace, id) = rest.split_at_checked((*length).into())?;
-                Name::Request {
-                    namespace: String::from_utf8(namespace.to_vec()).ok()?,
-                    id: String::from_utf8(id.to_vec()).ok()?,
-                }
-            }
+            REQUEST => within().map(|(namespace, id)| Name::Request { namespace, id })?,
+            LIMIT => within().map(|(namespace, key)| Name::Limit { namespace, key })?,
+            CLOSING => within().map(|(namespace, key)| Name::Closing { namespace, key })?,
             DECISION => slot().map(|(uid, slot)| Name::Decision(uid, slot))?,
             SUCCEEDED => slot().map(|(uid, slot)| Name::Succeeded(uid, slot))?,
             UNSUCCEEDED => slot().map(|(uid, slot)| Name::Unsucceeded(uid, slot))?,
@@ -129,6 +138,8 @@ mod tests {
             (Name::State(uid), false),
             (Name::Run(RunId { uid, trigger: Trigger::Backfill, nominal: -5 }), false),
             (Name::Request { namespace: "default".into(), id: "a:b".into() }, false),
+            (Name::Limit { namespace: "default".into(), key: "mailbox:*".into() }, false),
+            (Name::Closing { namespace: "shop".into(), key: "provider:x".into() }, false),
             (Name::Decision(uid, 4), true),
             (Name::Succeeded(uid, 9), true),
             (Name::Unsucceeded(uid, 0), true),

@@ -1,9 +1,10 @@
 //! The protocol from the worker's side, step by step. Time is a number.
 
-use docket::schedule::v1::{self as pb, stream_due_jobs_response::Message};
+use docket::schedule::v1::{self as pb, report::Outcome as Reported, stream_due_jobs_response::Message};
 use prost_types::{Duration, Struct};
 
-use super::*;
+use super::{reports::CALLS_MAX, *};
+use crate::kind::{Outcome, Progress};
 
 fn agent() -> Agent {
     let profile = Profile {
@@ -68,9 +69,13 @@ fn connected(runs: &[(&str, i32, &str)]) -> Agent {
 
 fn heartbeat(agent: &mut Agent, now: u64) -> pb::HeartbeatRequest {
     agent.wake(now);
+    numbered_heartbeat(agent).1
+}
+
+fn numbered_heartbeat(agent: &mut Agent) -> (u64, pb::HeartbeatRequest) {
     let effects = agent.effects();
     let beat = effects.into_iter().find_map(|effect| match effect {
-        Effect::Heartbeat(beat) => Some(beat),
+        Effect::Heartbeat { number, request } => Some((number, request)),
         _ => None,
     });
     beat.expect("a heartbeat")
@@ -99,7 +104,7 @@ fn class_of(report: &pb::Report) -> pb::FailureClass {
 }
 
 #[test]
-fn a_job_is_started_reported_and_forgotten_with_its_receipt() {
+fn w6_a_job_is_started_reported_and_forgotten_with_its_receipt() {
     let mut agent = agent();
     agent.wake(0);
     assert!(
@@ -116,9 +121,9 @@ fn a_job_is_started_reported_and_forgotten_with_its_receipt() {
     assert_eq!(agent.held(), 0);
 }
 
-/// W3: what a heartbeat does not list is given to others, so it lists unacknowledged outcomes too.
+/// What a heartbeat does not list is given to others, so it lists unacknowledged outcomes too.
 #[test]
-fn a_heartbeat_lists_everything_until_it_is_acknowledged() {
+fn w3_a_heartbeat_lists_everything_until_it_is_acknowledged() {
     let mut agent = connected(&[("r1", 1, "noop"), ("r2", 1, "noop")]);
     agent.ended(10, &key("r1", 1), success());
     let beat = heartbeat(&mut agent, 5_000);
@@ -127,7 +132,7 @@ fn a_heartbeat_lists_everything_until_it_is_acknowledged() {
 }
 
 #[test]
-fn outcomes_gather_while_reports_are_under_way_and_survive_their_failure() {
+fn w6_outcomes_gather_while_reports_are_under_way_and_survive_their_failure() {
     let runs: Vec<String> = (0..6).map(|n| format!("r{n}")).collect();
     let jobs: Vec<(&str, i32, &str)> = runs.iter().map(|run| (run.as_str(), 1, "noop")).collect();
     let mut agent = connected(&jobs);
@@ -152,7 +157,7 @@ fn outcomes_gather_while_reports_are_under_way_and_survive_their_failure() {
 }
 
 #[test]
-fn a_broken_stream_is_opened_again_with_everything_that_is_held() {
+fn w3_a_broken_stream_is_opened_again_with_everything_that_is_held() {
     let mut agent = connected(&[("r1", 1, "noop")]);
     agent.stream_ended(100);
     let wake = agent.next_wake();
@@ -167,7 +172,7 @@ fn a_broken_stream_is_opened_again_with_everything_that_is_held() {
 }
 
 #[test]
-fn outcomes_wait_for_a_connection() {
+fn w6_outcomes_wait_for_a_connection() {
     let mut agent = connected(&[("r1", 1, "noop")]);
     agent.stream_ended(100);
     agent.ended(110, &key("r1", 1), success());
@@ -178,9 +183,9 @@ fn outcomes_wait_for_a_connection() {
     assert_eq!(reported(&agent.effects()).len(), 1);
 }
 
-/// O5: a server of a lower epoch is not the leader.
+/// A server of a lower epoch is not the leader.
 #[test]
-fn a_lower_epoch_is_ignored() {
+fn o5_a_lower_epoch_is_ignored() {
     let mut agent = connected(&[]);
     agent.stream_ended(0);
     agent.wake(10_000);
@@ -194,7 +199,7 @@ fn a_lower_epoch_is_ignored() {
 }
 
 #[test]
-fn a_cancelled_attempt_reports_cancelled_and_a_dropped_one_nothing() {
+fn w9_a_cancelled_attempt_reports_cancelled_and_a_dropped_one_nothing() {
     let mut agent = connected(&[("r1", 1, "noop"), ("r2", 1, "noop")]);
     let cancel = pb::Cancel { run_id: "r1".into(), attempt: 1, reason: String::new() };
     agent
@@ -209,7 +214,7 @@ fn a_cancelled_attempt_reports_cancelled_and_a_dropped_one_nothing() {
     };
     let response =
         pb::HeartbeatResponse { epoch: 1, orders: vec![order], ..pb::HeartbeatResponse::default() };
-    agent.heartbeat_answered(5_001, Some(response));
+    agent.heartbeat_answered(5_001, 1, Some(response));
     assert!(agent.effects().contains(&Effect::Stop(key("r2", 1))));
     let failed = Outcome::failure(pb::FailureClass::Transient, "X", "x");
     agent.ended(5_010, &key("r2", 1), success());
@@ -231,12 +236,12 @@ fn an_attempt_that_takes_too_long_is_stopped_and_reported_as_timeout() {
     assert_eq!(class_of(reported(&agent.effects())[0]), pb::FailureClass::Timeout);
 }
 
-/// W5: past the term others may have the run. Only kinds that are fenced elsewhere go on.
+/// Past the term others may have the run. Only kinds that are fenced elsewhere go on.
 #[test]
-fn without_an_answer_past_the_term_only_guarded_kinds_go_on() {
+fn w5_without_an_answer_past_the_term_only_guarded_kinds_go_on() {
     let mut agent = connected(&[("r1", 1, "noop"), ("r2", 1, "document-sync")]);
     heartbeat(&mut agent, 5_000);
-    agent.heartbeat_answered(5_100, answer(1));
+    agent.heartbeat_answered(5_100, 1, answer(1));
     agent.wake(19_999);
     assert!(!agent.effects().iter().any(|effect| matches!(effect, Effect::Stop(_))));
     agent.wake(20_000);
@@ -245,19 +250,21 @@ fn without_an_answer_past_the_term_only_guarded_kinds_go_on() {
     assert_eq!(stops, [Effect::Stop(key("r1", 1))], "a term after the answered heartbeat was sent");
 }
 
-/// W8: what has not started goes back, the rest finishes within its time.
+/// What has not started goes back, the rest finishes within its time.
 #[test]
-fn a_drain_hands_back_what_has_not_started_and_lets_the_rest_finish() {
+fn w8_a_drain_hands_back_what_has_not_started_and_lets_the_rest_finish() {
     let mut agent = connected(&[("r1", 1, "noop"), ("r2", 1, "noop")]);
     agent.drain(100, 20_000);
     let effects = agent.effects();
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Heartbeat(beat) if beat.draining)));
+    assert!(
+        effects.iter().any(|effect| matches!(effect, Effect::Heartbeat { request, .. } if request.draining))
+    );
     agent.stream_message(101, due(3, &[("r3", 1, "noop")]));
     assert!(
         reported(&agent.effects()).is_empty(),
         "it could be given back to this worker until the drain is heard"
     );
-    agent.heartbeat_answered(105, answer(1));
+    agent.heartbeat_answered(105, 1, answer(1));
     let effects = agent.effects();
     assert_eq!(class_of(reported(&effects)[0]), pb::FailureClass::Interrupted);
     agent.report_answered(110, 1, receipts(1));
@@ -273,11 +280,11 @@ fn a_drain_hands_back_what_has_not_started_and_lets_the_rest_finish() {
 }
 
 #[test]
-fn a_session_that_the_scheduler_forgot_is_opened_again() {
+fn w3_a_session_that_the_scheduler_forgot_is_opened_again() {
     let mut agent = connected(&[("r1", 1, "noop")]);
     heartbeat(&mut agent, 5_000);
     let response = pb::HeartbeatResponse { epoch: 1, reopen: true, ..pb::HeartbeatResponse::default() };
-    agent.heartbeat_answered(5_001, Some(response));
+    agent.heartbeat_answered(5_001, 1, Some(response));
     agent.wake(5_001);
     let effects = agent.effects();
     assert!(
@@ -287,8 +294,10 @@ fn a_session_that_the_scheduler_forgot_is_opened_again() {
 }
 
 #[test]
-fn the_same_job_sent_twice_is_started_once() {
+fn w2_the_same_job_sent_twice_is_started_once() {
     let mut agent = connected(&[("r1", 1, "noop")]);
     agent.stream_message(1, due(3, &[("r1", 1, "noop")]));
     assert!(agent.effects().is_empty());
 }
+
+mod bounds;

@@ -1,11 +1,13 @@
 //! What workers say, as commands; what the machine answers, as messages. Pure, so that the simulation speaks through
 //! the same words.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use docket::{
-    errors::Violation,
+    errors::{self, Reason, Violation},
     identity::{Identity, Scope},
-    schedule::v1::{self as pb, stream_due_jobs_response::Message as Sent},
+    schedule::v1 as pb,
 };
 use prost::Message as _;
 use prost_types::Struct;
@@ -17,7 +19,7 @@ use crate::{
         command::{self, Held, OpenSession, Progress, Reported},
         failure::{Class, Failure},
         id::{RunId, SessionId},
-        output::{Action, Body, Message, Order, Receipt},
+        output::{Action, Order, Receipt},
         view::WorkerView,
     },
 };
@@ -25,7 +27,7 @@ use crate::{
 const SLOTS_MAX: u32 = 10_000;
 const SLOTS_DEFAULT: u32 = 16;
 const KINDS_MAX: usize = 64;
-pub(super) const REPORTS_MAX: usize = 1_000;
+const REPORTS_MAX: usize = 1_000;
 const CHECKPOINT_BYTES: usize = 16 << 10;
 const RESULT_BYTES: usize = 4 << 10;
 const NOTE_BYTES: usize = 256;
@@ -55,9 +57,12 @@ impl Terms {
     }
 }
 
+/// `own` is the epoch of the process that is spoken to.
+///
 /// # Errors
-/// `INVALID_ARGUMENT` when there are too many entries, or a number is out of bounds.
-pub fn heartbeat(body: &pb::HeartbeatRequest) -> Result<command::Heartbeat, Status> {
+/// `INVALID_ARGUMENT` names the field; `UNAVAILABLE` when the worker has heard of a later epoch.
+pub fn heartbeat(own: u64, body: &pb::HeartbeatRequest) -> Result<command::Heartbeat, Status> {
+    let is_current = is_current(own, body.epoch)?;
     let (mut held, mut unknown) = (Vec::with_capacity(body.held.len()), Vec::new());
     field::count("held", body.held.len(), SLOTS_MAX as usize)?;
     for one in &body.held {
@@ -67,8 +72,9 @@ pub fn heartbeat(body: &pb::HeartbeatRequest) -> Result<command::Heartbeat, Stat
         }
     }
     Ok(command::Heartbeat {
-        // A session id that does not parse is as unknown as one that was forgotten: the worker opens a new one.
-        session: SessionId::parse(&body.session_id).unwrap_or(SessionId(0)),
+        // A session id that does not parse is as unknown as one of another epoch: the worker opens a new one.
+        session: SessionId::parse(&body.session_id).filter(|_| is_current).unwrap_or(SessionId(0)),
+        worker_id: said(&body.worker_id),
         received: u64::try_from(body.received).unwrap_or(0),
         slots: body.slots.map(slots).transpose()?,
         draining: body.draining,
@@ -77,6 +83,7 @@ pub fn heartbeat(body: &pb::HeartbeatRequest) -> Result<command::Heartbeat, Stat
     })
 }
 
+/// `next`: milliseconds until the next heartbeat.
 pub fn heard(
     epoch: u64,
     orders: Vec<Order>,
@@ -91,6 +98,35 @@ pub fn heard(
         reopen,
         assigned: assigned.into_iter().map(assigned_run).collect(),
     }
+}
+
+/// # Errors
+/// `INVALID_ARGUMENT` when there are too many; `UNAVAILABLE` when the worker has heard of a later epoch. A report that
+/// is wrong in itself is no error: it has a receipt that says so.
+pub fn reports(own: u64, body: &pb::ReportResultsRequest) -> Result<Vec<command::Report>, Status> {
+    field::count("reports", body.reports.len(), REPORTS_MAX)?;
+    // Leases of an earlier epoch are still leases; what counts is the token.
+    is_current(own, body.epoch)?;
+    let worker_id = said(&body.worker_id);
+    Ok(body.reports.iter().map(|one| report(worker_id.clone(), one)).collect())
+}
+
+/// Whether a worker speaks of this leadership (rule O5). It may not know the epoch, or know an earlier one.
+fn is_current(own: u64, epoch: i64) -> Result<bool, Status> {
+    let own = own as i64;
+    if epoch > own {
+        tracing::warn!(own, heard = epoch, "a worker has heard of a later epoch; was the store restored?");
+        return Err(errors::status(
+            Reason::NotServing,
+            format!("epoch: this scheduler is of epoch {own}; open StreamDueJobs at the leader"),
+        ));
+    }
+    Ok(epoch == 0 || epoch == own)
+}
+
+/// None when the worker does not say who it is. An id that is none of ours matches no session and no lease.
+fn said(worker_id: &str) -> Option<Arc<str>> {
+    (!worker_id.is_empty()).then(|| worker_id.into())
 }
 
 fn assigned_run((id, attempt, token): (RunId, u32, u64)) -> pb::HeldRun {
@@ -142,6 +178,7 @@ pub fn open_session(
             .filter(|id| !id.is_empty())
             .map(Into::into),
         held,
+        draining: body.draining,
     })
 }
 
@@ -170,7 +207,7 @@ fn held_run(held: &pb::HeldRun) -> Result<Option<Held>, Violation> {
 }
 
 /// A report that is wrong in itself ends its attempt: sent again it would be wrong again.
-pub fn report(report: &pb::Report) -> command::Report {
+pub fn report(worker_id: Option<Arc<str>>, report: &pb::Report) -> command::Report {
     let (outcome, invalid) = match outcome(report) {
         Ok(outcome) => (outcome, None),
         Err(why) => {
@@ -182,6 +219,7 @@ pub fn report(report: &pb::Report) -> command::Report {
         }
     };
     command::Report {
+        worker_id,
         id: RunId::parse(&report.run_id),
         attempt: report.attempt.max(0) as u32,
         token: report.lease_token as u64,
@@ -273,20 +311,4 @@ pub(super) fn worker(view: &WorkerView) -> pb::Worker {
         connect_time: Some(convert::timestamp(view.opened)),
         last_heartbeat_time: Some(convert::timestamp(view.heard)),
     }
-}
-
-pub fn sent(sequence: u64, message: Sent) -> pb::StreamDueJobsResponse {
-    pb::StreamDueJobsResponse { sequence: sequence as i64, message: Some(message) }
-}
-
-pub fn convert_message(message: Message) -> pb::StreamDueJobsResponse {
-    let body = match message.body {
-        Body::Jobs(jobs) => Sent::DueJobs(pb::DueJobs { jobs: jobs.iter().map(convert::due_job).collect() }),
-        Body::Cancel { id, attempt, reason } => Sent::Cancel(pb::Cancel {
-            run_id: id.to_string(),
-            attempt: attempt as i32,
-            reason: reason.into(),
-        }),
-    };
-    sent(message.sequence, body)
 }

@@ -17,7 +17,7 @@ use crate::{
         id::{ReplyTo, RunId, SessionId, Uid},
         output::*,
         run::Finished,
-        schedule::{DECISIONS_KEPT, Decision, RUNS_KEPT},
+        schedule::{DECISIONS_KEPT, Decision, RUNS_KEPT, Span, Verdict},
         timer::Now,
         timing::{Cron, CronSource, Fold, Gap, Timing},
         view::{LiveRun, RunView, ScheduleView},
@@ -326,6 +326,50 @@ impl Bench {
     pub fn delete(&mut self, id: &str, cancel_running: bool) {
         let delete = self.remove(id, cancel_running);
         self.call(&delete);
+    }
+
+    /// Accepted and existing. Asked again when history has changed meanwhile, as the edge does.
+    pub fn backfill(&mut self, id: &str, span: Span) -> Result<(u64, u64), Refusal> {
+        loop {
+            let as_of = match self.ask(&Command::GetSchedule(key(id)))? {
+                Answer::Schedule(view) => view.rings.decisions,
+                other => panic!("{other:?}"),
+            };
+            let log = self.decisions(id).into_iter().filter(|decision| decision.verdict == Verdict::Fired);
+            let known = log.map(|decision| Span { from: decision.first, to: decision.last + 1 }).collect();
+            let (key, actor) = (key(id), "tester".into());
+            let backfill = Backfill { key, span, known, as_of, request: None, actor };
+            match self.ask(&Command::Backfill(Box::new(backfill))) {
+                Ok(Answer::Backfilled { accepted, existing }) => return Ok((accepted, existing)),
+                Ok(other) => panic!("{other:?}"),
+                Err(Refusal::Changed) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+
+    pub fn cancel_run(&mut self, id: RunId) -> Result<(), Refusal> {
+        let cancel = CancelRun {
+            namespace: "default".into(),
+            id,
+            note: "enough".into(),
+            request: None,
+            actor: "tester".into(),
+        };
+        self.ask(&Command::CancelRun(cancel)).map(|_| ())
+    }
+
+    /// A change of all schedules whose id begins with `prefix`.
+    pub fn bulk(&mut self, prefix: &str, change: BulkChange) -> Command {
+        let filter = ListSchedules {
+            namespace: "default".into(),
+            after: None,
+            prefix: prefix.into(),
+            labels: BTreeMap::new(),
+            states: Vec::new(),
+            limit: 0,
+        };
+        Command::Bulk(Box::new(Bulk { filter, change, done: 0, request: None, actor: "tester".into() }))
     }
 
     // --- what there is ---------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::state_machine::{
     id::{RunId, Uid},
-    output::{Answer, Body, Event, Output},
+    output::{Body, Event, Output, ScheduleChange},
     timer::Now,
 };
 
@@ -24,22 +24,19 @@ pub struct Judge {
 
 impl Judge {
     pub fn hear(&mut self, now: Now, output: &Output) {
-        // What a resume lets go may be in the same batch as its reply.
-        for (_, reply) in &output.replies {
-            if let Ok(Answer::Resumed { schedule, .. }) = reply {
-                self.paused.remove(&schedule.uid);
+        // What a resume lets go is in the same batch, and so is what a pause still let through.
+        for event in &output.events {
+            if let Event::Schedule {
+                change: ScheduleChange::Resumed | ScheduleChange::Deleted, view, ..
+            } = event
+            {
+                self.paused.remove(&view.uid);
             }
         }
         for event in &output.events {
             self.event(now, event);
         }
         self.messages(output);
-        for (_, reply) in &output.replies {
-            let Ok(Answer::Paused { schedule, .. }) = reply else { continue };
-            if let Some(pause) = &schedule.pause {
-                self.paused.insert(schedule.uid, pause.until);
-            }
-        }
         // A pause that is over stays over when the clock is set back.
         self.paused.retain(|_, until| until.is_none_or(|until| until > now.wall));
     }
@@ -60,6 +57,10 @@ impl Judge {
                 let id = finished.id;
                 assert!(self.finished.insert(id), "{id} finished twice");
                 assert!(!self.leased.contains(&id), "{id} finished while it is leased");
+            }
+            Event::Schedule { change: ScheduleChange::Paused, view, .. } => {
+                let until = view.pause.as_ref().and_then(|pause| pause.until);
+                self.paused.insert(view.uid, until);
             }
             _ => {}
         }

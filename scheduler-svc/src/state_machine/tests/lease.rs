@@ -214,6 +214,8 @@ fn w4_orphans_end_a_term_after_a_restart() {
     bench.pass(1);
     assert_eq!(lost(&bench), 2);
     bench.silent_worker(2);
+    let hello = bench.hello("two", 2, vec![]);
+    bench.open(hello);
     let again = bench.jobs();
     assert_eq!(again.iter().map(|job| job.attempt).collect::<Vec<_>>(), [2, 2]);
     assert!(again.iter().all(|job| jobs.iter().all(|old| job.token > old.token)));
@@ -226,6 +228,7 @@ fn w8_a_draining_worker_hears_what_is_its_own_and_gets_nothing_more() {
     let jobs = jobs_for(&mut bench, 1);
     let beat = Heartbeat {
         session,
+        worker_id: None,
         received: 2,
         slots: None,
         draining: true,
@@ -254,6 +257,7 @@ fn w10_a_session_never_holds_more_than_its_slots() {
     assert_eq!(jobs_for(&mut bench, 5).len(), 2);
     let beat = |slots| Heartbeat {
         session,
+        worker_id: None,
         received: 1,
         slots: Some(slots),
         draining: false,
@@ -293,8 +297,70 @@ fn lost_runs_keep_their_order_before_later_ones() {
     bench.pass(5 * SECOND);
     let hello = bench.hello("two", 5, vec![]);
     bench.open(hello);
-    let again: Vec<_> = bench.jobs().iter().map(|job| job.definition.key.id.to_string()).collect();
-    assert_eq!(again, ["s0", "s1", "s2", "s3", "s4"]);
+    let mut again = Vec::new();
+    loop {
+        let jobs = bench.jobs();
+        let Some(job) = jobs.first() else { break };
+        again.extend(jobs.iter().map(|job| job.definition.key.id.to_string()));
+        bench.succeed(job);
+    }
+    assert_eq!(again, ["s0", "s3", "s4", "s1", "s2"], "of those that were lost, one at a time (rule W7)");
+}
+
+#[test]
+fn w7_a_job_that_brings_workers_down_fails_and_its_neighbours_do_not() {
+    let mut bench = Bench::new();
+    let mut session = bench.silent_worker(3);
+    let jobs = jobs_for(&mut bench, 3);
+    let poison = jobs[0].id;
+    let mut done = 0;
+    for crash in 1..=4 {
+        bench.apply(&Command::CloseSession(session));
+        bench.pass(5 * SECOND);
+        let hello = bench.hello(&format!("after crash {crash}"), 3, vec![]);
+        session = bench.open(hello).0;
+        // Whatever is handed out beside the poison ends well; a worker has one suspect at a time.
+        loop {
+            let jobs = bench.jobs();
+            assert!(jobs.len() <= 1);
+            let Some(job) = jobs.into_iter().next() else { break };
+            if job.id == poison {
+                break;
+            }
+            bench.succeed(&job);
+            done += 1;
+        }
+    }
+    let end = bench.history("s0").remove(0);
+    assert_eq!((end.id, end.attempt, end.outcome), (poison, 4, crate::state_machine::run::Outcome::Failed));
+    assert_eq!(end.failure.expect("a reason").class, Class::Lost);
+    assert_eq!(done, 2, "both neighbours ran");
+}
+
+#[test]
+fn w7_a_run_that_was_not_received_is_no_suspect() {
+    let mut bench = Bench::new();
+    let session = bench.silent_worker(3);
+    jobs_for(&mut bench, 3);
+    let sequence = bench.messages.last().map_or(9, |(_, message)| message.sequence);
+    bench.beat(session, sequence.max(9), vec![]);
+    assert_eq!(lost(&bench), 3);
+    assert_eq!(bench.jobs().len(), 3, "all at once again");
+}
+
+#[test]
+fn p3_the_leases_of_a_lost_worker_end_a_bounded_number_at_a_time() {
+    let mut bench = Bench::with(crate::state_machine::Config { losses_per_turn: 10, ..Default::default() });
+    let session = bench.silent_worker(25);
+    let jobs = jobs_for(&mut bench, 25);
+    bench.apply(&Command::CloseSession(session));
+    bench.pass(5 * SECOND - 1);
+    bench.skip(1);
+    bench.wake();
+    assert_eq!(lost(&bench), 10, "other commands come in between");
+    assert!(matches!(bench.succeed(&jobs[20]), crate::state_machine::output::Receipt::Accepted { .. }));
+    bench.pass(10);
+    assert_eq!(lost(&bench), 24);
 }
 
 #[test]

@@ -7,16 +7,16 @@ use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use super::{bench::*, *};
 use crate::state_machine::{
     StateMachine,
-    command::{Command, Heartbeat, Held, Report, Reported},
-    definition::Definition,
+    command::{BulkChange, CancelRun, Command, Heartbeat, Held, Page, Report, Reported, RetryRuns},
+    definition::{Definition, Misfire, Overlap},
     failure::{Class, Failure},
     id::SessionId,
     output::{Body, Job},
-    schedule::{Decision, Verdict},
+    schedule::{Decision, Span, Verdict},
     timing::Timing,
 };
 
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 40;
 const STEPS: usize = 400;
 
 #[test]
@@ -65,6 +65,7 @@ struct Worker {
 }
 
 const IDS: [&str; 4] = ["a", "b", "c", "d"];
+const LIMITS: [&[&str]; 4] = [&[], &["k"], &["m:1"], &["k", "m:1", "m:2"]];
 
 impl World {
     fn new(seed: u64) -> Self {
@@ -85,7 +86,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.roll(16) {
+        match self.roll(19) {
             0 | 1 => self.save(),
             2 => self.manage(),
             3 => {
@@ -101,6 +102,8 @@ impl World {
             7..=9 => self.report(),
             10 => self.clock(),
             11 => self.crash(),
+            12 => self.intervene(),
+            13 => self.limit(),
             _ => self.wait(),
         }
         self.receive();
@@ -126,7 +129,15 @@ impl World {
         definition.pause_after_failures = [0, 2][self.roll(2)];
         definition.task.queue_timeout = [0, 15_000][self.roll(2)];
         definition.task.timeout = 30_000;
+        definition.overlap = Overlap::from_number(1 + self.roll(4) as u32).expect("a policy");
+        definition.misfire = [
+            Misfire::Coalesce,
+            Misfire::Skip,
+            Misfire::All { window: 3_600_000, max_runs: 4 },
+            Misfire::All { window: 20_000, max_runs: 100 },
+        ][self.roll(4)];
         definition.tenant = ["", "x"][self.roll(2)].into();
+        definition.limits = LIMITS[self.roll(LIMITS.len())].iter().map(|key| (*key).into()).collect();
         definition.end = [None, Some(self.bench.now.wall + MINUTE)][usize::from(self.roll(6) == 0)];
         definition
     }
@@ -156,6 +167,65 @@ impl World {
             }
             1 | 2 => Command::Pause(Pause { key, note: "n".into(), until, request: None, actor }),
             _ => Command::Resume(Resume { key, catch_up: self.roll(2) == 0, request: None, actor }),
+        };
+        self.apply(&command);
+    }
+
+    /// Calls about runs, and about many schedules.
+    fn intervene(&mut self) {
+        let (id, now) = (self.id(), self.bench.now.wall);
+        let command = match self.roll(4) {
+            0 => {
+                let span = Span { from: now - MINUTE, to: now - self.roll(30_000) as i64 };
+                return drop(self.bench.backfill(id, span));
+            }
+            1 => {
+                let live: Vec<_> = self.bench.machine.runs.iter().map(|(_, run)| run.id).collect();
+                let index = self.roll(live.len().max(1));
+                let Some(id) = live.get(index).copied() else { return };
+                Command::CancelRun(CancelRun {
+                    namespace: "default".into(),
+                    id,
+                    note: "n".into(),
+                    request: None,
+                    actor: "t".into(),
+                })
+            }
+            2 => {
+                let ends = if self.bench.gone(id) { Vec::new() } else { self.bench.history(id) };
+                Command::RetryRuns(Box::new(RetryRuns {
+                    namespace: "default".into(),
+                    ids: ends.iter().map(|end| end.id).collect(),
+                    page: Page { last: true, ..Page::default() },
+                    request: None,
+                    actor: "t".into(),
+                }))
+            }
+            _ => {
+                let change = [
+                    BulkChange::Pause { note: "n".into(), until: None },
+                    BulkChange::Resume { catch_up: true },
+                ][self.roll(2)]
+                .clone();
+                self.bench.bulk("", change)
+            }
+        };
+        self.apply(&command);
+    }
+
+    fn limit(&mut self) {
+        use crate::state_machine::{
+            command::{DeleteLimit, SetLimit},
+            gate::limit::Limit,
+        };
+        let (namespace, key) = ("default".into(), ["k", "m:*", "m:1"][self.roll(3)].into());
+        let command = if self.roll(3) == 0 {
+            Command::DeleteLimit(DeleteLimit { namespace, key, request: None })
+        } else {
+            let max_running = [None, Some(0), Some(1), Some(2)][self.roll(4)];
+            let rate = [0, 100_000, 1_000_000][self.roll(3)];
+            let limit = Limit { max_running, rate, burst: 2 };
+            Command::SetLimit(Box::new(SetLimit { namespace, key, limit, request: None }))
         };
         self.apply(&command);
     }
@@ -194,6 +264,7 @@ impl World {
         let worker = &self.workers[index];
         let beat = Heartbeat {
             session: worker.session,
+            worker_id: None,
             received: worker.received,
             slots: None,
             draining: false,
@@ -226,11 +297,19 @@ impl World {
         let outcome = if self.roll(2) == 0 {
             Reported::Success { result: Bytes::new() }
         } else {
-            let failure = Box::new(Failure::new(class, "C", "m"));
+            let mut failure = Box::new(Failure::new(class, "C", "m"));
+            failure.limit = ["", "k", "m:1"][self.roll(3)].into();
+            failure.retry_after = [0, 5_000][self.roll(2)];
             Reported::Failure { failure, partial: Bytes::new(), checkpoint: Some("c".into()) }
         };
-        let report =
-            Report { id: Some(job.id), attempt: job.attempt, token: job.token, outcome, invalid: None };
+        let report = Report {
+            worker_id: None,
+            id: Some(job.id),
+            attempt: job.attempt,
+            token: job.token,
+            outcome,
+            invalid: None,
+        };
         self.apply(&Command::Report(vec![report]));
         if self.roll(3) == 0 {
             self.letters.push(job);

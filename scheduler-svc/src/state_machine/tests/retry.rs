@@ -182,6 +182,7 @@ fn w6_every_report_has_its_receipt() {
     assert_eq!(bench.succeed(&job), Receipt::Repeated, "also by the next process");
     assert_eq!(bench.succeed(&wrong), Receipt::Forgotten);
     let report = Report {
+        worker_id: None,
         id: None,
         attempt: 1,
         token: 1,
@@ -232,6 +233,7 @@ fn an_invalid_report_ends_its_attempt() {
         checkpoint: None,
     };
     let report = Report {
+        worker_id: None,
         id: Some(job.id),
         attempt: job.attempt,
         token: job.token,

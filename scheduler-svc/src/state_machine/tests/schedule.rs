@@ -4,7 +4,7 @@ use super::{bench::*, *};
 use crate::state_machine::{
     command::Command,
     id::Trigger,
-    output::{Answer, Change, Event, Refusal},
+    output::{Answer, Change, Event, Refusal, ScheduleChange},
     run::Outcome,
     schedule::{Status, Verdict},
     timing::Timing,
@@ -150,7 +150,12 @@ fn a_one_shot_fires_once_and_ends() {
     bench.pass(DAY);
     assert_eq!(bench.fired(), [START - SECOND, START + HOUR]);
     assert_eq!(bench.view("a").status, Status::Ended);
-    assert!(bench.events.iter().any(|event| matches!(event, Event::ScheduleEnded { .. })));
+    assert!(
+        bench
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Schedule { change: ScheduleChange::Ended, .. }))
+    );
 }
 
 #[test]

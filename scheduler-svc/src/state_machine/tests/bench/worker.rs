@@ -22,6 +22,7 @@ impl Bench {
             namespaces: None,
             archive_id: None,
             held,
+            draining: false,
         }
     }
 
@@ -74,7 +75,15 @@ impl Bench {
     }
 
     pub fn beat(&mut self, session: SessionId, received: u64, held: Vec<Held>) -> (Vec<Order>, bool) {
-        let beat = Heartbeat { session, received, slots: None, draining: false, held, unknown: Vec::new() };
+        let beat = Heartbeat {
+            session,
+            worker_id: None,
+            received,
+            slots: None,
+            draining: false,
+            held,
+            unknown: Vec::new(),
+        };
         match self.call(&Command::Heartbeat(Box::new(beat))) {
             Answer::Heard { orders, reopen, .. } => (orders, reopen),
             other => panic!("{other:?}"),
@@ -82,8 +91,14 @@ impl Bench {
     }
 
     pub fn report(&mut self, job: &Job, outcome: Reported) -> Receipt {
-        let report =
-            Report { id: Some(job.id), attempt: job.attempt, token: job.token, outcome, invalid: None };
+        let report = Report {
+            worker_id: None,
+            id: Some(job.id),
+            attempt: job.attempt,
+            token: job.token,
+            outcome,
+            invalid: None,
+        };
         match self.call(&Command::Report(vec![report])) {
             Answer::Reported(mut receipts) => receipts.remove(0),
             other => panic!("{other:?}"),
