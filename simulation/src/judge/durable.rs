@@ -93,6 +93,7 @@ trait PhaseName {
 impl PhaseName for Run {
     fn phase_name(&self) -> String {
         match &self.phase {
+            Phase::Behind => "behind".into(),
             Phase::Ready(_) => "ready".into(),
             Phase::Backoff { until, .. } => format!("backoff {until}"),
             Phase::Running(lease) => format!("running {} {}", lease.worker_id, lease.token),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use scheduler_svc::state_machine::{
     definition::Overlap,
-    failure::Class,
+    failure::{Class, Failure},
     id::{RunId, Uid},
     run::{Attempt, Finished, Lease, Outcome, Phase, Run},
     schedule::{Schedule, Status},
@@ -16,8 +16,10 @@ use super::{
     holds,
 };
 
-/// A run that lost its worker this often has failed.
-const LOSSES_MAX: u32 = 5;
+/// A run that is to blame for so many lost workers has failed.
+const LOSSES_MAX: u32 = 3;
+/// Live runs of a schedule under overlap `allow`.
+const LIVE_MAX: usize = 16;
 const INTERRUPTIONS_MAX: u32 = 100;
 
 #[derive(Debug, Default)]
@@ -61,6 +63,8 @@ pub struct Said {
 #[derive(Clone, Debug, Default)]
 struct Story {
     failures: u32,
+    /// It was on a worker that was lost, and no attempt has ended otherwise since.
+    suspect: bool,
     losses: u32,
     interruptions: u32,
     ended: bool,
@@ -151,7 +155,7 @@ impl Runs {
         let entries = ended_attempts(before, now.attempt, now.lease().is_some(), &now.attempts)?;
         let late = before.filter(|before| accepted && before.lease().is_none());
         if let Some(failure) = now.failure.as_deref().filter(|_| late.is_some()) {
-            self.spend(id, failure.class);
+            self.spend(id, failure);
         }
         for entry in entries {
             compared.attempts += 1;
@@ -219,8 +223,9 @@ impl Runs {
     /// An attempt ended: by a report under its token, or by the scheduler for one of its own reasons.
     fn ended(&mut self, id: RunId, lease: Option<&Lease>, entry: &Attempt) -> Verdict {
         let Some(failure) = &entry.failure else { return Ok(()) };
-        self.spend(id, failure.class);
-        let own = matches!(&*failure.code, "WORKER_LOST" | "ATTEMPT_TIMEOUT" | "CANCEL_TIMEOUT");
+        self.spend(id, failure);
+        let own =
+            matches!(&*failure.code, "WORKER_LOST" | "NOT_DELIVERED" | "ATTEMPT_TIMEOUT" | "CANCEL_TIMEOUT");
         let Some(lease) = lease else { return Ok(()) };
         let said = self.reported.get(&lease.token);
         let reported = said.is_some_and(|all| all.iter().any(|said| fits(said, failure.class)));
@@ -229,13 +234,19 @@ impl Runs {
         })
     }
 
-    fn spend(&mut self, id: RunId, class: Class) {
+    fn spend(&mut self, id: RunId, failure: &Failure) {
         let story = self.known.entry(id).or_default();
-        match class {
+        let lost = &*failure.code == "WORKER_LOST";
+        let blamed = lost && story.suspect;
+        story.suspect = match failure.class {
+            Class::Lost => story.suspect || lost,
+            _ => false,
+        };
+        match failure.class {
             // A revoked consent counts as transient when the user has acted since (R5); else it ends the run.
             Class::Transient | Class::Timeout | Class::Reauthorize => story.failures += 1,
-            Class::Lost => story.losses += 1,
-            Class::Interrupted => story.interruptions += 1,
+            Class::Lost if blamed => story.losses += 1,
+            Class::Lost | Class::Interrupted => story.interruptions += 1,
             Class::Throttled | Class::Permanent | Class::Cancelled | Class::Superseded => {}
         }
     }
@@ -273,7 +284,7 @@ impl Runs {
             self.ended(id, by, entry)?;
         }
         if let Some(failure) = finished.failure.as_deref().filter(|_| late) {
-            self.spend(id, failure.class);
+            self.spend(id, failure);
         }
         self.end_fits(before, finished, accepted)
     }
@@ -369,6 +380,8 @@ fn overlap(changes: &Changes, after: &Durable) -> Verdict {
         let live = after.live(id.uid).count();
         let most = match schedule.definition.overlap {
             Overlap::Skip => 1,
+            Overlap::BufferOne | Overlap::CancelRunning => 2,
+            Overlap::Allow => LIVE_MAX,
         };
         holds("overlap is kept", live <= most, || {
             format!("{}: {live} live runs", schedule.definition.key.id)

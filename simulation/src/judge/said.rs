@@ -60,8 +60,9 @@ impl Said {
                 })?;
                 holds("a run ends once", self.finished.insert(id), || format!("{id} finished again"))
             }
-            Event::SchedulePaused { .. }
-            | Event::ScheduleEnded { .. }
+            Event::Schedule { .. }
+            | Event::GateClosed { .. }
+            | Event::GateReopened { .. }
             | Event::WorkerJoined { .. }
             | Event::WorkerLost { .. }
             | Event::WorkerTwice { .. } => Ok(()),
@@ -137,12 +138,13 @@ fn revision(etag: &str) -> u32 {
 
 /// Receipts against what is stored (rule W6).
 pub fn receipts(
-    reports: &[pb::Report],
+    request: &pb::ReportResultsRequest,
     receipts: &[Receipt],
     durable: &Durable,
     runs: &Runs,
     compared: &mut Compared,
 ) -> Verdict {
+    let reports = &request.reports;
     holds("a receipt per report", reports.len() == receipts.len(), || {
         format!("{} for {}", receipts.len(), reports.len())
     })?;
@@ -159,7 +161,8 @@ pub fn receipts(
             }
             Receipt::Stale(_) | Receipt::Forgotten => {
                 let lease = run.and_then(|run| run.lease());
-                let current = lease.is_some_and(|lease| lease.token == token)
+                let current = lease
+                    .is_some_and(|lease| lease.token == token && *lease.worker_id == *request.worker_id)
                     && run.is_some_and(|run| i64::from(run.attempt) == i64::from(report.attempt));
                 holds("W6 an outcome is taken while its lease lives", !current, what)?;
                 let late =

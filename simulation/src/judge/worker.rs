@@ -23,13 +23,10 @@ pub struct Worker {
     lease: u64,
     /// When the last heartbeat was sent that was answered, or the last welcome came.
     assured: u64,
-    /// Heartbeats under way, by call: when they were sent.
-    beats: BTreeMap<u64, u64>,
-    /// Whether an answer to a heartbeat is still wanted.
-    beating: bool,
+    /// The heartbeat whose answer is awaited: its call, and when it was sent. Answers of others say nothing.
+    beat: Option<(u64, u64)>,
     reporting: BTreeMap<u64, Vec<Key>>,
     draining: bool,
-    pub last_beat: u64,
 }
 
 #[derive(Debug)]
@@ -62,13 +59,13 @@ impl Worker {
         match &said.message {
             Some(Message::Welcome(welcome)) if welcome.epoch < self.epoch => {
                 self.connected = false;
-                self.beating = false;
+                self.beat = None;
                 return;
             }
             Some(Message::Welcome(welcome)) => {
                 self.epoch = welcome.epoch;
                 self.connected = true;
-                self.beating = false;
+                self.beat = None;
                 self.assured = now;
                 welcome.orders.iter().for_each(|order| self.ordered(order));
             }
@@ -103,7 +100,7 @@ impl Worker {
 
     pub fn stream_ended(&mut self) {
         self.connected = false;
-        self.beating = false;
+        self.beat = None;
     }
 
     pub fn drain(&mut self) {
@@ -120,14 +117,13 @@ impl Worker {
     }
 
     pub fn heard(&mut self, call: u64, answer: Option<&pb::HeartbeatResponse>) {
-        let sent = self.beats.remove(&call);
-        let wanted = std::mem::replace(&mut self.beating, false);
-        let Some(answer) = answer.filter(|answer| answer.epoch >= self.epoch && wanted) else { return };
+        let Some((_, sent)) = self.beat.take_if(|(number, _)| *number == call) else { return };
+        let Some(answer) = answer.filter(|answer| answer.epoch >= self.epoch) else { return };
         if answer.reopen {
             self.connected = false;
             return;
         }
-        self.assured = self.assured.max(sent.unwrap_or(0));
+        self.assured = self.assured.max(sent);
         answer.orders.iter().for_each(|order| self.ordered(order));
     }
 
@@ -161,7 +157,7 @@ impl Worker {
             Effect::Open(open) => {
                 compared.heartbeats += 1;
                 self.connected = false;
-                self.beating = false;
+                self.beat = None;
                 self.lists(&open.held)
             }
             Effect::CloseStream => Ok(()),
@@ -172,10 +168,9 @@ impl Worker {
                 }
                 Ok(())
             }
-            Effect::Heartbeat(beat) => {
+            Effect::Heartbeat { request: beat, .. } => {
                 compared.heartbeats += 1;
-                self.beats.insert(call, now);
-                (self.beating, self.last_beat) = (true, now);
+                self.beat = Some((call, now));
                 holds("W3 a heartbeat says what was received", beat.received == self.received, || {
                     format!("{}: {} instead of {}", self.name, beat.received, self.received)
                 })?;

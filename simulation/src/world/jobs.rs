@@ -105,7 +105,7 @@ impl World {
     pub(crate) fn note_reports(&mut self, request: &pb::ReportResultsRequest) {
         for report in &request.reports {
             let Some(id) = RunId::parse(&report.run_id) else { continue };
-            let read = message::report(report);
+            let read = message::report(None, report);
             let done = |result: Option<&Struct>| {
                 let value = result.and_then(|result| result.fields.get("done"));
                 match value.and_then(|value| value.kind.as_ref()) {

@@ -41,7 +41,7 @@ pub enum Answered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
     Client { index: usize, uid: Uid },
-    Heartbeat { worker: usize, life: u32 },
+    Heartbeat { worker: usize, life: u32, number: u64 },
     Report { worker: usize, life: u32, call: u64 },
     Open { worker: usize, life: u32, stream: usize },
 }
@@ -156,7 +156,9 @@ impl World {
         }
         match caller {
             Caller::Client { index, .. } => self.client_answered(index, call, answer),
-            Caller::Heartbeat { worker, life } => self.worker_heard(worker, life, call, answer),
+            Caller::Heartbeat { worker, life, number } => {
+                self.worker_heard(worker, life, (call, number), answer)
+            }
             Caller::Report { worker, life, call } => self.worker_receipts(worker, life, call, answer),
             Caller::Open { worker, life, stream } => self.worker_opened(worker, life, stream, answer),
         }

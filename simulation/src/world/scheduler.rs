@@ -10,7 +10,10 @@ use docket::{
     schedule::v1::{self as pb, stream_due_jobs_response::Message as Sent},
 };
 use scheduler_svc::{
-    grpc::worker::message::{self, Terms},
+    grpc::worker::{
+        message::{self, Terms},
+        stream,
+    },
     pipeline::{Pipeline, Step},
     state_machine::{
         StateMachine,
@@ -291,11 +294,10 @@ impl World {
     fn apply(&mut self, index: usize, call: CallId, request: Request) -> Verdict {
         let command = match &request {
             Request::App(ask) => Ok(ask.command()),
-            Request::Heartbeat { beat, .. } => {
-                message::heartbeat(beat).map(|beat| Command::Heartbeat(Box::new(beat)))
-            }
+            Request::Heartbeat { beat, .. } => message::heartbeat(self.schedulers[index].epoch, beat)
+                .map(|beat| Command::Heartbeat(Box::new(beat))),
             Request::Report(request) => {
-                Ok(Command::Report(request.reports.iter().map(message::report).collect()))
+                message::reports(self.schedulers[index].epoch, request).map(Command::Report)
             }
             Request::Open { open, stream } => {
                 let session = SessionId(self.sources.ids.next());
@@ -351,13 +353,15 @@ impl World {
             }
             let judge = &mut self.judge;
             judge.said.message(session, message.sequence, &message.body, &judge.runs, &mut judge.compared)?;
-            if let Some(stream) = self.schedulers[index].streams.get(&session).copied() {
-                self.stream_send(stream, message::convert_message(message));
+            if let Some(line) = self.schedulers[index].streams.get(&session).copied() {
+                self.stream_send(line, stream::convert_message(message));
             }
         }
         for session in output.closed {
             if let Some(stream) = self.schedulers[index].streams.remove(&session) {
                 self.end_stream(stream);
+                // However a stream ends, the machine hears of it.
+                self.after(1, Event::Closes { scheduler: index, session });
             }
         }
         Ok(self.lives(index))
@@ -395,7 +399,7 @@ impl World {
                 if !deposed {
                     let judge = &mut self.judge;
                     let compared = &mut judge.compared;
-                    said::receipts(&request.reports, &receipts, &judge.durable, &judge.runs, compared)?;
+                    said::receipts(request, &receipts, &judge.durable, &judge.runs, compared)?;
                 }
                 Answered::Receipts(receipts.into_iter().map(message::receipt).collect())
             }
@@ -410,7 +414,7 @@ impl World {
                     max_batch: self.config.max_batch,
                 };
                 let welcome = terms.welcome(session, epoch, orders);
-                let first: pb::StreamDueJobsResponse = message::sent(1, Sent::Welcome(welcome));
+                let first: pb::StreamDueJobsResponse = stream::sent(1, Sent::Welcome(welcome));
                 self.stream_send(*stream, first);
                 Answered::Opened
             }

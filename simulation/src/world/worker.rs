@@ -51,7 +51,7 @@ enum Input {
     Ended(usize),
     OpenFailed(usize),
     JobEnded(Key, Box<kind::Outcome>),
-    Heard(CallId, Option<pb::HeartbeatResponse>),
+    Heard(CallId, u64, Option<pb::HeartbeatResponse>),
     Receipts(u64, Option<Vec<pb::Receipt>>),
 }
 
@@ -168,11 +168,11 @@ impl World {
         &mut self,
         index: usize,
         life: u32,
-        call: CallId,
+        (call, number): (CallId, u64),
         answer: Answered,
     ) -> Verdict {
         let answer = if let Answered::Heard(answer) = answer { Some(answer) } else { None };
-        self.worker_input(index, life, Input::Heard(call, answer))
+        self.worker_input(index, life, Input::Heard(call, number, answer))
     }
 
     pub(crate) fn worker_receipts(
@@ -241,9 +241,9 @@ impl World {
                     agent.ended(now, &key, *outcome);
                 }
             }
-            Input::Heard(call, answer) => {
+            Input::Heard(call, number, answer) => {
                 judge.heard(call, answer.as_ref());
-                agent.heartbeat_answered(now, answer);
+                agent.heartbeat_answered(now, number, answer);
             }
             Input::Receipts(call, receipts) => {
                 judge.receipts(call, receipts.as_ref().map(Vec::len));
@@ -284,10 +284,10 @@ impl World {
                 0
             }
             Effect::Start(_) | Effect::Stop(_) => 0,
-            Effect::Heartbeat(beat) => {
-                let beat = self.twist_beat(index, beat.clone());
+            Effect::Heartbeat { number, request: beat } => {
+                let (number, beat) = (*number, self.twist_beat(index, beat.clone()));
                 let instance = self.workers[index].agent_instance();
-                let caller = Caller::Heartbeat { worker: index, life };
+                let caller = Caller::Heartbeat { worker: index, life, number };
                 self.call(party, caller, Request::Heartbeat { beat, instance }, CALL_TIMEOUT)
             }
             Effect::Report { call, request } => {
