@@ -387,6 +387,10 @@ impl StateMachine {
         } else {
             return;
         };
+        if self.schedules[slot].status == Status::Active {
+            // What was due before the pause is not the pause's to skip.
+            self.fire_due(slot);
+        }
         let actor = self.own_name();
         self.pause(slot, Pause { reason, note, actor, time: self.now.wall, until: None });
     }

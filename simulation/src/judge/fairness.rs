@@ -59,7 +59,8 @@ impl Fairness {
         let still: BTreeMap<RunId, (Lane, Arc<str>, u8)> = after
             .runs
             .values()
-            .filter(|run| waits(run, &after.schedules))
+            // A suspect waits for a worker without one (W7).
+            .filter(|run| waits(run, &after.schedules) && !run.suspect)
             .map(|run| (run.id, place(run)))
             .collect();
         let touched: BTreeSet<RunId> = changes.runs.iter().map(|(id, ..)| *id).collect();

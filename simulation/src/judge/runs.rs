@@ -111,9 +111,9 @@ impl Runs {
             match (before, now) {
                 (None, Some(now)) => {
                     self.made(*id, compared)?;
-                    self.moved(None, now, schedule, compared)?;
+                    self.moved(None, now, schedule, after, compared)?;
                 }
-                (Some(before), Some(now)) => self.moved(Some(before), now, schedule, compared)?,
+                (Some(before), Some(now)) => self.moved(Some(before), now, schedule, after, compared)?,
                 (Some(_), None) => {
                     let gone = schedule.is_some_and(|(_, _, after)| after.is_none());
                     let ended = self.has_ended(*id) || gone;
@@ -140,6 +140,7 @@ impl Runs {
         before: Option<&Run>,
         now: &Run,
         schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>,
+        after: &Durable,
         compared: &mut Compared,
     ) -> Verdict {
         let id = now.id;
@@ -171,7 +172,7 @@ impl Runs {
             format!("{id} goes on after {} losses", story.losses)
         })?;
         if let Some(lease) = now.lease() {
-            self.leased(now, lease, lease_before)?;
+            self.leased(now, lease, lease_before, after)?;
         }
         if began > 1 {
             return broken(
@@ -182,7 +183,7 @@ impl Runs {
         Ok(())
     }
 
-    fn leased(&mut self, run: &Run, lease: &Lease, before: Option<&Lease>) -> Verdict {
+    fn leased(&mut self, run: &Run, lease: &Lease, before: Option<&Lease>, after: &Durable) -> Verdict {
         let (id, token) = (run.id, lease.token);
         if before.is_some_and(|before| before.token == token) {
             let known = self.leases.get(&token);
@@ -197,6 +198,15 @@ impl Runs {
             format!("{id}: token {token} after {}", self.highest_token)
         })?;
         self.highest_token = self.highest_token.max(token);
+        if run.suspect {
+            let other = after.runs.values().find(|other| {
+                let theirs = other.lease().filter(|_| other.suspect && other.id != id);
+                theirs.is_some_and(|theirs| theirs.instance == lease.instance)
+            });
+            holds("W7 one suspect per worker at a time", other.is_none(), || {
+                format!("{id} joins {:?} on {}", other.map(|other| other.id), lease.instance)
+            })?;
+        }
         let leased = Leased {
             id,
             attempt: run.attempt,
