@@ -4,7 +4,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use clap::Parser;
-use simulation::{judge::Compared, simulate};
+use simulation::{bugs, judge::Compared, simulate};
 
 /// Runs the simulation.
 #[derive(Debug, Parser)]
@@ -15,6 +15,12 @@ struct Options {
     /// How many seeds, one after the other.
     #[arg(long, default_value_t = 300)]
     runs: u64,
+    /// Plant one bug after the other; each has to be found within the seeds.
+    #[arg(long)]
+    bugs: bool,
+    /// Only bugs whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
     /// Print the whole trace.
     #[arg(long)]
     trace: bool,
@@ -29,6 +35,9 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     std::panic::set_hook(Box::new(|_| ()));
+    if options.bugs {
+        return hunt(&options);
+    }
     println!("seeds {} to {}", options.seed, options.seed + options.runs - 1);
     let begin = Instant::now();
     let mut compared = Compared::default();
@@ -59,4 +68,26 @@ fn main() -> ExitCode {
     compared.each().for_each(|(name, count)| println!("  {count:>12} {}", name.replace('_', " ")));
     println!("{failed} failed of up to {} seeds in {seconds:.1} s", options.runs);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Shows where each planted bug is found, and by which rule.
+fn hunt(options: &Options) -> ExitCode {
+    let begin = Instant::now();
+    let bugs: Vec<_> =
+        bugs::all().into_iter().filter(|bug| bug.to_string().contains(&options.only)).collect();
+    let mut escaped = 0;
+    for bug in &bugs {
+        match bugs::hunt(*bug, options.seed, options.runs) {
+            Some(found) => {
+                println!("{:<26} seed {:>4}, after {:>4}: {}", bug.to_string(), found.seed, found.after, found.broken.rule);
+            }
+            None => {
+                escaped += 1;
+                println!("{:<26} NOT FOUND in {} seeds", bug.to_string(), options.runs);
+            }
+        }
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    println!("{} of {} planted bugs found in {seconds:.1} s", bugs.len() - escaped, bugs.len());
+    if escaped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

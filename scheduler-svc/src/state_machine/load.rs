@@ -22,6 +22,7 @@ use super::{
     timer::{ElapsedTimer, Now},
 };
 use crate::{
+    planted::{Bug, planted},
     record,
     store::{Key, key::Name},
 };
@@ -64,7 +65,7 @@ impl StateMachine {
             names: HashSet::new(),
             triggered: Vec::new(),
             // Tokens of a later epoch are larger than all of an earlier one.
-            next_token: epoch << 40,
+            next_token: if planted(Bug::TokensRestart) { 0 } else { epoch << 40 },
             heartbeats: 0,
             totals: Default::default(),
             lateness: VecDeque::new(),
@@ -155,6 +156,9 @@ impl StateMachine {
             record::read_state(uid, value, definitions).map_err(|error| LoadError::new(key, error.0))?;
         let slot = self.insert_schedule(schedule);
         let schedule = &mut self.schedules[slot];
+        if planted(Bug::DecidedForgottenAtLoad) {
+            schedule.decided_through -= 3_600_000;
+        }
         schedule.next = schedule.times().next(schedule.decided_through);
         if schedule.definition.max_runs > 0 && schedule.runs >= schedule.definition.max_runs {
             schedule.next = None;
@@ -173,6 +177,9 @@ impl StateMachine {
             self.gates.hold(key);
         }
         let run = &mut self.runs[key];
+        if planted(Bug::OrphansDroppedAtLoad) && run.lease().is_some() {
+            run.phase = Phase::Ready(None);
+        }
         run.arrival = arrival;
         let timeout = i64::from(run.definition.task.timeout);
         match &mut run.phase {

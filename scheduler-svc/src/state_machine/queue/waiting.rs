@@ -17,7 +17,10 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::{Doors, Place};
-use crate::state_machine::{gate::GateKey, run::RunKey};
+use crate::{
+    planted::{Bug, planted},
+    state_machine::{gate::GateKey, run::RunKey},
+};
 
 pub type TenantKey = usize;
 type GroupKey = usize;
@@ -132,7 +135,9 @@ impl Waiting {
             let run = self.groups[group].tenants[&tenant].runs[&turn.place];
             let Some(gate) = doors.refuses(run) else {
                 self.served += 1;
-                self.tenants[tenant].served = self.served;
+                if !planted(Bug::TenantsInOrder) {
+                    self.tenants[tenant].served = self.served;
+                }
                 self.take(group, tenant, turn.place, run);
                 return Some(run);
             };
