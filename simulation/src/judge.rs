@@ -9,9 +9,11 @@ pub mod calendar;
 pub mod decisions;
 pub mod durable;
 pub mod fairness;
+pub mod moments;
 pub mod runs;
 pub mod said;
 pub mod settled;
+pub mod story;
 pub mod worker;
 
 use std::{collections::BTreeSet, fmt};
@@ -102,7 +104,7 @@ impl Judge {
     /// A commit has become durable.
     pub fn committed(
         &mut self,
-        epoch: u64,
+        moment: &moments::Moment,
         writes: &[Write],
         log: &mut dyn FnMut(fmt::Arguments<'_>),
     ) -> Verdict {
@@ -119,7 +121,7 @@ impl Judge {
             .collect();
         let live = |id: RunId| before.contains(&id) || made.contains(&id);
         self.decisions.judge(&changes, &mut self.compared, &live)?;
-        self.runs.judge(epoch, &changes, &self.durable, &mut self.compared)?;
-        self.fairness.judge(epoch, &changes, &self.durable, &mut self.compared)
+        self.runs.judge(moment, &changes, &self.durable, &mut self.compared)?;
+        self.fairness.judge(moment.epoch, &changes, &self.durable, &mut self.compared)
     }
 }

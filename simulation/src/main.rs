@@ -79,7 +79,13 @@ fn hunt(options: &Options) -> ExitCode {
     for bug in &bugs {
         match bugs::hunt(*bug, options.seed, options.runs) {
             Some(found) => {
-                println!("{:<26} seed {:>4}, after {:>4}: {}", bug.to_string(), found.seed, found.after, found.broken.rule);
+                println!(
+                    "{:<26} seed {:>4}, after {:>4}: {}",
+                    bug.to_string(),
+                    found.seed,
+                    found.after,
+                    found.broken.rule
+                );
             }
             None => {
                 escaped += 1;

@@ -100,6 +100,8 @@ pub struct World {
     pub(crate) profile: faults::Profile,
     pub(crate) hosts: [clocks::Host; 2],
     pub(crate) store: Durable,
+    /// When each batch was closed, by epoch and sequence.
+    pub(crate) sealed: BTreeMap<(u64, u64), Millis>,
     pub(crate) schedulers: Vec<scheduler::Scheduler>,
     pub(crate) network: network::Network,
     pub(crate) workers: Vec<worker::Worker>,
@@ -129,6 +131,7 @@ impl World {
             profile,
             hosts: Default::default(),
             store: Durable::default(),
+            sealed: BTreeMap::new(),
             schedulers: Vec::new(),
             network: Default::default(),
             workers: Vec::new(),

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use prost::Message as _;
+use prost_types::{Struct, value::Kind};
 use scheduler_svc::state_machine::{
     definition::Overlap,
-    failure::{Class, Failure},
+    failure::Class,
     id::{RunId, Uid},
     run::{Attempt, Finished, Lease, Outcome, Phase, Run},
     schedule::{Schedule, Status},
@@ -14,13 +16,12 @@ use super::{
     Compared, Verdict, broken,
     durable::{Changes, Durable},
     holds,
+    moments::{Moment, Moments},
+    story::{INTERRUPTIONS_MAX, LOSSES_MAX, Story},
 };
 
-/// A run that is to blame for so many lost workers has failed.
-const LOSSES_MAX: u32 = 3;
 /// Live runs of a schedule under overlap `allow`.
 const LIVE_MAX: usize = 16;
-const INTERRUPTIONS_MAX: u32 = 100;
 
 #[derive(Debug, Default)]
 pub struct Runs {
@@ -35,6 +36,7 @@ pub struct Runs {
     epoch: u64,
     /// True time.
     pub now: u64,
+    pub moments: Moments,
     /// Highest token of earlier epochs.
     floor: u64,
 }
@@ -55,20 +57,9 @@ pub struct Said {
     pub class: Option<Class>,
     /// What it adds to the run's result.
     pub done: f64,
+    pub checkpoint: Option<Vec<u8>>,
     /// Wrong in itself: counts as a permanent failure.
     pub invalid: bool,
-}
-
-/// What a run has been through.
-#[derive(Clone, Debug, Default)]
-struct Story {
-    failures: u32,
-    /// It was on a worker that was lost, and no attempt has ended otherwise since.
-    suspect: bool,
-    losses: u32,
-    interruptions: u32,
-    ended: bool,
-    ended_at: u64,
 }
 
 impl Runs {
@@ -94,26 +85,34 @@ impl Runs {
 
     pub fn judge(
         &mut self,
-        epoch: u64,
+        moment: &Moment,
         changes: &Changes,
         after: &Durable,
         compared: &mut Compared,
     ) -> Verdict {
-        if epoch > self.epoch {
-            (self.epoch, self.floor) = (epoch, self.highest_token);
+        if moment.epoch > self.epoch {
+            (self.epoch, self.floor) = (moment.epoch, self.highest_token);
         }
         for finished in &changes.finished {
             let before = changes.runs.iter().find(|(id, ..)| *id == finished.id);
-            self.finished(changes, before.and_then(|(_, before, _)| before.as_ref()), finished, compared)?;
+            self.finished(
+                moment,
+                changes,
+                before.and_then(|(_, before, _)| before.as_ref()),
+                finished,
+                after,
+                compared,
+            )?;
         }
         for (id, before, now) in &changes.runs {
             let schedule = changes.schedules.iter().find(|(uid, ..)| *uid == id.uid);
+            let held = held(schedule, after, *id);
             match (before, now) {
                 (None, Some(now)) => {
                     self.made(*id, compared)?;
-                    self.moved(None, now, schedule, after, compared)?;
+                    self.moved(moment, None, now, held, after, compared)?;
                 }
-                (Some(before), Some(now)) => self.moved(Some(before), now, schedule, after, compared)?,
+                (Some(before), Some(now)) => self.moved(moment, Some(before), now, held, after, compared)?,
                 (Some(_), None) => {
                     let gone = schedule.is_some_and(|(_, _, after)| after.is_none());
                     let ended = self.has_ended(*id) || gone;
@@ -137,16 +136,17 @@ impl Runs {
 
     fn moved(
         &mut self,
+        moment: &Moment,
         before: Option<&Run>,
         now: &Run,
-        schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>,
+        held: bool,
         after: &Durable,
         compared: &mut Compared,
     ) -> Verdict {
         let id = now.id;
         let lease_before = before.and_then(Run::lease);
         let began = now.attempt - before.map_or(0, |before| before.attempt);
-        holds("R4 held runs are not assigned", began == 0 || !held(schedule), || {
+        holds("R4 held runs are not assigned", began == 0 || !held, || {
             format!("{id} was assigned while its schedule was paused or deleted")
         })?;
         let accepted = now.last_token != before.map_or(0, |before| before.last_token);
@@ -156,15 +156,19 @@ impl Runs {
         let entries = ended_attempts(before, now.attempt, now.lease().is_some(), &now.attempts)?;
         let late = before.filter(|before| accepted && before.lease().is_none());
         if let Some(failure) = now.failure.as_deref().filter(|_| late.is_some()) {
-            self.spend(id, failure);
+            self.known.entry(id).or_default().spend(failure);
         }
         for entry in entries {
             compared.attempts += 1;
             let by = lease_before.filter(|_| entry.attempt == before.map_or(0, |before| before.attempt));
-            self.ended(id, by, entry)?;
+            self.ended(moment, id, by, entry)?;
         }
         let retry = now.definition.retry;
-        let story = &self.known[&id];
+        if accepted {
+            self.results(now.last_token, now)?;
+        }
+        let story = self.known.entry(id).or_default();
+        story.backs_off(moment, now, entries, began)?;
         holds("attempts are bounded by max_attempts", story.failures < retry.max_attempts, || {
             format!("{id} goes on after {} failures of {}", story.failures, retry.max_attempts)
         })?;
@@ -223,6 +227,7 @@ impl Runs {
         holds("one outcome is accepted per attempt", self.accepted.insert(token), || {
             format!("{id}: token {token} was accepted twice")
         })?;
+        self.known.entry(id).or_default().accepted.push(token);
         let leased = self.leases.get(&token).is_some_and(|leased| leased.id == id);
         let said = self.reported.get(&token).is_some_and(|all| all.iter().any(|said| said.id == id));
         holds("W6 an accepted outcome was reported under its lease", leased && said, || {
@@ -231,12 +236,15 @@ impl Runs {
     }
 
     /// An attempt ended: by a report under its token, or by the scheduler for one of its own reasons.
-    fn ended(&mut self, id: RunId, lease: Option<&Lease>, entry: &Attempt) -> Verdict {
+    fn ended(&mut self, moment: &Moment, id: RunId, lease: Option<&Lease>, entry: &Attempt) -> Verdict {
         let Some(failure) = &entry.failure else { return Ok(()) };
-        self.spend(id, failure);
+        self.known.entry(id).or_default().spend(failure);
         let own =
             matches!(&*failure.code, "WORKER_LOST" | "NOT_DELIVERED" | "ATTEMPT_TIMEOUT" | "CANCEL_TIMEOUT");
         let Some(lease) = lease else { return Ok(()) };
+        if &*failure.code == "WORKER_LOST" {
+            self.moments.lost(moment, id, &lease.instance, entry.end)?;
+        }
         let said = self.reported.get(&lease.token);
         let reported = said.is_some_and(|all| all.iter().any(|said| fits(said, failure.class)));
         holds("an attempt fails as was reported", own || reported, || {
@@ -244,28 +252,13 @@ impl Runs {
         })
     }
 
-    fn spend(&mut self, id: RunId, failure: &Failure) {
-        let story = self.known.entry(id).or_default();
-        let lost = &*failure.code == "WORKER_LOST";
-        let blamed = lost && story.suspect;
-        story.suspect = match failure.class {
-            Class::Lost => story.suspect || lost,
-            _ => false,
-        };
-        match failure.class {
-            // A revoked consent counts as transient when the user has acted since (R5); else it ends the run.
-            Class::Transient | Class::Timeout | Class::Reauthorize => story.failures += 1,
-            Class::Lost if blamed => story.losses += 1,
-            Class::Lost | Class::Interrupted => story.interruptions += 1,
-            Class::Throttled | Class::Permanent | Class::Cancelled | Class::Superseded => {}
-        }
-    }
-
     fn finished(
         &mut self,
+        moment: &Moment,
         changes: &Changes,
         before: Option<&Run>,
         finished: &Finished,
+        after: &Durable,
         compared: &mut Compared,
     ) -> Verdict {
         let id = finished.id;
@@ -291,11 +284,13 @@ impl Runs {
         for entry in ended_attempts(before, finished.attempt, false, &finished.attempts)? {
             compared.attempts += 1;
             let by = before.filter(|before| before.attempt == entry.attempt).and_then(Run::lease);
-            self.ended(id, by, entry)?;
+            self.ended(moment, id, by, entry)?;
         }
         if let Some(failure) = finished.failure.as_deref().filter(|_| late) {
-            self.spend(id, failure);
+            self.known.entry(id).or_default().spend(failure);
         }
+        self.adds_up(finished)?;
+        self.known[&id].pauses(finished, before, after.schedules.get(&id.uid))?;
         self.end_fits(before, finished, accepted)
     }
 
@@ -333,16 +328,38 @@ impl Runs {
         }
     }
 
-    /// Numbers of partial results add up to the result of the run. None where it cannot be told.
-    pub fn sum(&self, tokens: impl Iterator<Item = u64>) -> Option<f64> {
-        let mut sum = 0.0;
-        for token in tokens {
-            match self.reported.get(&token).map(Vec::as_slice) {
-                Some([only]) => sum += only.done,
-                _ => return None,
-            }
+    /// The one thing that was reported under a token. None where a lying worker said several.
+    fn only(&self, token: u64) -> Option<&Said> {
+        match self.reported.get(&token).map(Vec::as_slice) {
+            Some([only]) => Some(only),
+            _ => None,
         }
-        Some(sum)
+    }
+
+    /// What a failed attempt reported is kept for the next one.
+    fn results(&self, token: u64, run: &Run) -> Verdict {
+        let Some(checkpoint) = self.only(token).and_then(|said| said.checkpoint.as_ref()) else {
+            return Ok(());
+        };
+        let kept = run.checkpoint.as_deref() == Some(checkpoint);
+        holds("an attempt is handed the last checkpoint", kept, || {
+            format!("{}: reported {checkpoint:?}, stored {:?}", run.id, run.checkpoint)
+        })
+    }
+
+    /// Results are per run: what its attempts reported adds up (W6).
+    fn adds_up(&self, finished: &Finished) -> Verdict {
+        let mut sum = 0.0;
+        for token in &self.known[&finished.id].accepted {
+            let Some(said) = self.only(*token) else { return Ok(()) };
+            sum += said.done;
+        }
+        let result = Struct::decode(finished.result.clone()).unwrap_or_default();
+        let done = result.fields.get("done").and_then(|value| value.kind.as_ref());
+        let done = if let Some(Kind::NumberValue(number)) = done { *number } else { 0.0 };
+        holds("W6 results of attempts add up", (sum - done).abs() < 0.5, || {
+            format!("{}: reported {sum}, stored {done}", finished.id)
+        })
     }
 }
 
@@ -351,10 +368,16 @@ fn fits(said: &Said, class: Class) -> bool {
 }
 
 /// Whether a schedule gave nothing out in a commit: it was paused or deleted before, and was not touched since.
-fn held(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>) -> bool {
-    let Some((_, Some(before), now)) = schedule else { return false };
-    let same = now.as_ref().is_none_or(|now| now.revision == before.revision);
-    same && matches!(before.status, Status::Paused | Status::Deleted | Status::Quarantined)
+fn held(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>, after: &Durable, id: RunId) -> bool {
+    let before = match schedule {
+        Some((_, Some(before), now)) => {
+            Some(before).filter(|before| now.as_ref().is_none_or(|now| now.revision == before.revision))
+        }
+        Some((_, None, _)) => None,
+        None => after.schedules.get(&id.uid),
+    };
+    before
+        .is_some_and(|before| matches!(before.status, Status::Paused | Status::Deleted | Status::Quarantined))
 }
 
 /// Attempts that ended in a commit. They are numbered from 1, without gaps, and every one that began and is not

@@ -122,7 +122,11 @@ impl World {
                 }
                 (command::Reported::Success { .. }, _) => (Some(Class::Permanent), 0.0),
             };
-            let said = Said { id, class, done, invalid: read.invalid.is_some() };
+            let invalid = read.invalid.is_some();
+            let checkpoint = report.checkpoint.as_ref().filter(|_| class.is_some() && !invalid);
+            let checkpoint = checkpoint.map(|bytes| bytes.to_vec());
+            let done = if invalid { 0.0 } else { done };
+            let said = Said { id, class, done, checkpoint, invalid };
             self.judge.runs.reported(report.lease_token as u64, said);
         }
     }

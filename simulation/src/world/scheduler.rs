@@ -48,7 +48,7 @@ pub struct Scheduler {
     inbox: VecDeque<(CallId, Request)>,
     outcome: Option<Result<(), StoreError>>,
     pub(super) in_flight: Option<u64>,
-    waiting: BTreeMap<u64, (CallId, Request)>,
+    waiting: BTreeMap<u64, (CallId, Request, Millis)>,
     replies: u64,
     streams: BTreeMap<SessionId, usize>,
     pub paused_until: Millis,
@@ -57,6 +57,9 @@ pub struct Scheduler {
     pub fuse: Option<u64>,
     /// When the renewal of its lease will be refused, once another owner has opened the store (O2).
     refused_at: Option<Millis>,
+    last_turn: Millis,
+    /// When it last came back from a second or more in which it did not run.
+    pub heard_again: Option<Millis>,
 }
 
 /// Whether the process is still there.
@@ -98,6 +101,8 @@ impl World {
             next_turn: None,
             fuse: None,
             refused_at: None,
+            last_turn: self.now,
+            heard_again: None,
         });
         self.turn_at(index, self.now);
         Ok(())
@@ -110,7 +115,7 @@ impl World {
         }
         trace!(self, "scheduler {index} dies");
         self.judge.compared.crashes += 1;
-        for (_, (call, _)) in std::mem::take(&mut self.schedulers[index].waiting) {
+        for (_, (call, ..)) in std::mem::take(&mut self.schedulers[index].waiting) {
             if self.sources.network.happens(800) {
                 self.after(3, Event::Answered { call, answer: Box::new(Answered::Failed) });
             }
@@ -186,6 +191,10 @@ impl World {
             let until = scheduler.paused_until;
             self.turn_at(index, until);
             return Ok(());
+        }
+        let gap = self.now - std::mem::replace(&mut self.schedulers[index].last_turn, self.now);
+        if gap > 2 * NAP_MAX {
+            self.schedulers[index].heard_again = Some(self.now);
         }
         self.pump(index)?;
         let scheduler = &self.schedulers[index];
@@ -301,6 +310,8 @@ impl World {
             }
             Request::Open { open, stream } => {
                 let session = SessionId(self.sources.ids.next());
+                let epoch = self.schedulers[index].epoch;
+                self.judge.runs.moments.hello(epoch, &open.instance, self.now);
                 let open = message::open_session(&Identity::local(), session, open);
                 if open.is_ok() {
                     self.network.streams[*stream].session = Some(session);
@@ -325,7 +336,7 @@ impl World {
         if let Request::Close(session) = &request {
             scheduler.streams.remove(session);
         } else {
-            scheduler.waiting.insert(to.0, (call, request));
+            scheduler.waiting.insert(to.0, (call, request, self.now));
         }
         scheduler.pipeline.apply(now, to, &command);
         Ok(())
@@ -343,7 +354,8 @@ impl World {
             if !self.lives(index) {
                 return Ok(false);
             }
-            if let Some((call, request)) = self.schedulers[index].waiting.remove(&to.0) {
+            if let Some((call, request, applied)) = self.schedulers[index].waiting.remove(&to.0) {
+                self.note_heard(index, &request, &reply, applied);
                 self.say(index, call, &request, reply, deposed, committed)?;
             }
         }
@@ -365,6 +377,15 @@ impl World {
             }
         }
         Ok(self.lives(index))
+    }
+
+    fn note_heard(&mut self, index: usize, request: &Request, reply: &Reply, applied: Millis) {
+        let (epoch, moments) = (self.schedulers[index].epoch, &mut self.judge.runs.moments);
+        if let (Request::Heartbeat { instance, .. }, Ok(Answer::Heard { reopen: false, .. })) =
+            (request, reply)
+        {
+            moments.heard(epoch, instance, applied);
+        }
     }
 
     fn say(

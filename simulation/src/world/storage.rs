@@ -4,7 +4,7 @@ use scheduler_svc::store::{Batch, StoreError};
 
 use super::{Event, World, trace};
 use crate::{
-    judge::Verdict,
+    judge::{Verdict, moments::Moment},
     store::{Arrived, Fate},
 };
 
@@ -14,6 +14,8 @@ const PATIENCE: u64 = 250;
 impl World {
     pub(crate) fn send_commit(&mut self, scheduler: usize, seq: u64, batch: Batch) {
         let epoch = self.schedulers[scheduler].epoch;
+        // The first time it is sent, it has just been closed.
+        self.sealed.entry((epoch, seq)).or_insert(self.now);
         let fate = self.fate();
         let there = self.sources.store.between(1, self.profile.commit);
         trace!(self, "scheduler {scheduler} commits {seq}: {} writes, {fate:?}", batch.len());
@@ -62,10 +64,11 @@ impl World {
     ) -> Verdict {
         let arrived = self.store.commit(epoch, seq, batch);
         trace!(self, "store: commit {seq} of epoch {epoch}: {arrived:?}");
+        let moment = self.moment(scheduler, epoch, seq);
         let (trace, now) = (&mut self.trace, self.now);
         let mut log = |text: std::fmt::Arguments<'_>| trace.line(now, text);
         let judged =
-            if arrived == Arrived::Written { self.judge.committed(epoch, batch, &mut log) } else { Ok(()) };
+            if arrived == Arrived::Written { self.judge.committed(&moment, batch, &mut log) } else { Ok(()) };
         let outcome = match (fate, arrived) {
             (Fate::Breaks, _) => Err(StoreError::Fatal("the disk is gone".into())),
             (Fate::Answered, Arrived::Refused(error)) => Err(error),
@@ -75,5 +78,17 @@ impl World {
         let back = self.sources.store.between(1, self.profile.commit);
         self.after(back, Event::CommitAnswered { scheduler, seq, outcome });
         judged
+    }
+
+    fn moment(&self, scheduler: usize, epoch: u64, seq: u64) -> Moment {
+        let process = &self.schedulers[scheduler];
+        let sealed = |seq: u64| self.sealed.get(&(epoch, seq)).copied();
+        Moment {
+            epoch,
+            sealed: sealed(seq).unwrap_or(self.now),
+            sealed_before: sealed(seq - 1).unwrap_or(process.born),
+            zero: super::START + self.hosts[process.host].offset,
+            heard_again: process.heard_again,
+        }
     }
 }
