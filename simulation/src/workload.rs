@@ -16,6 +16,8 @@ use scheduler_svc::state_machine::{
 use crate::chance::Chance;
 
 pub const NAMESPACE: &str = "default";
+/// Of no schedule.
+pub const NO_ETAG: &str = "00000000-1";
 /// Unguarded, guarded.
 pub const KINDS: [&str; 2] = ["sync", "document-sync"];
 

@@ -12,7 +12,7 @@ use scheduler_svc::state_machine::{
 };
 
 use super::{Verdict, broken, durable::Durable, holds};
-use crate::workload::{Ask, Op};
+use crate::workload::{Ask, NO_ETAG, Op};
 
 const MODEL: &str = "replies match a sequential model";
 
@@ -133,6 +133,8 @@ impl Known {
         holds(MODEL, *schedule.definition == **definition, || {
             format!("saved {definition:?}, shown {:?}", schedule.definition)
         })?;
+        let wrong = etag.as_ref().is_some_and(|etag| etag == NO_ETAG);
+        holds(MODEL, !wrong, || "an upsert with a wrong etag was accepted".into())?;
         if *trial {
             return Ok(());
         }

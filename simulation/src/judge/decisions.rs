@@ -286,11 +286,14 @@ impl Why<'_> {
         match entry.verdict {
             Became::Fired => {
                 holds("nothing fires before it is due", earliest <= entry.time, early)?;
+                // One of them may be the catch-up run.
+                self.not_of_the_pause(1)?;
                 self.latest(entry)?;
                 self.within_max_runs()
             }
             Became::Coalesced => {
                 holds("nothing is decided before it is due", earliest <= entry.time, early)?;
+                self.not_of_the_pause(0)?;
                 let stands = entry
                     .run
                     .is_some_and(|(trigger, nominal)| trigger == Trigger::Scheduled && nominal > last);
@@ -331,6 +334,20 @@ impl Why<'_> {
         let max = self.before.unwrap_or(self.after).definition.max_runs.max(self.after.definition.max_runs);
         let fired = self.line.fired + self.times.len() as u64;
         holds("max_runs bounds the scheduled runs", max == 0 || fired <= max, || format!("{fired} of {max}"))
+    }
+
+    /// What came due inside a pause that has ended is skipped for it.
+    fn not_of_the_pause(&self, may: usize) -> Verdict {
+        let (Some(since), Some(before)) = (self.line.paused, self.before) else { return Ok(()) };
+        let until = before.pause.as_ref().and_then(|pause| pause.until).unwrap_or(i64::MAX);
+        let until = until.min(self.after.updated);
+        let offset = before.definition.spread_offset();
+        let same = before.generation == self.after.generation;
+        let inside = |time: &&i64| same && since < **time + offset && **time + offset <= until;
+        let count = self.times.iter().filter(inside).count();
+        holds("times of a pause are skipped", count <= may, || {
+            format!("{count} of {:?} came due inside the pause from {since} to {until}", self.times)
+        })
     }
 
     /// Only times that came due inside the pause are skipped for it (rule R4).

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use docket::schedule::v1 as pb;
 use scheduler_svc::state_machine::{
-    id::{RunId, SessionId},
+    id::{RunId, SessionId, Uid},
     output::{Action, Answer, Body, Event, Order, Receipt, Reply},
     run::Phase,
     schedule::Status,
@@ -25,6 +25,8 @@ pub struct Said {
     finished: BTreeSet<RunId>,
     /// Of the last message of each session; the welcome is 1.
     sequences: BTreeMap<SessionId, u64>,
+    /// Jobs that were sent: session, sequence, token.
+    sent: Vec<(SessionId, u64, RunId, u64)>,
 }
 
 impl Said {
@@ -89,11 +91,27 @@ impl Said {
                 return broken(P1, format!("{} was sent, and its lease {} is not stored", job.id, job.token));
             };
             let same = (lease.id, lease.attempt) == (job.id, job.attempt);
+            self.sent.push((session, sequence, job.id, job.token));
             holds(P1, same, || format!("{} attempt {} was sent under {lease:?}", job.id, job.attempt))?;
             let checkpoint = job.checkpoint.as_ref().map(|bytes| bytes.to_vec());
             holds("an attempt is handed the last checkpoint", checkpoint == lease.checkpoint, || {
                 format!("{} attempt {}", job.id, job.attempt)
             })?;
+        }
+        Ok(())
+    }
+}
+
+impl Said {
+    /// A job that was sent up to `received` and is not listed never arrived: its lease is over with this answer (W3).
+    pub fn unlisted(&self, beat: &pb::HeartbeatRequest, durable: &Durable) -> Verdict {
+        let Some(session) = SessionId::parse(&beat.session_id) else { return Ok(()) };
+        let up_to = |sequence: u64| i64::try_from(sequence).is_ok_and(|sequence| sequence <= beat.received);
+        for (_, _, id, token) in self.sent.iter().filter(|(of, at, ..)| *of == session && up_to(*at)) {
+            let lives = durable.runs.get(id).and_then(|run| run.lease());
+            let lives = lives.is_some_and(|lease| lease.token == *token);
+            let listed = beat.held.iter().any(|held| held.lease_token as u64 == *token);
+            holds("W3 what is not listed is lost", !lives || listed, || format!("{id} under {token}"))?;
         }
         Ok(())
     }
@@ -116,6 +134,14 @@ pub fn answered(reply: &Reply, durable: &Durable, runs: &Runs) -> Verdict {
         }
         _ => Ok(()),
     }
+}
+
+/// Delete with `cancel_running`: no run of the deleted schedule goes on untold (R4).
+pub fn cancelled(uid: Uid, durable: &Durable) -> Verdict {
+    let untold = durable.live(uid).find(|run| matches!(run.phase, Phase::Running(_)));
+    holds("R4 delete cancels what runs, if it is asked to", untold.is_none(), || {
+        format!("{:?} goes on", untold.map(|run| run.id))
+    })
 }
 
 /// What was shown is stored, or something later of the same schedule.

@@ -10,6 +10,8 @@ use super::{Compared, Verdict, broken, holds};
 
 /// Slack of the worker's timers.
 const SLACK: u64 = 10;
+/// Longest pause between two tries to report.
+const REPORT_PAUSE: u64 = 10_000;
 
 /// One life of one worker.
 #[derive(Debug, Default)]
@@ -23,6 +25,9 @@ pub struct Worker {
     lease: u64,
     /// When the last heartbeat was sent that was answered, or the last welcome came.
     assured: u64,
+    /// When the stream was asked for, and when it was welcomed.
+    opened: u64,
+    welcomed: u64,
     /// The heartbeat whose answer is awaited: its call, and when it was sent. Answers of others say nothing.
     beat: Option<(u64, u64)>,
     reporting: BTreeMap<u64, Vec<Key>>,
@@ -41,6 +46,8 @@ struct Held {
     dropped: bool,
     /// Whether it succeeded, and when it ended.
     ended: Option<(bool, u64)>,
+    /// When a call that reported it came back without a receipt.
+    failed: u64,
 }
 
 impl Worker {
@@ -66,7 +73,7 @@ impl Worker {
                 self.epoch = welcome.epoch;
                 self.connected = true;
                 self.beat = None;
-                self.assured = now;
+                (self.assured, self.welcomed) = (self.opened, now);
                 welcome.orders.iter().for_each(|order| self.ordered(order));
             }
             _ if !self.connected => return,
@@ -94,6 +101,7 @@ impl Worker {
             dropped: false,
             // A worker that stops hands back at once what it has not begun.
             ended: self.draining.then_some((false, now)),
+            failed: 0,
         };
         self.held.entry(Key { run_id: job.run_id.clone(), attempt: job.attempt }).or_insert(held);
     }
@@ -141,11 +149,14 @@ impl Worker {
     }
 
     /// Any receipt ends a report.
-    pub fn receipts(&mut self, call: u64, receipts: Option<usize>) {
+    pub fn receipts(&mut self, now: u64, call: u64, receipts: Option<usize>) {
         let Some(keys) = self.reporting.remove(&call) else { return };
-        if receipts == Some(keys.len()) {
-            for key in keys {
+        let done = receipts == Some(keys.len());
+        for key in keys {
+            if done {
                 self.held.remove(&key);
+            } else if let Some(held) = self.held.get_mut(&key) {
+                held.failed = now;
             }
         }
     }
@@ -156,6 +167,7 @@ impl Worker {
         match effect {
             Effect::Open(open) => {
                 compared.heartbeats += 1;
+                self.opened = now;
                 self.connected = false;
                 self.beat = None;
                 self.lists(&open.held)
@@ -249,6 +261,22 @@ impl Worker {
             let unsure = now >= self.assured + self.lease + SLACK && !self.guarded.contains(&held.kind);
             holds("W5 a worker in doubt of its leases stops", !unsure, || {
                 format!("{}: {key:?} goes on, last sure at {}", self.name, self.assured)
+            })?;
+        }
+        self.hands_in(now)
+    }
+
+    /// An outcome that has no receipt is reported, again and again.
+    fn hands_in(&self, now: u64) -> Verdict {
+        if !self.connected || self.draining {
+            return Ok(());
+        }
+        let under_way: BTreeSet<&Key> = self.reporting.values().flatten().collect();
+        for (key, held) in self.held.iter().filter(|(key, held)| !under_way.contains(key) && !held.dropped) {
+            let Some((_, ended)) = held.ended else { continue };
+            let since = ended.max(held.failed).max(self.welcomed);
+            holds("W6 outcomes are reported until their receipt", now <= since + REPORT_PAUSE, || {
+                format!("{}: {key:?} ended at {ended} and is not reported", self.name)
             })?;
         }
         Ok(())

@@ -14,8 +14,8 @@ use super::{
     trace,
 };
 use crate::{
-    judge::{Verdict, app},
-    workload::{self, Ask, NAMESPACE, Op},
+    judge::{Verdict, app, said},
+    workload::{self, Ask, NAMESPACE, NO_ETAG, Op},
 };
 
 #[derive(Debug)]
@@ -115,6 +115,11 @@ impl World {
         let (runs, since) = (&self.judge.runs, asking.since);
         let lived = |id| runs.lived(id, since);
         let client = &mut self.clients[index];
+        if let (Op::Delete { cancel_running: true }, Ok(Answer::Deleted(_)), Some(known)) =
+            (&asking.ask.op, &reply, &client.known.schedule)
+        {
+            said::cancelled(known.uid, &self.judge.durable)?;
+        }
         client.known.answered(&asking.ask, &asking.uids, &reply, &lived)?;
         if let (Err(_), Some(request)) = (&reply, &asking.ask.request) {
             client.refused.insert(request.clone());
@@ -162,7 +167,7 @@ impl World {
             4 => Op::Upsert {
                 definition: Box::new((*saved.definition).clone()),
                 trial: false,
-                etag: Some("00000000-1".into()),
+                etag: Some(NO_ETAG.into()),
             },
             5 => Op::Delete { cancel_running: chance.happens(500) },
             6..=8 => {

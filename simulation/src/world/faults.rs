@@ -203,6 +203,10 @@ impl World {
         for index in 0..self.workers.len() {
             self.workers[index].paused_until = self.workers[index].paused_until.min(self.now);
         }
+        // With room for everything: what is still live in the end was not just crowded out by what is more urgent.
+        let spare = self.workers.len();
+        self.add_worker(spare);
+        self.workers[spare].make_roomy();
         for index in 0..self.clients.len() {
             self.after(1_000, Event::ClientTurn(index));
         }

@@ -92,7 +92,10 @@ impl World {
     fn target(&mut self, party: Party) -> Option<usize> {
         let alive = |index: &usize| self.schedulers.get(*index).is_some_and(|scheduler| scheduler.alive);
         let connected = self.network.targets.get(&party).copied().filter(alive);
-        let target = connected.or_else(|| self.leader());
+        let behind = !self.calm && self.sources.network.happens(300);
+        // A load balancer may be slow to notice who leads.
+        let other = (0..self.schedulers.len()).filter(|index| alive(index)).min().filter(|_| behind);
+        let target = connected.or(other).or_else(|| self.leader());
         match target {
             Some(target) => self.network.targets.insert(party, target),
             None => self.network.targets.remove(&party),

@@ -413,6 +413,9 @@ impl World {
             (Request::Heartbeat { beat, instance }, Ok(Answer::Heard { orders, reopen, assigned, .. })) => {
                 if !deposed {
                     said::orders(&beat.held, instance, &orders, &self.judge.durable)?;
+                    if !reopen {
+                        self.judge.said.unlisted(beat, &self.judge.durable)?;
+                    }
                 }
                 Answered::Heard(message::heard(epoch, orders, reopen, assigned, self.config.heartbeat))
             }

@@ -246,7 +246,7 @@ impl World {
                 agent.heartbeat_answered(now, number, answer);
             }
             Input::Receipts(call, receipts) => {
-                judge.receipts(call, receipts.as_ref().map(Vec::len));
+                judge.receipts(now, call, receipts.as_ref().map(Vec::len));
                 agent.report_answered(now, call, receipts);
             }
         }
@@ -336,6 +336,10 @@ impl World {
 }
 
 impl Worker {
+    pub(super) fn make_roomy(&mut self) {
+        (self.slots, self.kinds, self.liar) = (64, KINDS.map(Into::into).to_vec(), false);
+    }
+
     fn agent_instance(&self) -> String {
         self.judge.instance().to_owned()
     }
