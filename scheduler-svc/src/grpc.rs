@@ -13,7 +13,7 @@ mod schedule;
 mod status;
 mod text;
 mod validate;
-mod worker;
+pub mod worker;
 
 use std::{
     sync::Arc,

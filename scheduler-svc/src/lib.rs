@@ -8,6 +8,7 @@ pub mod config;
 pub mod grpc;
 pub mod http;
 pub mod pipeline;
+pub mod planted;
 pub mod record;
 pub mod shard;
 pub mod state_machine;

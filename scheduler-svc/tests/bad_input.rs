@@ -26,15 +26,9 @@ use tonic::{Code, Request, Status, Streaming};
 const UPSERT: &str = "/docket.schedule.v1.ScheduleService/UpsertSchedule";
 
 /// Leases so short that a test can wait for their end.
-const SHORT: Config = Config {
-    lease: 300,
-    heartbeat: 100,
-    reconnect_grace: 100,
-    schedules_per_namespace: 1_000,
-    timers_per_turn: 2_000,
-    assignments_per_turn: 4_000,
-    max_batch: 1_000,
-};
+fn short() -> Config {
+    Config { lease: 300, heartbeat: 100, reconnect_grace: 100, ..Config::default() }
+}
 
 type Jobs = Streaming<pb::StreamDueJobsResponse>;
 
@@ -138,7 +132,7 @@ async fn n01_a_message_over_4_mib_is_refused_by_its_length_alone() {
 
 #[tokio::test]
 async fn n06_what_a_worker_never_acknowledges_goes_to_another() {
-    let mut served = Served::start_with(SHORT).await;
+    let mut served = Served::start_with(short()).await;
     let (_, mut silent) = connect(&mut served, "silent", 1).await;
     let first = jobs_for(&mut served, &mut silent, 1).await.remove(0);
     let (_, mut other) = connect(&mut served, "other", 1).await;
@@ -199,7 +193,7 @@ async fn n07_receipts_come_once_in_order_and_only_for_ones_own() {
 
 #[tokio::test]
 async fn n08_a_result_after_its_lease_is_taken_until_another_attempt_begins() {
-    let mut served = Served::start_with(SHORT).await;
+    let mut served = Served::start_with(short()).await;
     let (_, mut stream) = connect(&mut served, "w", 2).await;
     let jobs_taken = jobs_for(&mut served, &mut stream, 2).await;
     let ended = stream.message().await.expect_err("the session ends with its leases");

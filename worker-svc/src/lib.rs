@@ -9,4 +9,5 @@ pub mod http;
 pub mod kind;
 pub mod library;
 pub mod link;
+pub mod planted;
 pub mod telemetry;

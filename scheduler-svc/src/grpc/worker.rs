@@ -1,42 +1,25 @@
 //! `WorkerService`: streams of due jobs, heartbeats, reports.
 
-mod stream;
+pub mod message;
+pub mod stream;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use docket::{
-    errors::{self, Reason, Violation},
-    identity::{self, Identity, Scope},
+    identity,
     schedule::v1::{self as pb, worker_service_server::WorkerService},
 };
-use prost::Message as _;
-use prost_types::Struct;
 use tonic::{Request, Response, Status};
 
-use self::stream::{CloseOnDrop, JobStream};
-use super::{Services, call_error, convert, deadline, field, mismatch, text::clean};
+use self::{
+    message::Terms,
+    stream::{CloseOnDrop, JobStream},
+};
+use super::{Services, call_error, deadline, field, mismatch};
 use crate::{
     shard,
-    state_machine::{
-        command::{self, Command, Held, OpenSession, Progress, Reported},
-        failure::{Class, Failure},
-        id::{RunId, SessionId},
-        output::{Action, Answer, Order, Receipt},
-        view::WorkerView,
-    },
+    state_machine::{command::Command, id::SessionId, output::Answer},
 };
-
-const SLOTS_MAX: u32 = 10_000;
-const SLOTS_DEFAULT: u32 = 16;
-const KINDS_MAX: usize = 64;
-const REPORTS_MAX: usize = 1_000;
-const CHECKPOINT_BYTES: usize = 16 << 10;
-const RESULT_BYTES: usize = 4 << 10;
-const NOTE_BYTES: usize = 256;
-const MESSAGE_BYTES: usize = 1 << 10;
-const CODE_BYTES: usize = 63;
-const RETRY_AFTER_MAX: i64 = 86_400_000;
 
 pub struct Api(pub Arc<Services>);
 
@@ -49,7 +32,7 @@ impl WorkerService for Api {
     async fn stream_due_jobs(&self, request: Request<pb::StreamDueJobsRequest>) -> Reply<JobStream> {
         let identity = identity::of(&request)?;
         let id = SessionId(rand::random());
-        let open = open_session(&identity, id, request.get_ref())?;
+        let open = message::open_session(&identity, id, request.get_ref())?;
         let (outbox, messages) = shard::outbox(open.slots);
         let services = &self.0;
         // From here on: a caller that goes away while the session opens must not leave it behind.
@@ -57,64 +40,28 @@ impl WorkerService for Api {
         let command = Command::OpenSession(Box::new(open));
         let answer = services.shard.open(command, id, outbox).await.map_err(call_error)?;
         let Answer::Opened { epoch, orders } = answer else { return Err(mismatch()) };
-        let welcome = pb::Welcome {
-            session_id: id.to_string(),
-            epoch: epoch as i64,
-            lease: Some(convert::duration(services.lease as i64)),
-            heartbeat: Some(convert::duration(services.heartbeat as i64)),
-            max_batch: services.max_batch as i32,
-            server_version: env!("CARGO_PKG_VERSION").into(),
-            orders: orders.into_iter().map(order).collect(),
-        };
+        let terms =
+            Terms { lease: services.lease, heartbeat: services.heartbeat, max_batch: services.max_batch };
+        let welcome = terms.welcome(id, epoch, orders);
         Ok(Response::new(JobStream::new(welcome, messages, services.stopping.clone(), guard)))
     }
 
     async fn heartbeat(&self, request: Request<pb::HeartbeatRequest>) -> Reply<pb::HeartbeatResponse> {
-        let body = request.get_ref();
-        let is_current = self.0.is_current(body.epoch)?;
-        let (mut held, mut unknown) = (Vec::with_capacity(body.held.len()), Vec::new());
-        field::count("held", body.held.len(), SLOTS_MAX as usize)?;
-        for one in &body.held {
-            match held_run(one)? {
-                Some(one) => held.push(one),
-                None => unknown.push((clean(&one.run_id, 128), one.attempt.max(0) as u32)),
-            }
-        }
-        let beat = command::Heartbeat {
-            // A session id that does not parse is as unknown as one of another epoch: the worker opens a new one.
-            session: SessionId::parse(&body.session_id).filter(|_| is_current).unwrap_or(SessionId(0)),
-            worker_id: said(&body.worker_id),
-            received: u64::try_from(body.received).unwrap_or(0),
-            slots: body.slots.map(slots).transpose()?,
-            draining: body.draining,
-            held,
-            unknown,
-        };
+        let beat = message::heartbeat(self.0.shard.epoch(), request.get_ref())?;
         let command = Command::Heartbeat(Box::new(beat));
         let answer = self.0.shard.call(command, deadline(&request)).await.map_err(call_error)?;
         let Answer::Heard { epoch, orders, reopen, assigned } = answer else { return Err(mismatch()) };
-        Ok(Response::new(pb::HeartbeatResponse {
-            epoch: epoch as i64,
-            orders: orders.into_iter().map(order).collect(),
-            next: Some(convert::duration(self.0.heartbeat as i64)),
-            reopen,
-            assigned: assigned.into_iter().map(assigned_run).collect(),
-        }))
+        Ok(Response::new(message::heard(epoch, orders, reopen, assigned, self.0.heartbeat)))
     }
 
     async fn report_results(
         &self,
         request: Request<pb::ReportResultsRequest>,
     ) -> Reply<pb::ReportResultsResponse> {
-        let reports = &request.get_ref().reports;
-        field::count("reports", reports.len(), REPORTS_MAX)?;
-        // Leases of an earlier epoch are still leases; what counts is the token.
-        self.0.is_current(request.get_ref().epoch)?;
-        let worker_id = said(&request.get_ref().worker_id);
-        let command = Command::Report(reports.iter().map(|one| report(worker_id.clone(), one)).collect());
+        let command = Command::Report(message::reports(self.0.shard.epoch(), request.get_ref())?);
         let answer = self.0.shard.call(command, deadline(&request)).await.map_err(call_error)?;
         let Answer::Reported(receipts) = answer else { return Err(mismatch()) };
-        let receipts = receipts.into_iter().map(receipt).collect();
+        let receipts = receipts.into_iter().map(message::receipt).collect();
         Ok(Response::new(pb::ReportResultsResponse { receipts }))
     }
 
@@ -124,218 +71,7 @@ impl WorkerService for Api {
         let command = Command::ListWorkers { namespace: namespace.into() };
         let answer = self.0.shard.call(command, deadline(&request)).await.map_err(call_error)?;
         let Answer::Workers(workers) = answer else { return Err(mismatch()) };
-        let workers = workers.iter().map(worker).collect();
+        let workers = workers.iter().map(message::worker).collect();
         Ok(Response::new(pb::ListWorkersResponse { workers, next_page_token: String::new() }))
-    }
-}
-
-impl Services {
-    /// Whether a worker speaks of this leadership (rule O5). It may not know the epoch, or know an earlier one.
-    ///
-    /// # Errors
-    /// UNAVAILABLE when it has heard of a later one: then this process is not the leader.
-    fn is_current(&self, epoch: i64) -> Result<bool, Status> {
-        let own = self.shard.epoch() as i64;
-        if epoch > own {
-            tracing::warn!(
-                own,
-                heard = epoch,
-                "a worker has heard of a later epoch; was the store restored?"
-            );
-            return Err(errors::status(
-                Reason::NotServing,
-                format!("epoch: this scheduler is of epoch {own}; open StreamDueJobs at the leader"),
-            ));
-        }
-        Ok(epoch == 0 || epoch == own)
-    }
-}
-
-/// None when the worker does not say who it is. An id that is none of ours matches no session and no lease.
-fn said(worker_id: &str) -> Option<Arc<str>> {
-    (!worker_id.is_empty()).then(|| worker_id.into())
-}
-
-fn assigned_run((id, attempt, token): (RunId, u32, u64)) -> pb::HeldRun {
-    pb::HeldRun {
-        run_id: id.to_string(),
-        attempt: attempt as i32,
-        lease_token: token as i64,
-        progress: None,
-        checkpoint: None,
-    }
-}
-
-fn open_session(
-    identity: &Identity,
-    id: SessionId,
-    body: &pb::StreamDueJobsRequest,
-) -> Result<OpenSession, Status> {
-    if body.kinds.is_empty() {
-        return Err(Violation::new("kinds", "needs at least one, as in \"document-sync\"").into());
-    }
-    field::count("kinds", body.kinds.len(), KINDS_MAX)?;
-    for (index, kind) in body.kinds.iter().enumerate() {
-        identity.kind(field::id(&format!("kinds[{index}]"), kind)?)?;
-    }
-    let namespaces = match (body.namespaces.as_slice(), identity.namespaces()) {
-        ([], Scope::All) => None,
-        ([], Scope::Only(allowed)) => Some(allowed.iter().map(|one| one.as_str().into()).collect()),
-        (asked, _) => {
-            let check = |one: &String| Ok(identity.namespace(field::id("namespaces", one)?)?.into());
-            Some(asked.iter().map(check).collect::<Result<_, Status>>()?)
-        }
-    };
-    field::count("held", body.held.len(), SLOTS_MAX as usize)?;
-    let mut held = Vec::new();
-    for one in &body.held {
-        held.extend(held_run(one)?);
-    }
-    Ok(OpenSession {
-        session: id,
-        worker_id: field::id("worker_id", &body.worker_id)?.into(),
-        instance: field::id("instance", &body.instance)?.into(),
-        version: clean(&body.version, 64).into(),
-        slots: if body.slots == 0 { SLOTS_DEFAULT } else { slots(body.slots)? },
-        kinds: body.kinds.iter().map(|kind| kind.as_str().into()).collect(),
-        namespaces,
-        archive_id: Some(field::optional_id("archive_id", &body.archive_id)?)
-            .filter(|id| !id.is_empty())
-            .map(Into::into),
-        held,
-        draining: body.draining,
-    })
-}
-
-fn slots(slots: i32) -> Result<u32, Violation> {
-    u32::try_from(slots)
-        .ok()
-        .filter(|slots| *slots <= SLOTS_MAX)
-        .ok_or_else(|| Violation::new("slots", format!("must be 0 to {SLOTS_MAX}")))
-}
-
-/// None when the run id is none of ours.
-fn held_run(held: &pb::HeldRun) -> Result<Option<Held>, Violation> {
-    let Some(id) = RunId::parse(&held.run_id) else { return Ok(None) };
-    Ok(Some(Held {
-        id,
-        attempt: held.attempt.max(0) as u32,
-        token: held.lease_token as u64,
-        progress: held.progress.as_ref().map(|progress| Progress {
-            done: progress.done,
-            total: progress.total,
-            note: clean(&progress.note, NOTE_BYTES).into(),
-        }),
-        // One that is too large must not cost the worker all its leases.
-        checkpoint: held.checkpoint.clone().filter(|checkpoint| checkpoint.len() <= CHECKPOINT_BYTES),
-    }))
-}
-
-/// A report that is wrong in itself ends its attempt: sent again it would be wrong again.
-fn report(worker_id: Option<Arc<str>>, report: &pb::Report) -> command::Report {
-    let (outcome, invalid) = match outcome(report) {
-        Ok(outcome) => (outcome, None),
-        Err(why) => {
-            let failure = Failure::new(Class::Permanent, "INVALID_REPORT", why.as_str());
-            (
-                Reported::Failure { failure: Box::new(failure), partial: Bytes::new(), checkpoint: None },
-                Some(why.into()),
-            )
-        }
-    };
-    command::Report {
-        worker_id,
-        id: RunId::parse(&report.run_id),
-        attempt: report.attempt.max(0) as u32,
-        token: report.lease_token as u64,
-        outcome,
-        invalid,
-    }
-}
-
-fn outcome(report: &pb::Report) -> Result<Reported, String> {
-    use pb::report::Outcome;
-    match &report.outcome {
-        None => Err("outcome: set success or failure".into()),
-        Some(Outcome::Success(success)) => {
-            Ok(Reported::Success { result: result("result", success.result.as_ref())? })
-        }
-        Some(Outcome::Failure(failed)) => {
-            if report.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.len() > CHECKPOINT_BYTES) {
-                return Err(format!("checkpoint: at most {CHECKPOINT_BYTES} bytes"));
-            }
-            Ok(Reported::Failure {
-                failure: Box::new(failure(failed)?),
-                partial: result("partial_result", report.partial_result.as_ref())?,
-                checkpoint: report.checkpoint.clone(),
-            })
-        }
-    }
-}
-
-fn result(name: &str, result: Option<&Struct>) -> Result<Bytes, String> {
-    let checked = result.map_or(Ok(()), |result| field::json(name, result));
-    checked.map_err(|violation| format!("{}: {}", violation.field, violation.message))?;
-    let bytes: Bytes = result.map(|result| result.encode_to_vec().into()).unwrap_or_default();
-    if bytes.len() > RESULT_BYTES {
-        return Err(format!("{name}: is {} bytes; at most {RESULT_BYTES} are allowed", bytes.len()));
-    }
-    Ok(bytes)
-}
-
-fn failure(failure: &pb::Failure) -> Result<Failure, String> {
-    let class = u32::try_from(failure.class).ok().and_then(Class::from_number);
-    let class = class.ok_or("failure.class: must be one of FailureClass")?;
-    let retry_after =
-        field::millis("failure.retry_after", failure.retry_after.as_ref(), 0, RETRY_AFTER_MAX, 0);
-    Ok(Failure {
-        class,
-        code: clean(&failure.code, CODE_BYTES).into(),
-        message: clean(&failure.message, MESSAGE_BYTES).into(),
-        retry_after: retry_after.map_err(|violation| format!("{}: {}", violation.field, violation.message))?
-            as u32,
-        limit: clean(&failure.limit, 128).into(),
-    })
-}
-
-fn receipt(receipt: Receipt) -> pb::Receipt {
-    use pb::ReceiptStatus as S;
-    let (status, reason, next) = match receipt {
-        Receipt::Accepted { next_attempt } => (S::Accepted, String::new(), next_attempt),
-        Receipt::Repeated => (S::Repeated, "accepted before".into(), None),
-        Receipt::Stale(why) => (S::Stale, why.into(), None),
-        Receipt::Forgotten => (S::Forgotten, "no such live run".into(), None),
-        Receipt::Invalid(why) => (S::Invalid, why.into(), None),
-    };
-    pb::Receipt { status: status.into(), reason, next_attempt_time: next.map(convert::timestamp) }
-}
-
-fn order(order: Order) -> pb::Order {
-    let action = match order.action {
-        Action::Cancel => pb::OrderAction::Cancel,
-        Action::Drop => pb::OrderAction::Drop,
-    };
-    pb::Order {
-        run_id: order.run_id,
-        attempt: order.attempt as i32,
-        action: action.into(),
-        reason: order.reason.into(),
-    }
-}
-
-fn worker(view: &WorkerView) -> pb::Worker {
-    pb::Worker {
-        worker_id: view.worker_id.to_string(),
-        instance: view.instance.to_string(),
-        session_id: view.session.to_string(),
-        version: view.version.to_string(),
-        kinds: view.kinds.iter().map(|kind| kind.to_string()).collect(),
-        namespaces: view.namespaces.iter().map(|one| one.to_string()).collect(),
-        slots: view.slots as i32,
-        held: view.held as i32,
-        draining: view.draining,
-        connected: view.connected,
-        connect_time: Some(convert::timestamp(view.opened)),
-        last_heartbeat_time: Some(convert::timestamp(view.heard)),
     }
 }

@@ -18,6 +18,7 @@ use super::{
     timing::Timing,
     view::{RunView, ScheduleView},
 };
+use crate::planted::{Bug, planted};
 
 impl StateMachine {
     // --- upsert ----------------------------------------------------------------------------------------------
@@ -177,7 +178,11 @@ impl StateMachine {
     fn check_etag(&self, slot: Option<SlotKey>, etag: Option<&str>) -> Result<(), Refusal> {
         let Some(etag) = etag else { return Ok(()) };
         let current = slot.map(|slot| self.schedules[slot].etag()).unwrap_or_default();
-        if current == etag { Ok(()) } else { Err(Refusal::EtagMismatch { current }) }
+        if current == etag || planted(Bug::EtagIgnored) {
+            Ok(())
+        } else {
+            Err(Refusal::EtagMismatch { current })
+        }
     }
 
     fn answer_upserted(&mut self, to: ReplyTo, slot: SlotKey, change: Change) {
@@ -223,6 +228,10 @@ impl StateMachine {
                 let nominal = run.id.nominal;
                 self.decide(slot, Verdict::Deleted, (nominal, nominal, Some(1)), None);
                 self.discard(key, Failure::new(Class::Cancelled, "CANCELLED", "its schedule was deleted"));
+            } else if run.lease().is_none() && planted(Bug::DeleteLeavesQueued)
+                || run.lease().is_some() && planted(Bug::DeleteCancelsNothing)
+            {
+                continue;
             } else if cancel_running || run.lease().is_none() {
                 self.cancel(key, "its schedule was deleted");
             }
@@ -285,7 +294,7 @@ impl StateMachine {
         schedule.revision += 1;
         schedule.pause = Some(Box::new(pause));
         for key in schedule.live.clone() {
-            if matches!(self.runs[key].phase, Phase::Ready(Some(_))) {
+            if matches!(self.runs[key].phase, Phase::Ready(Some(_))) && !planted(Bug::PauseHoldsNothing) {
                 self.leave_phase(key);
                 self.make_ready(key);
             }
@@ -337,7 +346,9 @@ impl StateMachine {
             schedule.times().latest(schedule.decided_through, schedule.last_due(at)).filter(|_| catch_up);
         let through =
             latest.map_or(at, |latest| latest.saturating_add(schedule.definition.spread_offset()) - 1);
-        self.skip(slot, Verdict::Paused, through);
+        if !planted(Bug::PauseTimesRun) {
+            self.skip(slot, Verdict::Paused, through);
+        }
         let schedule = &mut self.schedules[slot];
         schedule.status = Status::Active;
         schedule.pause = None;
@@ -371,7 +382,7 @@ impl StateMachine {
     /// Runs that a pause held go back into the queue.
     fn release_held(&mut self, slot: SlotKey) {
         for key in self.schedules.get(slot).map(|schedule| schedule.live.clone()).unwrap_or_default() {
-            if matches!(self.runs[key].phase, Phase::Ready(None)) {
+            if matches!(self.runs[key].phase, Phase::Ready(None)) && !planted(Bug::PauseLosesQueued) {
                 self.make_ready(key);
             }
         }

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 
 use super::timing::{Times, Timing, spread_offset};
+use crate::planted::{Bug, planted};
 
 pub const DEFAULT_PRIORITY: u8 = 5;
 
@@ -111,7 +112,8 @@ impl Default for Retry {
 
 impl Definition {
     pub fn times(&self, anchor: i64) -> Times<'_> {
-        Times { timing: &self.timing, anchor, start: self.start, end: self.end }
+        let end = self.end.filter(|_| !planted(Bug::EndIgnored));
+        Times { timing: &self.timing, anchor, start: self.start, end }
     }
 
     /// Due time − nominal time, in milliseconds.

@@ -14,6 +14,7 @@ use super::{
     run::{Lease, Phase, RunKey},
     timer::ElapsedTimer,
 };
+use crate::planted::{Bug, planted};
 
 /// Bytes of one message of jobs, roughly.
 const MESSAGE_BYTES: usize = 1 << 20;
@@ -60,7 +61,8 @@ impl StateMachine {
     pub(super) fn enqueue(&mut self, lane: LaneKey, key: RunKey) -> Ticket {
         let run = &self.runs[key];
         let definition = run.definition.clone();
-        let place = Place(definition.priority, run.arrival);
+        let priority = if planted(Bug::PriorityIgnored) { 5 } else { definition.priority };
+        let place = Place(priority, run.arrival);
         let suspect = self.is_suspect(key);
         if definition.limits.is_empty() {
             return self.queue.push(lane, &definition.tenant, place, key, suspect, &[]);
@@ -77,7 +79,7 @@ impl StateMachine {
     /// Whether the run may go only to a worker that has no other such run (rule W7). Must not change between the
     /// queue and the assignment.
     fn is_suspect(&self, key: RunKey) -> bool {
-        self.runs[key].suspect
+        self.runs[key].suspect && !planted(Bug::SuspectsShareWorkers)
     }
 
     /// Hands out runs that are ready. Returns whether it stopped at its bound.

@@ -1,6 +1,7 @@
 //! Why an attempt failed, and what follows from it.
 
 use super::definition::Retry;
+use crate::planted::{Bug, planted};
 
 /// How long a run may wait for throttled providers in total.
 pub const THROTTLED_MAX: i64 = 24 * 3_600_000;
@@ -101,7 +102,11 @@ impl Budget {
             }
             Class::Lost if blamed => {
                 self.losses += 1;
-                if self.losses >= LOSSES_MAX { Next::Final } else { Next::Again }
+                if self.losses >= LOSSES_MAX && !planted(Bug::LossesUncounted) {
+                    Next::Final
+                } else {
+                    Next::Again
+                }
             }
             Class::Lost | Class::Interrupted => {
                 self.interruptions += 1;
@@ -116,7 +121,8 @@ impl Budget {
 
     fn fail(&mut self, retry_after: u32, retry: &Retry, jitter: u64) -> Next {
         self.failures += 1;
-        if self.failures >= retry.max_attempts {
+        let spared = u32::from(planted(Bug::RetriesOnceLess));
+        if self.failures + spared >= retry.max_attempts && !planted(Bug::RetriesUnbounded) {
             return Next::Final;
         }
         if retry_after > 0 {

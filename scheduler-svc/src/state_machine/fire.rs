@@ -11,7 +11,10 @@ use super::{
     schedule::{Decision, SlotKey, Status, Verdict},
     timer::WallTimer,
 };
-use crate::store::key::Name;
+use crate::{
+    planted::{Bug, planted},
+    store::key::Name,
+};
 
 impl StateMachine {
     /// Decides every time of a schedule that is due by now. Any change of a schedule begins here, so that a change
@@ -44,6 +47,7 @@ impl StateMachine {
             Some(_) => times.latest(first, last_due).unwrap_or(first),
         };
         match schedule.definition.misfire {
+            Misfire::Coalesce if planted(Bug::CoalescesIntoFirst) => self.fire_latest(slot, first, first),
             Misfire::Coalesce => self.fire_latest(slot, first, latest),
             Misfire::Skip => self.fire_on_time(slot, first, latest),
             Misfire::All { window, max_runs } => self.fire_all(slot, (first, latest), window, max_runs),
@@ -190,7 +194,10 @@ impl StateMachine {
     pub(super) fn find_next(&mut self, slot: SlotKey) {
         let schedule = &mut self.schedules[slot];
         schedule.next = schedule.times().next(schedule.decided_through);
-        let max_runs = schedule.definition.max_runs;
+        if planted(Bug::ClockBackFiresAgain) {
+            schedule.next = schedule.times().next(schedule.decided_through.min(self.now.wall));
+        }
+        let max_runs = if planted(Bug::MaxRunsIgnored) { 0 } else { schedule.definition.max_runs };
         if max_runs > 0 && schedule.runs >= max_runs {
             schedule.next = None;
         }

@@ -18,6 +18,7 @@ use super::{
     run::{Phase, RunKey},
     timer::ElapsedTimer,
 };
+use crate::planted::{Bug, planted};
 
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -233,7 +234,9 @@ impl StateMachine {
             );
         };
         session.heard = self.now.wall;
-        session.lease_until = term_until;
+        if !planted(Bug::HeartbeatRenewsNothing) {
+            session.lease_until = term_until;
+        }
         session.draining |= beat.draining;
         if let Some(slots) = beat.slots {
             session.slots = slots;
@@ -286,6 +289,9 @@ impl StateMachine {
 
     /// Jobs sent up to `received` that the worker does not list never arrived (rule W3).
     fn requeue_lost(&mut self, beat: &Heartbeat) {
+        if planted(Bug::UnlistedKept) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(&beat.session) else { return };
         while session.in_flight.front().is_some_and(|(sequence, ..)| *sequence <= beat.received) {
             session.in_flight.pop_front();

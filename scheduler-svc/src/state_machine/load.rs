@@ -28,6 +28,7 @@ use super::{
     timing::TZDB,
 };
 use crate::{
+    planted::{Bug, planted},
     record,
     store::{Key, key::Name},
 };
@@ -87,7 +88,7 @@ impl StateMachine {
             moved: Vec::new(),
             handling: Handling::Nothing,
             // Tokens of a later epoch are larger than all of an earlier one.
-            next_token: epoch << 40,
+            next_token: if planted(Bug::TokensRestart) { 0 } else { epoch << 40 },
             heartbeats: 0,
             totals: Default::default(),
             lateness: VecDeque::new(),
@@ -203,6 +204,9 @@ impl StateMachine {
         let stored_next = schedule.next;
         let slot = self.insert_schedule(schedule);
         let schedule = &mut self.schedules[slot];
+        if planted(Bug::DecidedForgottenAtLoad) {
+            schedule.decided_through -= 3_600_000;
+        }
         schedule.next = schedule.times().next(schedule.decided_through);
         if schedule.definition.max_runs > 0 && schedule.runs >= schedule.definition.max_runs {
             schedule.next = None;
@@ -259,6 +263,9 @@ impl StateMachine {
             self.gates.hold(key);
         }
         let run = &mut self.runs[key];
+        if planted(Bug::OrphansDroppedAtLoad) && run.lease().is_some() {
+            run.phase = Phase::Ready(None);
+        }
         run.arrival = arrival;
         let timeout = i64::from(run.definition.task.timeout);
         if self.schedules[run.schedule].status == Status::Quarantined {

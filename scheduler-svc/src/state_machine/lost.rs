@@ -12,6 +12,7 @@ use super::{
     run::{Lease, RunKey},
     timer::ElapsedTimer,
 };
+use crate::planted::{Bug, planted};
 
 /// After a gap this long in which the machine heard nothing, no worker is blamed for its silence (rule W4).
 const DEAF_AFTER: u64 = 1_000;
@@ -84,6 +85,10 @@ impl StateMachine {
         self.timers.clear(session.timer, ElapsedTimer::Session(id));
         let Some(why) = session.ending else { return };
         let lost: Vec<RunKey> = session.held.iter().copied().take(bound).collect();
+        if planted(Bug::EndedSessionKeepsLeases) {
+            session.held.clear();
+            return;
+        }
         for key in lost {
             self.lose(key, Loss::Worker, why);
         }
@@ -129,7 +134,7 @@ impl StateMachine {
     /// If the machine could not hear for a while, silence proves nothing: every lease gets a full term (rule W4).
     pub(super) fn forgive_deafness(&mut self, heard_last: u64) {
         let expected = heard_last.max(self.expected_call);
-        if self.now.elapsed.saturating_sub(expected) < DEAF_AFTER {
+        if self.now.elapsed.saturating_sub(expected) < DEAF_AFTER || planted(Bug::DeafnessUnforgiven) {
             return;
         }
         let until = self.now.elapsed + self.config.lease;

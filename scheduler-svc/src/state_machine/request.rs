@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{StateMachine, command::Request, id::RunId, output::Change, timer::ElapsedTimer};
-use crate::{record, store::key::Name};
+use crate::{
+    planted::{Bug, planted},
+    {record, store::key::Name},
+};
 
 pub const KEPT_FOR: i64 = 24 * 3_600_000;
 const KEPT_MAX: usize = 100_000;
@@ -82,12 +85,14 @@ impl StateMachine {
     }
 
     pub(super) fn remember(&mut self, namespace: &Arc<str>, request: Option<&Request>, seen: Seen) {
-        let Some(request) = request else { return };
+        let Some(request) = request.filter(|_| !planted(Bug::RequestForgotten)) else { return };
         let key = (namespace.clone(), request.id.clone());
         let before = self.requests.seen.get(&key).map(|before| before.time);
         let seen = Seen { body: request.body, time: before.unwrap_or(self.now.wall), ..seen };
         let name = Name::Request { namespace: namespace.to_string(), id: request.id.to_string() };
-        self.put(&name, record::request(&seen));
+        if !planted(Bug::RequestNotStored) {
+            self.put(&name, record::request(&seen));
+        }
         if before.is_some() {
             self.requests.seen.insert(key, seen);
             return;

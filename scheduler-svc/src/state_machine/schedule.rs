@@ -11,6 +11,7 @@ use super::{
     timer::WallTimer,
     timing::Times,
 };
+use crate::planted::{Bug, planted};
 
 /// Entries kept of each ring (rule H). The slot of an entry is its number modulo the size.
 pub const RUNS_KEPT: u32 = 10;
@@ -199,6 +200,9 @@ impl Schedule {
     /// When the next time is due: nominal plus spread. None when nothing will fire by itself.
     pub fn due(&self) -> Option<i64> {
         let next = self.next.filter(|_| self.status == Status::Active && !self.is_catching_up())?;
+        if planted(Bug::SpreadIgnored) {
+            return Some(next);
+        }
         Some(next.saturating_add(self.definition.spread_offset()))
     }
 
@@ -209,6 +213,9 @@ impl Schedule {
 
     /// The last nominal time that is due at `now`.
     pub fn last_due(&self, now: i64) -> i64 {
+        if planted(Bug::SpreadIgnored) {
+            return now;
+        }
         now.saturating_sub(self.definition.spread_offset())
     }
 

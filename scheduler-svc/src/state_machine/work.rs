@@ -14,7 +14,10 @@ use super::{
     timer::ElapsedTimer,
     view::{RunView, ScheduleView},
 };
-use crate::store::key::Name;
+use crate::{
+    planted::{Bug, planted},
+    store::key::Name,
+};
 
 /// After it is asked to stop, an attempt gets this long before its lease is ended.
 const CANCEL_GRACE: u64 = 60_000;
@@ -39,13 +42,17 @@ impl StateMachine {
             run.lease().is_some_and(|lease| lease.token == report.token) && run.attempt == report.attempt;
         // A report of a lost attempt is welcome until the run has been given to another one (rule W6).
         let late = run.lease().is_none() && run.lost_token == report.token;
-        if !current && !late {
+        if !current && !late && !planted(Bug::StaleTokenAccepted) || late && planted(Bug::LateOutcomeRefused)
+        {
             return Receipt::Stale("the run has been given to another attempt");
         }
         let holder =
             run.lease().map(|lease| &lease.worker_id).or(run.attempts.last().map(|last| &last.worker_id));
         if report.worker_id.as_ref().is_some_and(|worker_id| Some(worker_id) != holder) {
             return Receipt::Stale("the lease is another worker's");
+        }
+        if planted(Bug::ReceiptWithoutEffect) {
+            return Receipt::Accepted { next_attempt: None };
         }
         self.runs[key].last_token = report.token;
         let mut invalid = report.invalid.clone();
@@ -57,7 +64,7 @@ impl StateMachine {
                 None
             }
             Reported::Failure { failure, partial, checkpoint } => {
-                if let Some(checkpoint) = checkpoint {
+                if let Some(checkpoint) = checkpoint.as_ref().filter(|_| !planted(Bug::CheckpointForgotten)) {
                     self.runs[key].checkpoint = Some(checkpoint.clone());
                 }
                 invalid = invalid.or(self.hear_throttled(key, report.token, failure));
@@ -93,7 +100,9 @@ impl StateMachine {
         blamed: bool,
     ) -> Option<i64> {
         let run = &mut self.runs[key];
-        run.partial = partial::add(&run.partial, partial);
+        if !planted(Bug::PartialsForgotten) {
+            run.partial = partial::add(&run.partial, partial);
+        }
         let cancelling = matches!(run.phase, Phase::Cancelling { .. });
         let lost_token = run.lease().map(|lease| lease.token).filter(|_| failure.class == Class::Lost);
         run.lost_token = lost_token.unwrap_or(run.lost_token);
@@ -231,6 +240,9 @@ impl StateMachine {
     }
 
     pub(super) fn back_off(&mut self, key: RunKey, wait: i64) {
+        if planted(Bug::BackoffSkipped) {
+            return self.make_ready(key);
+        }
         let timer = self.now.elapsed + wait.unsigned_abs();
         self.runs[key].phase = Phase::Backoff { until: self.now.wall + wait, timer };
         self.timers.set(timer, ElapsedTimer::Backoff(key));
@@ -380,13 +392,19 @@ impl StateMachine {
         };
         let schedule = &self.schedules[slot];
         let limit = schedule.definition.pause_after_failures;
-        let (reason, note) = if failure.class == Class::Reauthorize && token > schedule.acted {
+        let (reason, note) = if planted(Bug::ReauthorizeIgnored) && failure.class == Class::Reauthorize {
+            return;
+        } else if failure.class == Class::Reauthorize && token > schedule.acted {
             (PauseReason::Reauthorize, failure.message.clone())
         } else if limit > 0 && schedule.failures >= limit && schedule.pause.is_none() {
             (PauseReason::Failures, format!("{} runs failed in a row", schedule.failures).into())
         } else {
             return;
         };
+        if self.schedules[slot].status == Status::Active {
+            // What was due before the pause is not the pause's to skip.
+            self.fire_due(slot);
+        }
         let actor = self.own_name();
         self.pause(slot, Pause { reason, note, actor, time: self.now.wall, until: None });
     }

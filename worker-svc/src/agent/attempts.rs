@@ -4,7 +4,10 @@ use docket::schedule::v1::{self as pb, report::Outcome as Reported};
 use prost::Message as _;
 
 use super::{Agent, Attempt, Checkpoint, Effect, Key, Stop, millis};
-use crate::kind::{Outcome, Progress};
+use crate::{
+    kind::{Outcome, Progress},
+    planted::{Bug, planted},
+};
 
 /// As much of a progress note as the scheduler keeps.
 const NOTE_BYTES: usize = 256;
@@ -29,7 +32,7 @@ impl Agent {
             checkpoint: None,
         };
         self.attempts.insert(key.clone(), attempt);
-        if self.drain_until.is_some() {
+        if self.drain_until.is_some() && !planted(Bug::StartsWhileDraining) {
             // It has not started: back at once.
             return self.ended(now, &key, interrupted());
         }
@@ -37,7 +40,7 @@ impl Agent {
     }
 
     pub(super) fn stop_late(&mut self, now: u64) {
-        let unsure = self.assured + self.lease <= now;
+        let unsure = self.assured + self.lease <= now && !planted(Bug::UnsureGoesOn);
         let drained = self.drain_until.is_some_and(|until| until <= now);
         if drained {
             self.drain_until = Some(u64::MAX);
@@ -45,7 +48,7 @@ impl Agent {
         for (key, attempt) in
             self.attempts.iter_mut().filter(|(_, a)| a.outcome.is_none() && a.stop.is_none())
         {
-            let why = if attempt.deadline <= now {
+            let why = if attempt.deadline <= now && !planted(Bug::DeadlineIgnored) {
                 Stop::TimedOut
             } else if unsure && !self.profile.guarded.contains(&attempt.kind) {
                 Stop::Unsure
@@ -60,6 +63,11 @@ impl Agent {
     }
 
     pub(super) fn stop(&mut self, key: &Key, why: Stop) {
+        if why == Stop::Cancelled && planted(Bug::IgnoresCancel)
+            || why == Stop::Dropped && planted(Bug::IgnoresDrop)
+        {
+            return;
+        }
         let Some(attempt) = self.attempts.get_mut(key) else { return };
         if attempt.outcome.is_some() {
             if why == Stop::Dropped {
@@ -114,6 +122,12 @@ impl Agent {
 }
 
 fn report_of(key: &Key, lease_token: i64, outcome: Outcome) -> pb::Report {
+    let outcome = match outcome {
+        Outcome::Failure { .. } if planted(Bug::ReportsSuccess) => {
+            Outcome::Success { result: Default::default() }
+        }
+        outcome => outcome,
+    };
     let (outcome, partial_result, checkpoint) = match outcome {
         Outcome::Success { result } => (Reported::Success(pb::Success { result: Some(result) }), None, None),
         Outcome::Failure { failure, partial, checkpoint } => {
@@ -122,7 +136,7 @@ fn report_of(key: &Key, lease_token: i64, outcome: Outcome) -> pb::Report {
     };
     pb::Report {
         run_id: key.run_id.clone(),
-        attempt: key.attempt,
+        attempt: key.attempt - i32::from(planted(Bug::ReportsUnderWrongAttempt)),
         lease_token,
         outcome: Some(outcome),
         partial_result,

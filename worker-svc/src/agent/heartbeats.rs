@@ -3,6 +3,7 @@
 use docket::schedule::v1 as pb;
 
 use super::{Agent, Effect, Key, Link, Stop, millis};
+use crate::planted::{Bug, planted};
 
 /// Bytes of `held`, so that a heartbeat stays below the 4 MiB of a message. What is held is always listed; progress and
 /// checkpoints that find no room go with a later one.
@@ -25,7 +26,12 @@ pub(super) struct Beat {
 impl Agent {
     /// Everything that is held, with the checkpoints that the scheduler has not confirmed; these also by version.
     pub(super) fn listed(&self) -> (Vec<pb::HeldRun>, Vec<(Key, u64)>) {
-        let listed = || self.attempts.iter().filter(|(_, attempt)| attempt.stop != Some(Stop::Dropped));
+        let listed = || {
+            self.attempts.iter().filter(|(_, attempt)| {
+                let ended = attempt.outcome.is_some() && planted(Bug::UnlistsEnded);
+                attempt.stop != Some(Stop::Dropped) && !ended
+            })
+        };
         let needed: usize = listed().map(|(key, _)| key.run_id.len() + ENTRY_BYTES).sum();
         let mut room = LISTED_BYTES.saturating_sub(needed);
         let mut fits = |bytes: usize| {
@@ -62,14 +68,14 @@ impl Agent {
             return;
         }
         let (held, checkpoints) = self.listed();
-        let draining = self.drain_until.is_some();
+        let draining = self.drain_until.is_some() && !planted(Bug::DrainUnsaid);
         self.beats += 1;
         self.beat = Some(Beat { number: self.beats, sent: now, draining, checkpoints });
         let request = pb::HeartbeatRequest {
             worker_id: self.profile.worker_id.clone(),
             session_id: self.session_id.clone(),
             epoch: self.epoch,
-            received: self.received,
+            received: self.received + i64::from(planted(Bug::ReceivedAhead)),
             slots: None,
             draining,
             held,

@@ -4,6 +4,7 @@ use docket::schedule::v1 as pb;
 use prost::Message as _;
 
 use super::{Agent, Effect, Link};
+use crate::planted::{Bug, planted};
 
 /// Reports in one call.
 const REPORTS_MAX: usize = 1_000;
@@ -68,6 +69,7 @@ impl Agent {
                 });
                 self.next_report = now;
             }
+            Some(_) | None if planted(Bug::ReportsOnce) => {}
             Some(_) | None => {
                 for key in reported.into_iter().rev() {
                     self.outbox.push_front(key);

@@ -3,6 +3,7 @@
 use docket::schedule::v1 as pb;
 
 use super::{Agent, Effect, Key, Link, Refusal, Stop, millis};
+use crate::planted::{Bug, planted};
 
 /// Milliseconds for a hello to be answered.
 pub(super) const OPEN_MAX: u64 = 10_000;
@@ -48,7 +49,7 @@ impl Agent {
 
     pub(super) fn welcome(&mut self, now: u64, sequence: i64, welcome: pb::Welcome) {
         let Link::Opening { since } = self.link else { return };
-        if welcome.epoch < self.epoch {
+        if welcome.epoch < self.epoch && !planted(Bug::HearsOldEpochs) {
             // A server that has lost its leadership and does not know it yet.
             self.hang_up(now);
             self.refusal = Some(Refusal::OldEpoch { seen: self.epoch, offered: welcome.epoch });
@@ -87,6 +88,9 @@ impl Agent {
         }
         let pause = self.pause(self.tries);
         self.tries += 1;
+        if planted(Bug::ForgetsOutcomesOnBreak) {
+            self.attempts.retain(|_, attempt| attempt.outcome.is_none());
+        }
         self.refusal = None;
         self.link = Link::Down { until: now + pause };
         self.beat = None;

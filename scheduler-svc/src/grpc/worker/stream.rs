@@ -93,11 +93,12 @@ impl Stream for JobStream {
     }
 }
 
-fn sent(sequence: u64, message: Sent) -> pb::StreamDueJobsResponse {
+/// `sequence` grows by one per message of a session, from 1.
+pub fn sent(sequence: u64, message: Sent) -> pb::StreamDueJobsResponse {
     pb::StreamDueJobsResponse { sequence: sequence as i64, message: Some(message) }
 }
 
-fn convert_message(message: Message) -> pb::StreamDueJobsResponse {
+pub fn convert_message(message: Message) -> pb::StreamDueJobsResponse {
     let body = match message.body {
         Body::Jobs(jobs) => Sent::DueJobs(pb::DueJobs { jobs: jobs.iter().map(convert::due_job).collect() }),
         Body::Cancel { id, attempt, reason } => Sent::Cancel(pb::Cancel {

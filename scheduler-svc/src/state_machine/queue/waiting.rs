@@ -18,7 +18,10 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::{Doors, Place};
-use crate::state_machine::{gate::GateKey, run::RunKey};
+use crate::{
+    planted::{Bug, planted},
+    state_machine::{gate::GateKey, run::RunKey},
+};
 
 pub type TenantKey = usize;
 type GroupKey = usize;
@@ -134,7 +137,9 @@ impl Waiting {
             let run = *run;
             let Some(gate) = doors.refuses(run) else {
                 self.served += 1;
-                self.tenants[tenant].served = self.served;
+                if !planted(Bug::TenantsInOrder) {
+                    self.tenants[tenant].served = self.served;
+                }
                 self.take(group, tenant, turn.place, run);
                 return Some(run);
             };

@@ -3,6 +3,7 @@
 use super::{bench::*, *};
 use crate::state_machine::{
     command::{Command, GetRun},
+    definition::Definition,
     failure::Class,
     id::ReplyTo,
     output::{Answer, Body, Receipt, Refusal},
@@ -294,6 +295,23 @@ fn a_row_of_failures_pauses_if_the_user_wants_it() {
     let job = bench.job();
     bench.fail(&job, Class::Permanent);
     assert_eq!(bench.view("a").status, Status::Active, "the count starts again");
+}
+
+#[test]
+fn what_was_due_before_failures_paused_the_schedule_is_not_skipped_for_the_pause() {
+    let mut bench = Bench::new();
+    bench.save(Definition { pause_after_failures: 1, ..definition("a", every(HOUR)) });
+    bench.worker(1);
+    bench.run_now("a");
+    let job = bench.job();
+    // The process could not run; the report is what it hears first.
+    bench.skip(HOUR + MINUTE);
+    bench.fail(&job, Class::Permanent);
+    assert_eq!(bench.view("a").status, Status::Paused);
+    let due = bench.decisions("a").remove(0);
+    assert_eq!((due.verdict, due.count), (Verdict::Fired, Some(1)));
+    bench.resume("a", false);
+    assert!(bench.decisions("a").iter().all(|entry| entry.verdict != Verdict::Paused));
 }
 
 #[test]

@@ -1,0 +1,146 @@
+//! Bugs that can be planted, so that the simulation can show that it would find them.
+//!
+//! Without the feature `planted-bugs`, which only the simulation turns on, [`planted`] is a constant and the compiler
+//! leaves nothing of it behind.
+
+/// A bug of the scheduler, named by what goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A batch is released although nobody knows whether it was written.
+    SpeaksWhileUnknown,
+    /// A batch whose outcome is unknown is dropped, and the next one takes its sequence.
+    ForgetsUnknown,
+    /// Another owner writes, and this one speaks on.
+    GoesOnFenced,
+    /// A run begins beside the live one.
+    OverlapUnchecked,
+    /// A loaded schedule decides its last hour again.
+    DecidedForgottenAtLoad,
+    /// A clock that is set back brings times back.
+    ClockBackFiresAgain,
+    /// A time is due at once, whatever the spread.
+    SpreadIgnored,
+    /// The first of several missed times runs instead of the latest.
+    CoalescesIntoFirst,
+    /// A resume skips nothing.
+    PauseTimesRun,
+    /// A schedule goes on after its last run.
+    MaxRunsIgnored,
+    /// A schedule goes on after its end.
+    EndIgnored,
+    /// A queued run is assigned while its schedule is paused.
+    PauseHoldsNothing,
+    /// A resume leaves held runs where they are.
+    PauseLosesQueued,
+    /// A queued run of a deleted schedule is assigned.
+    DeleteLeavesQueued,
+    /// A running run of a schedule that is deleted with it is not told to stop.
+    DeleteCancelsNothing,
+    /// A request id is not remembered.
+    RequestForgotten,
+    /// A request id is remembered until a restart.
+    RequestNotStored,
+    /// A wrong etag is as good as any.
+    EtagIgnored,
+    /// Whoever names a live run ends it.
+    StaleTokenAccepted,
+    /// A report is acknowledged and forgotten.
+    ReceiptWithoutEffect,
+    /// An outcome that comes after the loss is refused though nobody else has the run.
+    LateOutcomeRefused,
+    /// max_attempts bounds nothing.
+    RetriesUnbounded,
+    /// A run fails one attempt early.
+    RetriesOnceLess,
+    /// A failed run is ready at once.
+    BackoffSkipped,
+    /// What failed attempts reported is not added up.
+    PartialsForgotten,
+    /// A failed attempt's checkpoint is not kept.
+    CheckpointForgotten,
+    /// Two suspects go to one worker.
+    SuspectsShareWorkers,
+    /// A poisonous job circles for ever.
+    LossesUncounted,
+    /// A job that never arrived is waited for.
+    UnlistedKept,
+    /// Leases end although their worker is heard.
+    HeartbeatRenewsNothing,
+    /// Workers are blamed for what the scheduler did not hear.
+    DeafnessUnforgiven,
+    /// What a lost worker held stays with it.
+    EndedSessionKeepsLeases,
+    /// Leases do not survive a restart.
+    OrphansDroppedAtLoad,
+    /// Each epoch counts tokens from the beginning.
+    TokensRestart,
+    /// A revoked consent does not pause.
+    ReauthorizeIgnored,
+    /// Tenants are served in the order of their names.
+    TenantsInOrder,
+    /// Runs are served by arrival alone.
+    PriorityIgnored,
+}
+
+impl Bug {
+    pub const ALL: &[Self] = &[
+        Self::SpeaksWhileUnknown,
+        Self::ForgetsUnknown,
+        Self::GoesOnFenced,
+        Self::OverlapUnchecked,
+        Self::DecidedForgottenAtLoad,
+        Self::ClockBackFiresAgain,
+        Self::SpreadIgnored,
+        Self::CoalescesIntoFirst,
+        Self::PauseTimesRun,
+        Self::MaxRunsIgnored,
+        Self::EndIgnored,
+        Self::PauseHoldsNothing,
+        Self::PauseLosesQueued,
+        Self::DeleteLeavesQueued,
+        Self::DeleteCancelsNothing,
+        Self::RequestForgotten,
+        Self::RequestNotStored,
+        Self::EtagIgnored,
+        Self::StaleTokenAccepted,
+        Self::ReceiptWithoutEffect,
+        Self::LateOutcomeRefused,
+        Self::RetriesUnbounded,
+        Self::RetriesOnceLess,
+        Self::BackoffSkipped,
+        Self::PartialsForgotten,
+        Self::CheckpointForgotten,
+        Self::SuspectsShareWorkers,
+        Self::LossesUncounted,
+        Self::UnlistedKept,
+        Self::HeartbeatRenewsNothing,
+        Self::DeafnessUnforgiven,
+        Self::EndedSessionKeepsLeases,
+        Self::OrphansDroppedAtLoad,
+        Self::TokensRestart,
+        Self::ReauthorizeIgnored,
+        Self::TenantsInOrder,
+        Self::PriorityIgnored,
+    ];
+}
+
+#[cfg(feature = "planted-bugs")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants one bug in this thread, or none.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}

@@ -1,0 +1,127 @@
+//! Knows the right answer, from the promises alone (`docs/`, the numbered rules), and holds what happens against it.
+//!
+//! It sees three things: what becomes durable (`durable`, every write of every commit), what is said (`said`, every
+//! reply, message and event that leaves a scheduler), and what workers do (`worker`). It shares no state and no
+//! calendar with the code that it judges.
+
+pub mod app;
+pub mod calendar;
+pub mod decisions;
+pub mod durable;
+pub mod fairness;
+pub mod moments;
+pub mod runs;
+pub mod said;
+pub mod settled;
+pub mod story;
+pub mod worker;
+
+use std::{collections::BTreeSet, fmt};
+
+use scheduler_svc::{state_machine::id::RunId, store::Write};
+
+/// A rule that was broken, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// As numbered in the protocols, with a few words.
+    pub rule: &'static str,
+    pub how: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}", self.rule, self.how)
+    }
+}
+
+pub type Verdict = Result<(), Broken>;
+
+pub fn broken(rule: &'static str, how: impl Into<String>) -> Verdict {
+    Err(Broken { rule, how: how.into() })
+}
+
+/// Holds `true` against a rule; the text is made only when it is needed.
+pub fn holds(rule: &'static str, is: bool, how: impl FnOnce() -> String) -> Verdict {
+    if is { Ok(()) } else { Err(Broken { rule, how: how() }) }
+}
+
+macro_rules! compared {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// How much was held against the rules.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Compared { $($(#[$doc])* pub $name: u64),* }
+
+        impl Compared {
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+compared! {
+    commits,
+    records,
+    /// Nominal times that were decided.
+    nominal_times,
+    /// Entries of decision logs.
+    decisions,
+    runs,
+    attempts,
+    reports,
+    /// Runs that waited while another tenant or priority was served.
+    waits,
+    replies,
+    messages,
+    events,
+    heartbeats,
+    /// Times that a machine was loaded and compared with the one that wrote.
+    reloads,
+    /// Machines that were checked from inside.
+    checks,
+    virtual_seconds,
+    crashes,
+    ambiguous_commits,
+    depositions,
+    clock_steps,
+}
+
+#[derive(Debug, Default)]
+pub struct Judge {
+    pub durable: durable::Durable,
+    pub decisions: decisions::Decisions,
+    pub runs: runs::Runs,
+    pub fairness: fairness::Fairness,
+    pub said: said::Said,
+    pub compared: Compared,
+}
+
+impl Judge {
+    /// A commit has become durable.
+    pub fn committed(
+        &mut self,
+        moment: &moments::Moment,
+        writes: &[Write],
+        log: &mut dyn FnMut(fmt::Arguments<'_>),
+    ) -> Verdict {
+        self.compared.commits += 1;
+        self.compared.records += writes.len() as u64;
+        let before: BTreeSet<RunId> = self.durable.runs.keys().copied().collect();
+        let changes = self.durable.apply(writes)?;
+        changes.tell(log);
+        let made: BTreeSet<RunId> = changes
+            .finished
+            .iter()
+            .map(|finished| finished.id)
+            .chain(changes.runs.iter().map(|(id, ..)| *id))
+            .collect();
+        let live = |id: RunId| before.contains(&id) || made.contains(&id);
+        self.decisions.judge(&changes, &mut self.compared, &live)?;
+        self.runs.judge(moment, &changes, &self.durable, &mut self.compared)?;
+        self.fairness.judge(moment.epoch, &changes, &self.durable, &mut self.compared)
+    }
+}

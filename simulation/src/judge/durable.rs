@@ -1,0 +1,252 @@
+//! What the store holds, decoded, and what each commit changed of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use scheduler_svc::{
+    record,
+    state_machine::{
+        definition::{Definition, ScheduleKey},
+        id::{RunId, Uid},
+        request::Seen,
+        run::{Finished, Phase, Run},
+        schedule::{DECISIONS_KEPT, Decision, Schedule, Status},
+    },
+    store::{Key, Write, key::Name},
+};
+
+use super::{Broken, holds};
+
+/// The store's contents as the judge reads them.
+#[derive(Debug, Default)]
+pub struct Durable {
+    definitions: HashMap<(Uid, u32), Arc<Definition>>,
+    pub schedules: BTreeMap<Uid, Schedule>,
+    pub runs: BTreeMap<RunId, Run>,
+    pub requests: BTreeMap<(String, String), Seen>,
+    /// The cold part of each schedule's decision log, by slot.
+    log: BTreeMap<(Uid, u32), Decision>,
+}
+
+/// What one commit changed.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Before and after.
+    pub schedules: Vec<(Uid, Option<Schedule>, Option<Schedule>)>,
+    pub runs: Vec<(RunId, Option<Run>, Option<Run>)>,
+    pub finished: Vec<Finished>,
+    /// Entries that this commit added to the decision logs, in order.
+    pub decided: BTreeMap<Uid, Vec<Decided>>,
+}
+
+/// One entry, or what an entry grew by.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    pub entry: Decision,
+    /// The first time where it is known: an entry that grew says only where it ends.
+    pub first: Option<i64>,
+    /// How many times; None = too many to count.
+    pub count: Option<u64>,
+}
+
+impl Changes {
+    /// One line for each thing that changed.
+    pub fn tell(&self, log: &mut dyn FnMut(fmt::Arguments<'_>)) {
+        for (uid, _, after) in &self.schedules {
+            let Some(after) = after else {
+                log(format_args!("  schedule {uid} is gone"));
+                continue;
+            };
+            let pause = after.pause.as_ref().map(|pause| (pause.reason, pause.time, pause.until));
+            let (id, generation, revision) = (&after.definition.key.id, after.generation, after.revision);
+            log(format_args!(
+                "  schedule {id} {uid} {:?} {generation}.{revision} through {} {pause:?}",
+                after.status, after.decided_through
+            ));
+            for Decided { entry, first, count } in self.decided.get(uid).into_iter().flatten() {
+                let (verdict, last, run) = (entry.verdict, entry.last, entry.run);
+                log(format_args!("    {verdict:?} {first:?} to {last}: {count:?} {run:?}"));
+            }
+        }
+        for (id, before, after) in &self.runs {
+            let phase = |run: &Option<Run>| {
+                run.as_ref().map(|run| (run.attempt, run.phase_name(), run.last_token, run.lost_token))
+            };
+            let definition = after.as_ref().or(before.as_ref()).map(|run| run.definition.clone());
+            let place = definition.map(|it| (it.task.kind.clone(), it.tenant.clone(), it.priority));
+            log(format_args!("  run {id} {:?} to {:?} {place:?}", phase(before), phase(after)));
+        }
+        for finished in &self.finished {
+            let class = finished.failure.as_ref().map(|failure| (failure.class, &*failure.code));
+            log(format_args!("  run {} {:?} {class:?}", finished.id, finished.outcome));
+        }
+    }
+}
+
+trait PhaseName {
+    fn phase_name(&self) -> String;
+}
+
+impl PhaseName for Run {
+    fn phase_name(&self) -> String {
+        match &self.phase {
+            Phase::Behind => "behind".into(),
+            Phase::Ready(_) => "ready".into(),
+            Phase::Backoff { until, .. } => format!("backoff {until}"),
+            Phase::Running(lease) => format!("running {} {}", lease.worker_id, lease.token),
+            Phase::Cancelling { lease, .. } => format!("cancelling {} {}", lease.worker_id, lease.token),
+        }
+    }
+}
+
+impl Durable {
+    pub fn named(&self, key: &ScheduleKey) -> Option<&Schedule> {
+        self.schedules
+            .values()
+            .find(|schedule| schedule.definition.key == *key && schedule.status != Status::Deleted)
+    }
+
+    pub fn live(&self, uid: Uid) -> impl Iterator<Item = &Run> {
+        self.runs.values().filter(move |run| run.id.uid == uid)
+    }
+
+    /// Applies a commit and says what it changed.
+    ///
+    /// # Errors
+    /// When a record cannot be read, or a key is written twice.
+    pub fn apply(&mut self, writes: &[Write]) -> Result<Changes, Broken> {
+        let unreadable = |key: &Key| {
+            let key = format!("{:?}", key.name());
+            move |why: record::Unreadable| Broken {
+                rule: "records can be read",
+                how: format!("{key}: {why:?}"),
+            }
+        };
+        let mut keys = BTreeSet::new();
+        let mut named = Vec::new();
+        for write in writes {
+            holds("a batch names each key once", keys.insert(&write.key), || {
+                format!("{:?}", write.key.name())
+            })?;
+            let name = write.key.name().ok_or_else(|| Broken {
+                rule: "records can be read",
+                how: format!("an unknown key {:?}", write.key.as_bytes()),
+            })?;
+            named.push((name, write));
+        }
+        for (name, write) in &named {
+            if let (Name::Definition(uid, generation), Some(value)) = (name, &write.value) {
+                let definition = record::read_definition(value.clone()).map_err(unreadable(&write.key))?;
+                self.definitions.insert((*uid, *generation), Arc::new(definition));
+            }
+        }
+        let mut changes = Changes::default();
+        let mut log = Vec::new();
+        for (name, write) in &named {
+            let key = &write.key;
+            match (name, &write.value) {
+                (Name::State(uid), value) => {
+                    let after = value
+                        .clone()
+                        .map(|value| record::read_state(*uid, value, &self.definitions))
+                        .transpose()
+                        .map_err(unreadable(key))?;
+                    let before = match &after {
+                        Some(after) => self.schedules.insert(*uid, after.clone()),
+                        None => self.schedules.remove(uid),
+                    };
+                    changes.schedules.push((*uid, before, after));
+                }
+                (Name::Run(id), value) => {
+                    let after = value
+                        .clone()
+                        .map(|value| record::read_run(*id, value, &self.definitions))
+                        .transpose()
+                        .map_err(unreadable(key))?;
+                    let before = match &after {
+                        Some(after) => self.runs.insert(*id, after.clone()),
+                        None => self.runs.remove(id),
+                    };
+                    changes.runs.push((*id, before, after));
+                }
+                (Name::Request { namespace, id }, value) => {
+                    let at = (namespace.clone(), id.clone());
+                    match value {
+                        Some(value) => {
+                            let seen = record::read_request(value.clone()).map_err(unreadable(key))?;
+                            self.requests.insert(at, seen);
+                        }
+                        None => {
+                            self.requests.remove(&at);
+                        }
+                    }
+                }
+                (Name::Decision(uid, slot), Some(value)) => {
+                    let entry = record::read_decision(value.clone()).map_err(unreadable(key))?;
+                    log.push(((*uid, *slot), entry));
+                }
+                (Name::Succeeded(uid, _) | Name::Unsucceeded(uid, _), Some(value)) => {
+                    let finished = record::read_finished(*uid, value.clone()).map_err(unreadable(key))?;
+                    changes.finished.push(finished);
+                }
+                (Name::Meta, Some(value)) => {
+                    record::read_meta(value.clone()).map_err(unreadable(key))?;
+                }
+                (Name::Decision(uid, slot), None) => {
+                    self.log.remove(&(*uid, *slot));
+                }
+                _ => {}
+            }
+        }
+        self.log.extend(log);
+        for (name, write) in &named {
+            if let (Name::Definition(uid, generation), None) = (name, &write.value) {
+                self.definitions.remove(&(*uid, *generation));
+            }
+        }
+        for (uid, before, after) in &changes.schedules {
+            let Some(after) = after else { continue };
+            let decided = self.decided(before.as_ref(), after)?;
+            if !decided.is_empty() {
+                changes.decided.insert(*uid, decided);
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The entries that came, from two states of the log: its newest entry is in the hot state, older ones move to
+    /// the ring. Entries may only grow at the end.
+    fn decided(&self, before: Option<&Schedule>, after: &Schedule) -> Result<Vec<Decided>, Broken> {
+        let uid = after.uid;
+        let (from, to) = (before.map_or(0, |before| before.rings.decisions), after.rings.decisions);
+        let mut entries: Vec<Decision> =
+            (from..to).filter_map(|number| self.log.get(&(uid, number % DECISIONS_KEPT)).cloned()).collect();
+        holds("P1 decision logs are whole", entries.len() == (to - from) as usize, || {
+            format!("{uid}: {} of {} entries are stored", entries.len(), to - from)
+        })?;
+        entries.extend(after.decision.clone());
+        let known = before.and_then(|before| before.decision.as_ref());
+        let mut decided = Vec::new();
+        for (index, entry) in entries.into_iter().enumerate() {
+            let grew_from = known.filter(|_| index == 0);
+            let (first, count) = match grew_from {
+                None => (Some(entry.first), entry.count),
+                Some(known) => {
+                    let same = known.verdict == entry.verdict && known.first == entry.first;
+                    holds("P1 decisions stay", same && known.last <= entry.last, || {
+                        format!("{uid}: {known:?} became {entry:?}")
+                    })?;
+                    if known.last == entry.last && known.count == entry.count {
+                        continue;
+                    }
+                    (None, entry.count.zip(known.count).map(|(now, then)| now - then))
+                }
+            };
+            decided.push(Decided { entry, first, count });
+        }
+        Ok(decided)
+    }
+}

@@ -1,0 +1,118 @@
+//! R7: within a tenant priority orders; tenants share by round robin over what they may start.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use scheduler_svc::state_machine::{id::RunId, run::Run};
+
+use super::{
+    Compared, Verdict,
+    durable::{Changes, Durable},
+    holds,
+    runs::waits,
+};
+
+/// A tenant may be this far ahead of one that waits: one turn, and one for a queue that was built anew.
+const AHEAD_MAX: i64 = 2;
+
+type Lane = (Arc<str>, Arc<str>);
+
+#[derive(Debug, Default)]
+pub struct Fairness {
+    /// Runs that wait, as of the last commit.
+    waiting: BTreeMap<RunId, (Lane, Arc<str>, u8)>,
+    /// How many more starts the second tenant has had than the first while the first waited.
+    ahead: BTreeMap<(Lane, Arc<str>, Arc<str>), i64>,
+    epoch: u64,
+}
+
+fn place(run: &Run) -> (Lane, Arc<str>, u8) {
+    let definition = &run.definition;
+    let lane = (definition.key.namespace.clone(), definition.task.kind.clone());
+    (lane, definition.tenant.clone(), definition.priority)
+}
+
+impl Fairness {
+    pub fn judge(
+        &mut self,
+        epoch: u64,
+        changes: &Changes,
+        after: &Durable,
+        compared: &mut Compared,
+    ) -> Verdict {
+        if epoch != self.epoch {
+            self.ahead.clear();
+            self.epoch = epoch;
+        }
+        let started: Vec<(Lane, Arc<str>, u8, RunId)> = changes
+            .runs
+            .iter()
+            .filter_map(|(id, before, now)| {
+                let now = now.as_ref().filter(|now| now.lease().is_some())?;
+                let began = now.attempt > before.as_ref().map_or(0, |before| before.attempt);
+                let (lane, tenant, priority) = place(now);
+                began.then_some((lane, tenant, priority, *id))
+            })
+            .collect();
+        let still: BTreeMap<RunId, (Lane, Arc<str>, u8)> = after
+            .runs
+            .values()
+            // A suspect waits for a worker without one (W7).
+            .filter(|run| waits(run, &after.schedules) && !run.suspect)
+            .map(|run| (run.id, place(run)))
+            .collect();
+        let touched: BTreeSet<RunId> = changes.runs.iter().map(|(id, ..)| *id).collect();
+        // A run counts as passed over if it waited before this commit, through it, and untouched by it.
+        for (id, (lane, tenant, priority)) in self.waiting.iter().filter(|(id, _)| still.contains_key(id)) {
+            if touched.contains(id) {
+                continue;
+            }
+            for (_, _, other, started) in started.iter().filter(|(l, t, ..)| l == lane && t == tenant) {
+                compared.waits += 1;
+                holds("R7 priority orders within a tenant", other <= priority, || {
+                    format!("{started} (priority {other}) began while {id} (priority {priority}) waited")
+                })?;
+            }
+        }
+        self.share(&started, &still, compared)?;
+        self.waiting = still;
+        Ok(())
+    }
+
+    fn share(
+        &mut self,
+        started: &[(Lane, Arc<str>, u8, RunId)],
+        still: &BTreeMap<RunId, (Lane, Arc<str>, u8)>,
+        compared: &mut Compared,
+    ) -> Verdict {
+        let both: BTreeSet<(Lane, Arc<str>)> = self
+            .waiting
+            .iter()
+            .filter(|(id, _)| still.contains_key(id))
+            .map(|(_, (lane, tenant, _))| (lane.clone(), tenant.clone()))
+            .collect();
+        self.ahead.retain(|(lane, tenant, _), _| both.contains(&(lane.clone(), tenant.clone())));
+        let starts = |lane: &Lane, tenant: &Arc<str>| {
+            started.iter().filter(|(l, t, ..)| l == lane && t == tenant).count() as i64
+        };
+        let others: BTreeSet<(Lane, Arc<str>)> =
+            started.iter().map(|(lane, tenant, ..)| (lane.clone(), tenant.clone())).collect();
+        for ((lane, tenant, _), ahead) in &mut self.ahead {
+            *ahead = (*ahead - starts(lane, tenant)).max(0);
+        }
+        for (lane, tenant) in &both {
+            for (_, other) in others.iter().filter(|(l, other)| l == lane && other != tenant) {
+                let key = (lane.clone(), tenant.clone(), other.clone());
+                let ahead = self.ahead.entry(key).or_default();
+                *ahead += starts(lane, other);
+                compared.waits += 1;
+                holds("R7 tenants take turns", *ahead <= AHEAD_MAX, || {
+                    format!("tenant {other:?} began {ahead} more runs than {tenant:?}, which waited")
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
