@@ -1,9 +1,13 @@
 # Docket's front door. `make` alone prints this help.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test run bench build lint format
+.PHONY: help demo test run bench sim sim-bugs build lint format
 
 CARGO ?= cargo
+# Everything but the simulation, which builds the services with bugs that it can turn on (see Cargo.toml).
+PROGRAMS := --workspace --exclude simulation
+SEED ?= 1
+RUNS ?= 300
 BUF_VERSION := 1.75.0
 BUF := target/buf/node_modules/.bin/buf
 
@@ -12,15 +16,16 @@ help: ## Print this help
 
 demo: ## Watch it work: three sample mailboxes, live (Ctrl-C ends it; DEMO_SECONDS=30 ends by itself)
 	@echo "Building both services and the demo (dev profile). The first time takes 3 to 6 minutes on 2 cores; then seconds."
-	@$(CARGO) build --quiet --bins --examples --workspace
+	@$(CARGO) build --quiet --bins --examples $(PROGRAMS)
 	@target/debug/examples/demo
 
 test: ## Run all tests, those across real processes included
-	@$(CARGO) build --workspace --bins
-	@$(CARGO) test --workspace --no-fail-fast
+	@$(CARGO) build $(PROGRAMS) --bins
+	@$(CARGO) test $(PROGRAMS) --no-fail-fast
+	@$(CARGO) test --package simulation --no-fail-fast
 
 run: ## Start both services on their default ports, with data in ./data
-	@$(CARGO) build --quiet --workspace --bins
+	@$(CARGO) build --quiet $(PROGRAMS) --bins
 	@mkdir -p data/mail
 	@echo "scheduler-svc: gRPC 127.0.0.1:7310; worker-svc: gRPC 127.0.0.1:7320; mail folders below data/mail. Ctrl-C stops both."
 	@target/debug/scheduler-svc & scheduler=$$!; \
@@ -30,13 +35,22 @@ run: ## Start both services on their default ports, with data in ./data
 
 bench: ## Measure upserts, the herd and timing with release builds, beside their goals
 	@echo "Building for release. The first time takes some 8 minutes on 2 cores."
-	@$(CARGO) build --quiet --release --workspace --bins --example bench
+	@$(CARGO) build --quiet --release $(PROGRAMS) --bins --example bench
 	@target/release/examples/bench
 	@$(CARGO) bench --quiet -p scheduler-svc --bench timing
 
+sim: ## Simulate RUNS seeds from SEED on, with faults and a judge (make sim SEED=1 RUNS=10000)
+	@$(CARGO) build --quiet --package simulation
+	@target/debug/sim --seed $(SEED) --runs $(RUNS)
+
+sim-bugs: ## Plant one bug after the other; the simulation has to find each
+	@$(CARGO) build --quiet --package simulation
+	@target/debug/sim --bugs --seed $(SEED) --runs $(RUNS)
+
 lint: $(BUF) ## Formatting, clippy with warnings denied, buf lint
 	@$(CARGO) fmt --all --check
-	@$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy --quiet $(PROGRAMS) --all-targets -- -D warnings
+	@$(CARGO) clippy --quiet --package simulation --all-targets -- -D warnings
 	@$(BUF) lint
 
 format: ## Format all code

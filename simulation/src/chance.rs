@@ -10,11 +10,11 @@ impl Chance {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         let mut chance = Self(seed ^ name);
-        chance.next();
+        chance.draw();
         chance
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Chance {
 
     /// 0 to `sides` − 1.
     pub fn roll(&mut self, sides: u64) -> u64 {
-        self.next() % sides.max(1)
+        self.draw() % sides.max(1)
     }
 
     /// Both included.

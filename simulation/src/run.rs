@@ -1,6 +1,13 @@
-//! One seed from beginning to end.
+//! One seed from beginning to end, and many of them side by side.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
 
 use crate::{
     judge::{Broken, Compared},
@@ -38,4 +45,34 @@ pub fn simulate(seed: u64, keep_trace: bool) -> Outcome {
         tail: world.trace.tail().map(Into::into).collect(),
         all: world.trace.all.take().unwrap_or_default(),
     }
+}
+
+/// Simulates `count` seeds from `first` on, in as many threads as there are processors.
+///
+/// `failed` is told of each seed that broke a rule, in no particular order, and says whether to go on. Returns how much
+/// was compared, and how many seeds were run.
+pub fn simulate_many(first: u64, count: u64, failed: impl Fn(&Outcome) -> bool + Sync) -> (Compared, u64) {
+    let (next, run) = (AtomicU64::new(first), AtomicU64::new(0));
+    let total = Mutex::new(Compared::default());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return;
+            }
+            let outcome = simulate(seed, false);
+            run.fetch_add(1, Ordering::Relaxed);
+            total.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome.compared);
+            if outcome.broken.is_some() && !failed(&outcome) {
+                next.store(first + count, Ordering::Relaxed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let total = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    (total, run.into_inner())
 }

@@ -115,8 +115,8 @@ impl Ask {
     fn digest(&self) -> [u8; 16] {
         let text = format!("{:?} {:?}", self.key, self.op);
         let mut digest = [0; 16];
-        digest[..8].copy_from_slice(&Chance::new(1, &text).next().to_be_bytes());
-        digest[8..].copy_from_slice(&Chance::new(2, &text).next().to_be_bytes());
+        digest[..8].copy_from_slice(&Chance::new(1, &text).draw().to_be_bytes());
+        digest[8..].copy_from_slice(&Chance::new(2, &text).draw().to_be_bytes());
         digest
     }
 

@@ -1,38 +1,20 @@
-//! Seeds of the simulation, as many as fit into a test run. `make sim` runs more.
+//! Seeds of the simulation, as many as fit into a test run; `make sim` runs more. And a sample of the planted bugs;
+//! `make sim-bugs` hunts all.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
+use simulation::{
+    bugs,
+    run::{simulate, simulate_many},
 };
-
-use simulation::{judge::Compared, simulate};
 
 const SEEDS: u64 = 300;
 
 #[test]
 fn three_hundred_seeds_keep_every_rule() {
-    let next = AtomicU64::new(1);
-    let work = || {
-        let mut compared = Compared::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed > SEEDS {
-                return compared;
-            }
-            let outcome = simulate(seed, false);
-            if let Some(broken) = outcome.broken {
-                panic!("seed {seed} broke {broken}\nagain: make sim SEED={seed} RUNS=1");
-            }
-            compared.add(&outcome.compared);
-        }
-    };
-    let compared = thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..thread::available_parallelism().map_or(1, usize::from)).map(|_| scope.spawn(work)).collect();
-        let mut compared = Compared::default();
-        threads.into_iter().for_each(|thread| compared.add(&thread.join().expect("no seed breaks a rule")));
-        compared
+    let (compared, seeds) = simulate_many(1, SEEDS, |outcome| {
+        let broken = outcome.broken.as_ref().map(ToString::to_string).unwrap_or_default();
+        panic!("seed {0} broke {broken}\nagain: make sim SEED={0} RUNS=1", outcome.seed)
     });
+    assert_eq!(seeds, SEEDS);
     // Whether anything happened at all: every kind of comparison, and every kind of trouble.
     for (what, count) in compared.each() {
         assert!(count >= SEEDS / 10, "only {count} {what} in {SEEDS} seeds");
@@ -43,11 +25,10 @@ fn three_hundred_seeds_keep_every_rule() {
 fn a_seed_run_twice_gives_the_same_trace() {
     for seed in [3, 14, 159] {
         let (one, other) = (simulate(seed, true), simulate(seed, true));
-        assert_eq!(one.all.len(), other.all.len(), "seed {seed}");
         for (line, again) in one.all.iter().zip(&other.all) {
             assert_eq!(line, again, "seed {seed}");
         }
-        assert_eq!(one.trace, other.trace);
+        assert_eq!((one.lines, one.trace), (other.lines, other.trace), "seed {seed}");
         assert!(one.lines > 100, "seed {seed}: {} lines", one.lines);
     }
 }
@@ -55,4 +36,22 @@ fn a_seed_run_twice_gives_the_same_trace() {
 #[test]
 fn seeds_differ() {
     assert_ne!(simulate(1, false).trace, simulate(2, false).trace);
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    use scheduler_svc::planted::Bug as Scheduler;
+    use worker_svc::planted::Bug as Agent;
+    let sample = [
+        bugs::Bug::Scheduler(Scheduler::SpeaksWhileUnknown),
+        bugs::Bug::Scheduler(Scheduler::ClockBackFiresAgain),
+        bugs::Bug::Scheduler(Scheduler::RequestNotStored),
+        bugs::Bug::Scheduler(Scheduler::BackoffSkipped),
+        bugs::Bug::Scheduler(Scheduler::TokensRestart),
+        bugs::Bug::Agent(Agent::ForgetsOutcomesOnBreak),
+        bugs::Bug::Agent(Agent::UnsureGoesOn),
+    ];
+    for bug in sample {
+        assert!(bugs::hunt(bug, 1, 40).is_some(), "{bug} is not found in 40 seeds");
+    }
 }

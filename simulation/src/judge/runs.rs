@@ -290,7 +290,15 @@ impl Runs {
             self.known.entry(id).or_default().spend(failure);
         }
         self.adds_up(finished)?;
-        self.known[&id].pauses(finished, before, after.schedules.get(&id.uid))?;
+        // A batch may hold the pause and the resume that follows it.
+        let revision =
+            |schedule: &Option<Schedule>| schedule.as_ref().map_or(0, |schedule| schedule.revision);
+        let acted = changes
+            .schedules
+            .iter()
+            .any(|(uid, was, now)| *uid == id.uid && revision(now) > revision(was) + 1);
+        let schedule = after.schedules.get(&id.uid).filter(|_| !acted);
+        self.known[&id].pauses(finished, before, schedule)?;
         self.end_fits(before, finished, accepted)
     }
 

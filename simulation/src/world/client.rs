@@ -80,7 +80,7 @@ impl World {
 
     /// One try: a new uid, as the edge makes one for each call that it sees.
     fn ask(&mut self, index: usize) {
-        let uid = Uid(u128::from(self.sources.ids.next()) << 64 | u128::from(self.sources.ids.next()));
+        let uid = Uid(u128::from(self.sources.ids.draw()) << 64 | u128::from(self.sources.ids.draw()));
         let patience = self.sources.app.between(2_000, 8_000);
         let Some(asking) = &mut self.clients[index].asking else { return };
         asking.uids.push(uid);

@@ -311,7 +311,7 @@ impl World {
                 message::reports(self.schedulers[index].epoch, request).map(Command::Report)
             }
             Request::Open { open, stream } => {
-                let session = SessionId(self.sources.ids.next());
+                let session = SessionId(self.sources.ids.draw());
                 let epoch = self.schedulers[index].epoch;
                 self.judge.runs.moments.hello(epoch, &open.instance, self.now);
                 let open = message::open_session(&Identity::local(), session, open);

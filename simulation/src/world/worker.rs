@@ -86,7 +86,7 @@ impl World {
     }
 
     pub(crate) fn worker_starts(&mut self, index: usize) -> Verdict {
-        let (instance, seed) = (format!("i{:016x}", self.sources.ids.next()), self.sources.workers.next());
+        let (instance, seed) = (format!("i{:016x}", self.sources.ids.draw()), self.sources.workers.draw());
         let now = self.now;
         let worker = &mut self.workers[index];
         if worker.alive {
