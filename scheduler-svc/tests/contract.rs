@@ -1,5 +1,7 @@
 //! The gRPC surface as a client meets it: what is refused, with which code, reason and field.
 
+#[path = "contract/calls.rs"]
+mod calls;
 mod served;
 
 use std::time::Duration;
@@ -78,6 +80,10 @@ const BAD_SCHEDULES: &[(&str, Change)] = &[
     ("schedule.spread", |s| s.spread = span(86_401)),
     ("schedule.overlap", |s| s.overlap = 99),
     ("schedule.misfire.mode", |s| s.misfire = Some(pb::Misfire { mode: 99, ..Default::default() })),
+    ("schedule.misfire.window", |s| s.misfire = Some(pb::Misfire { window: span(60), ..Default::default() })),
+    ("schedule.misfire.max_runs", |s| {
+        s.misfire = Some(pb::Misfire { mode: 3, window: None, max_runs: 1_001 })
+    }),
     ("schedule.retry.max_attempts", |s| {
         s.retry = Some(pb::Retry { max_attempts: 101, ..Default::default() })
     }),
@@ -247,18 +253,9 @@ async fn what_is_not_served_yet_says_so() {
     let not_served = |status: Status| {
         assert_eq!((status.code(), reason_of(&status)), (Code::Unimplemented, Some(Reason::NotImplemented)));
     };
-    not_served(served.schedules.backfill_schedule(pb::BackfillScheduleRequest::default()).await.unwrap_err());
     not_served(served.schedules.export_schedules(pb::ExportSchedulesRequest::default()).await.unwrap_err());
-    not_served(served.runs.cancel_run(pb::CancelRunRequest::default()).await.unwrap_err());
-    not_served(served.runs.retry_runs(pb::RetryRunsRequest::default()).await.unwrap_err());
     not_served(served.runs.list_events(pb::ListEventsRequest::default()).await.unwrap_err());
     not_served(served.runs.watch_events(pb::WatchEventsRequest::default()).await.unwrap_err());
-    let delete =
-        pb::DeleteScheduleRequest { filter: Some(pb::ScheduleFilter::default()), ..Default::default() };
-    not_served(served.schedules.delete_schedule(delete).await.unwrap_err());
-    let mut allow = schedule("a", every(60));
-    allow.set_overlap(pb::OverlapPolicy::Allow);
-    not_served(served.upsert(allow).await.unwrap_err());
 }
 
 /// From a due job to the end of its run, as the user who waits for it sees it.

@@ -21,7 +21,7 @@ use super::{
     id::{RunId, Uid},
     output::Event,
     quarantine::Handling,
-    request::Seen,
+    request::{RequestKey, Seen},
     run::{Phase, RunKey},
     schedule::{Schedule, Status},
     timer::{ElapsedTimer, Now},
@@ -41,7 +41,7 @@ struct Records {
     definitions: Definitions,
     states: Vec<(Key, Uid, Bytes)>,
     runs: Vec<(Key, RunId, Bytes)>,
-    requests: Vec<((Arc<str>, Arc<str>), Seen)>,
+    requests: Vec<(RequestKey, Seen)>,
     has_meta: bool,
     closings: Vec<(LimitName, record::StoredClosing)>,
 }

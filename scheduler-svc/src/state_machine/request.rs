@@ -15,7 +15,8 @@ pub const KEPT_FOR: i64 = 24 * 3_600_000;
 const KEPT_MAX: usize = 100_000;
 const SWEEP: u64 = 60_000;
 
-type RequestKey = (Arc<str>, Arc<str>);
+/// Namespace and request id.
+pub type RequestKey = (Arc<str>, Arc<str>);
 
 #[derive(Debug, Default)]
 pub struct Requests {
