@@ -77,9 +77,9 @@ impl Line {
     fn take(&mut self, times: &[i64]) {
         for time in times {
             self.floor = self.floor.max(*time);
-            if !self.pending.remove(time) {
-                self.from = self.from.max(*time);
-            }
+            // The calendar may name it as well.
+            self.from = self.from.max(*time);
+            self.pending.remove(time);
         }
     }
 }
@@ -331,7 +331,10 @@ impl Why<'_> {
     }
 
     fn within_max_runs(&self) -> Verdict {
-        let max = self.before.unwrap_or(self.after).definition.max_runs.max(self.after.definition.max_runs);
+        // Either definition may have held, if the commit holds a change; 0 = unlimited.
+        let bounds =
+            [self.before.unwrap_or(self.after), self.after].map(|schedule| schedule.definition.max_runs);
+        let max = if bounds.contains(&0) { 0 } else { bounds[0].max(bounds[1]) };
         let fired = self.line.fired + self.times.len() as u64;
         holds("max_runs bounds the scheduled runs", max == 0 || fired <= max, || format!("{fired} of {max}"))
     }
@@ -342,7 +345,8 @@ impl Why<'_> {
         let until = before.pause.as_ref().and_then(|pause| pause.until).unwrap_or(i64::MAX);
         let until = until.min(self.after.updated);
         let offset = before.definition.spread_offset();
-        let same = before.generation == self.after.generation;
+        // A commit that holds another pause besides this one cannot be judged.
+        let same = before.generation == self.after.generation && self.after.revision <= before.revision + 1;
         let inside = |time: &&i64| same && since < **time + offset && **time + offset <= until;
         let count = self.times.iter().filter(inside).count();
         holds("times of a pause are skipped", count <= may, || {

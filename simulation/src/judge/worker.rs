@@ -10,8 +10,8 @@ use super::{Compared, Verdict, broken, holds};
 
 /// Slack of the worker's timers.
 const SLACK: u64 = 10;
-/// Longest pause between two tries to report.
-const REPORT_PAUSE: u64 = 10_000;
+/// An outcome waits so long at most until it is reported: for calls before it to time out, then for the pause after.
+const REPORT_PAUSE: u64 = 20_000;
 
 /// One life of one worker.
 #[derive(Debug, Default)]
