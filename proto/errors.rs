@@ -3,6 +3,10 @@
 //! Three things are kept apart: the code says what a client may do next, the reason (one table, stable) is for
 //! programs, the message for people. Each status carries one `google.rpc.ErrorInfo`; the rest where it fits.
 
+mod library;
+
+pub use library::Reasons;
+
 use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
@@ -43,6 +47,8 @@ reasons! {
     InvalidField = "INVALID_FIELD", InvalidArgument;
     /// The timing names no time that can come.
     NeverFires = "NEVER_FIRES", InvalidArgument;
+    /// The bytes of the request are not a message of this call.
+    MalformedMessage = "MALFORMED_MESSAGE", InvalidArgument;
     /// The page token is not one of this list, or belongs to another namespace or filter.
     InvalidPageToken = "INVALID_PAGE_TOKEN", InvalidArgument;
     /// The request id was used with another body.
@@ -85,6 +91,10 @@ reasons! {
     TooManyRuns = "TOO_MANY_RUNS", ResourceExhausted;
     /// The namespace holds as many limits as it may.
     TooManyLimits = "TOO_MANY_LIMITS", ResourceExhausted;
+    /// A message is larger than 4 MiB.
+    MessageTooLarge = "MESSAGE_TOO_LARGE", ResourceExhausted;
+    /// The caller's deadline passed before the call was applied; nothing was changed.
+    DeadlineExceeded = "DEADLINE_EXCEEDED", DeadlineExceeded;
     /// The cursor is not kept any more: read state anew.
     CursorExpired = "CURSOR_EXPIRED", OutOfRange;
     /// The queue is full: try again shortly.
@@ -95,6 +105,8 @@ reasons! {
     NotServing = "NOT_SERVING", Unavailable;
     /// Part of the contract, not of this release.
     NotImplemented = "NOT_IMPLEMENTED", Unimplemented;
+    /// No service here has this method, or it does not take this encoding.
+    UnknownMethod = "UNKNOWN_METHOD", Unimplemented;
     /// A fault in Docket; the log has the detail.
     Internal = "INTERNAL", Internal;
 }

@@ -193,7 +193,7 @@ fn admit(peer: Option<IpAddr>, path: &str) -> Result<Identity, Status> {
         Some(_) => {
             Err(status(Reason::Forbidden, format!("{} lacks the role for this call", identity.name())))
         }
-        None => Err(Status::unimplemented("no such method")),
+        None => Err(status(Reason::UnknownMethod, "there is no such method; compare the contract's version")),
     }
 }
 

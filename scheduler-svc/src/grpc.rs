@@ -21,7 +21,7 @@ use std::{
 };
 
 use docket::{
-    errors::{self, Reason},
+    errors::{self, Reason, Reasons},
     identity::Gate,
     schedule::v1 as pb,
 };
@@ -81,6 +81,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
     }
     Server::builder()
         .trace_fn(crate::telemetry::call_span)
+        .layer(Reasons)
         .layer(Gate)
         .max_concurrent_streams(Some(STREAMS))
         .http2_max_header_list_size(Some(HEADER_BYTES))
@@ -148,7 +149,9 @@ fn call_error(error: CallError) -> Status {
             "the scheduler's queue is full; try again shortly",
             Duration::from_millis(500),
         ),
-        CallError::TooLate => Status::deadline_exceeded("the deadline passed before the call was applied"),
+        CallError::TooLate => {
+            errors::status(Reason::DeadlineExceeded, "the deadline passed before the call was applied")
+        }
         CallError::Stopped => {
             errors::retry(Reason::NotServing, "the scheduler is stopping; try again", Duration::from_secs(1))
         }

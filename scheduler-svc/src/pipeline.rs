@@ -10,9 +10,16 @@
 //!                                        └────┘ unknown: the same bytes, the same sequence
 //! ```
 //!
+//! A panic of the machine is survived (rule P4, `recovery`): the machine is dropped and loaded anew from the store, and
+//! what the lost batch held is applied again, one command to a batch.
+//!
 //! The task around it only pumps: it hands in commands, time and outcomes, and does what [`Step`] says.
 
+mod recovery;
+
 use std::{mem, sync::Arc};
+
+use recovery::Recovery;
 
 use crate::{
     planted::{Bug, planted},
@@ -42,6 +49,13 @@ pub struct Pipeline {
     changed: bool,
     in_flight: Option<InFlight>,
     halted: Option<Halt>,
+    now: Now,
+    /// What was applied since the last seal.
+    gathered: Vec<(ReplyTo, Command)>,
+    /// Set while a panic is being got over.
+    recovery: Option<Recovery>,
+    /// Panics that neither a command nor a schedule is to blame for.
+    unexplained: u32,
 }
 
 #[derive(Debug)]
@@ -58,6 +72,9 @@ pub enum Step {
     Commit { seq: u64, batch: Batch },
     /// Say all of this: it is durable.
     Release(Output),
+    /// Open the store anew, load a machine from it and hand it to [`Pipeline::reloaded`]. Whoever waits for an answer
+    /// and is not [`Pipeline::keeps`] gets none; sessions are over.
+    Reload,
     /// Nothing, until a command, an outcome, or this time comes.
     Wait(Wake),
 }
@@ -73,28 +90,49 @@ pub enum Halt {
 impl Pipeline {
     /// `seq` is that of the store's last commit.
     pub fn new(machine: StateMachine, seq: u64) -> Self {
-        Self { machine, seq, commands: 0, timers: 0, changed: true, in_flight: None, halted: None }
+        Self {
+            now: machine.now(),
+            machine,
+            seq,
+            commands: 0,
+            timers: 0,
+            changed: true,
+            in_flight: None,
+            halted: None,
+            gathered: Vec::new(),
+            recovery: None,
+            unexplained: 0,
+        }
     }
 
     /// Whether the batch being gathered takes more. Until it does, commands wait in the task's bounded queue.
     pub fn has_room(&self) -> bool {
-        self.commands < COMMANDS_MAX && self.halted.is_none()
+        self.commands < COMMANDS_MAX && self.halted.is_none() && self.recovery.is_none()
     }
 
-    pub fn apply(&mut self, now: Now, to: ReplyTo, command: &Command) {
+    pub fn apply(&mut self, now: Now, to: ReplyTo, command: Command) {
+        self.now = now;
+        if let Some(recovery) = &mut self.recovery {
+            return recovery.again.push_back((to, command));
+        }
         self.commands += 1;
         self.changed = true;
-        self.machine.apply(now, to, command);
+        let applied = self.guarded(|machine| machine.apply(now, to, &command));
+        match (&mut self.recovery, applied) {
+            (Some(recovery), None) => recovery.again.push_back((to, command)),
+            _ => self.gathered.push((to, command)),
+        }
     }
 
     fn has_room_for_timers(&self) -> bool {
-        self.timers < TIMERS_MAX && self.halted.is_none()
+        self.timers < TIMERS_MAX && self.halted.is_none() && self.recovery.is_none()
     }
 
     /// Handles timers that are due, unless the batch is full.
     pub fn wake(&mut self, now: Now) {
+        self.now = now;
         if self.has_room_for_timers() {
-            let handled = self.machine.wake(now);
+            let handled = self.guarded(|machine| machine.wake(now)).unwrap_or(0);
             self.timers += handled;
             self.changed |= handled > 0;
         }
@@ -144,11 +182,20 @@ impl Pipeline {
             let wake = if self.has_room_for_timers() { self.machine.next_wake() } else { Wake::default() };
             return Step::Wait(wake);
         }
+        if let Some(step) = self.recover() {
+            return step;
+        }
         if !mem::take(&mut self.changed) {
             return Step::Wait(self.machine.next_wake());
         }
+        self.close_batch()
+    }
+
+    /// Seals what was gathered.
+    fn close_batch(&mut self) -> Step {
         (self.commands, self.timers) = (0, 0);
-        let mut output = self.machine.seal();
+        let Some(mut output) = self.guarded(StateMachine::seal) else { return Step::Reload };
+        self.gathered.clear();
         self.changed = self.machine.has_more();
         let writes = mem::take(&mut output.writes);
         if writes.is_empty() {
@@ -162,7 +209,7 @@ impl Pipeline {
 
     /// Whether everything that was applied is durable and said.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_none() && !self.changed
+        self.in_flight.is_none() && !self.changed && self.recovery.is_none()
     }
 
     pub fn machine(&self) -> &StateMachine {

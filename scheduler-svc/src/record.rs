@@ -50,6 +50,15 @@ fn bytes(message: &impl prost::Message) -> Bytes {
 
 // --- meta ----------------------------------------------------------------------------------------------------
 
+/// What holds for the whole store.
+#[derive(Debug)]
+pub struct Meta {
+    /// Version of the tz database that next times were computed with.
+    pub tzdb: String,
+    /// Archive id by namespace.
+    pub archives: BTreeMap<String, Box<str>>,
+}
+
 pub fn meta(archives: &BTreeMap<String, Box<str>>) -> Bytes {
     bytes(&stored::Meta {
         format: FORMAT,
@@ -61,7 +70,7 @@ pub fn meta(archives: &BTreeMap<String, Box<str>>) -> Bytes {
 
 /// # Errors
 /// Also when a newer program wrote what this one does not understand.
-pub fn read_meta(value: Bytes) -> Result<BTreeMap<String, Box<str>>, Unreadable> {
+pub fn read_meta(value: Bytes) -> Result<Meta, Unreadable> {
     let meta = stored::Meta::decode(value)?;
     if meta.least_reader > FORMAT {
         return Err(Unreadable(format!(
@@ -69,7 +78,8 @@ pub fn read_meta(value: Bytes) -> Result<BTreeMap<String, Box<str>>, Unreadable>
             meta.least_reader
         )));
     }
-    Ok(meta.archives.into_iter().map(|(namespace, id)| (namespace, id.into())).collect())
+    let archives = meta.archives.into_iter().map(|(namespace, id)| (namespace, id.into())).collect();
+    Ok(Meta { tzdb: meta.tzdb, archives })
 }
 
 // --- definition ----------------------------------------------------------------------------------------------
@@ -209,6 +219,7 @@ pub fn state(schedule: &Schedule) -> Bytes {
         backfill: schedule.backfill.iter().flat_map(|range| [range.from, range.to]).collect(),
         acted: schedule.acted,
         quarantine: schedule.quarantine.as_deref().unwrap_or_default().into(),
+        next: schedule.next,
         last_run: schedule.last_run.map(|last| stored::LastRun {
             trigger: last.trigger as u32,
             nominal: last.nominal,
@@ -235,7 +246,7 @@ pub fn read_state(uid: Uid, value: Bytes, definitions: &Definitions) -> Result<S
         status: statuses.into_iter().find(|s| *s as u32 == stored.status).ok_or("an unknown status")?,
         pause: stored.pause.map(read_pause).transpose()?.map(Box::new),
         decided_through: stored.decided_through,
-        next: None,
+        next: stored.next,
         decision: stored.decision.map(load_decision).transpose()?,
         rings: Rings {
             decisions: stored.decisions,
@@ -523,4 +534,24 @@ pub fn read_request(value: Bytes) -> Result<Seen, Unreadable> {
         after: stored.after.into(),
         complete: stored.complete,
     })
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn meta_of(tzdb: &str) -> Bytes {
+        bytes(&stored::Meta {
+            format: FORMAT,
+            least_reader: FORMAT,
+            tzdb: tzdb.into(),
+            archives: BTreeMap::new(),
+        })
+    }
+
+    /// A state whose next time is another one.
+    pub fn with_next(state: &Bytes, next: i64) -> Bytes {
+        let state = stored::State::decode(state.clone()).expect("a state");
+        bytes(&stored::State { next: Some(next), ..state })
+    }
 }

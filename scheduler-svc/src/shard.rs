@@ -179,8 +179,8 @@ pub fn start(store: Arc<dyn Store>, config: Config, observer: impl Observer) -> 
     let clock = Clock::new();
     let opened = store.open()?;
     let loaded = opened.hot.len();
-    let machine = StateMachine::load(config, opened.epoch, clock.now(), opened.hot)?;
-    let (commits, outcomes) = start_committer(store.clone(), opened.epoch)?;
+    let machine = load(config, clock.now(), opened.epoch, opened.hot)?;
+    let (commits, outcomes) = start_committer(store.clone())?;
     let (calls, queue) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -194,6 +194,9 @@ pub fn start(store: Arc<dyn Store>, config: Config, observer: impl Observer) -> 
         next_reply: 0,
         sessions: HashMap::new(),
         observer: Box::new(observer),
+        store: store.clone(),
+        config,
+        epoch: opened.epoch,
     };
     thread::Builder::new().name("shard".into()).spawn(move || {
         let halt = runtime.block_on(pump.run());
@@ -203,17 +206,25 @@ pub fn start(store: Arc<dyn Store>, config: Config, observer: impl Observer) -> 
     Ok(Shard { handle: Handle { calls, epoch: opened.epoch, store }, stopped, epoch: opened.epoch, loaded })
 }
 
-type Commit = (u64, Batch);
+fn load(config: Config, now: Now, epoch: u64, hot: Vec<(Key, Bytes)>) -> Result<StateMachine, LoadError> {
+    let machine = StateMachine::load(config, epoch, now, hot)?;
+    for record in machine.unreadable() {
+        tracing::error!(key = %record.key, why = %record.why, "a record cannot be read; it is set aside and left as it is");
+    }
+    Ok(machine)
+}
+
+/// Epoch, sequence, writes.
+type Commit = (u64, u64, Batch);
 type Outcome = Result<(), StoreError>;
 
 fn start_committer(
     store: Arc<dyn Store>,
-    epoch: u64,
 ) -> std::io::Result<(std::sync::mpsc::Sender<Commit>, mpsc::UnboundedReceiver<Outcome>)> {
     let (commits, todo) = std::sync::mpsc::channel::<Commit>();
     let (done, outcomes) = mpsc::unbounded_channel();
     thread::Builder::new().name("committer".into()).spawn(move || {
-        for (seq, batch) in todo {
+        for (epoch, seq, batch) in todo {
             let outcome = store.commit(epoch, seq, batch);
             if matches!(outcome, Err(StoreError::Unknown(_))) {
                 thread::sleep(COMMIT_PAUSE);
@@ -236,6 +247,9 @@ struct Pump {
     next_reply: u64,
     sessions: HashMap<SessionId, Outbox>,
     observer: Box<dyn Observer>,
+    store: Arc<dyn Store>,
+    config: Config,
+    epoch: u64,
 }
 
 impl Pump {
@@ -245,11 +259,28 @@ impl Pump {
             match self.pipeline.step() {
                 Step::Commit { seq, batch } => self.commit(seq, batch),
                 Step::Release(output) => self.release(output),
+                Step::Reload => {
+                    if let Err(error) = self.reload() {
+                        return Some(Halt::Failed(error.to_string()));
+                    }
+                }
                 Step::Wait(_) if self.pipeline.halted().is_some() => return self.pipeline.halted().cloned(),
                 Step::Wait(_) if !open && self.pipeline.is_idle() => return None,
                 Step::Wait(wake) => open = self.wait(wake, open).await,
             }
         }
+    }
+
+    /// After a panic of the machine (rule P4): another one takes its place, from what is durable.
+    fn reload(&mut self) -> Result<(), StartError> {
+        tracing::error!("the state machine panicked; its state is loaded anew");
+        let opened = self.store.open()?;
+        let machine = load(self.config, self.clock.now(), opened.epoch, opened.hot)?;
+        self.epoch = opened.epoch;
+        self.waiting.retain(|to, _| self.pipeline.keeps(*to));
+        self.sessions.retain(|id, _| self.pipeline.keeps_session(*id));
+        self.pipeline.reloaded(machine, opened.seq);
+        Ok(())
     }
 
     /// Waits for whatever comes first. Returns whether callers are left.
@@ -264,7 +295,7 @@ impl Pump {
                 match self.pipeline.committed(outcome) {
                     Some(Step::Release(output)) => self.release(output),
                     Some(Step::Commit { seq, batch }) => self.commit(seq, batch),
-                    Some(Step::Wait(_)) | None => {}
+                    Some(Step::Wait(_) | Step::Reload) | None => {}
                 }
                 open
             }
@@ -321,15 +352,15 @@ impl Pump {
         self.next_reply += 1;
         let to = ReplyTo(self.next_reply);
         self.waiting.insert(to, call.reply);
-        self.pipeline.apply(now, to, &call.command);
         if let Command::CloseSession(id) = call.command {
             self.sessions.remove(&id);
         }
+        self.pipeline.apply(now, to, call.command);
     }
 
     fn commit(&self, seq: u64, batch: Batch) {
         // The committer lives as long as this sender.
-        let _ = self.commits.send((seq, batch));
+        let _ = self.commits.send((self.epoch, seq, batch));
     }
 
     /// What is not wanted any more is dropped: a caller that went away, a stream that broke.
@@ -356,7 +387,7 @@ impl Pump {
     fn cut(&mut self, id: SessionId) {
         self.sessions.remove(&id);
         self.next_reply += 1;
-        self.pipeline.apply(self.clock.now(), ReplyTo(self.next_reply), &Command::CloseSession(id));
+        self.pipeline.apply(self.clock.now(), ReplyTo(self.next_reply), Command::CloseSession(id));
     }
 }
 

@@ -36,6 +36,8 @@ mod load;
 mod lost;
 mod overlap;
 mod partial;
+pub mod poison;
+mod quarantine;
 mod queue;
 mod read;
 mod retime;
@@ -58,6 +60,7 @@ use id::{ReplyTo, RunId, SessionId, Uid};
 use lease::Session;
 pub use load::LoadError;
 use output::{Answer, Event, Output, Refusal, Totals};
+use quarantine::Handling;
 use queue::Queue;
 use request::Requests;
 use run::{Run, RunKey};
@@ -142,6 +145,13 @@ pub struct StateMachine {
     /// Whether leases that were found at load still wait for their workers.
     has_orphans: bool,
 
+    /// Records that could not be read at load.
+    unreadable: Vec<LoadError>,
+    /// The tz database that next times were stored with, if it is not this one's.
+    former_tzdb: Option<String>,
+    /// Schedules whose next time another tz database has moved.
+    moved: Vec<SlotKey>,
+    handling: Handling,
     /// Who triggered a run in this batch.
     triggered: Vec<(ReplyTo, Box<RunView>, bool)>,
 
@@ -151,12 +161,15 @@ pub struct StateMachine {
     dirty_schedules: Vec<SlotKey>,
     dirty_runs: Vec<RunKey>,
     meta_dirty: bool,
+    /// The meta record is to be written with the next batch that writes anything.
+    meta_pending: bool,
     more_to_do: bool,
 }
 
 impl StateMachine {
     /// Applies one command. Its reply is in the next [`Self::seal`], or later if it waits for something.
     pub fn apply(&mut self, now: Now, to: ReplyTo, command: &Command) {
+        self.handling = Handling::Nothing;
         self.hear(now);
         match command {
             Command::Upsert(upsert) => self.upsert(to, upsert),
@@ -182,6 +195,10 @@ impl StateMachine {
                 self.close_session(*id);
                 self.answer(to, Answer::Closed);
             }
+            Command::SetAside { uid, why } => {
+                self.set_aside(*uid, why);
+                self.answer(to, Answer::Closed);
+            }
             Command::Heartbeat(beat) => self.heartbeat(to, beat),
             Command::Report(reports) => self.report(to, reports),
         }
@@ -204,6 +221,7 @@ impl StateMachine {
 
     /// Hands out what is ready and closes the batch: all that was changed since the last call.
     pub fn seal(&mut self) -> Output {
+        self.handling = Handling::Nothing;
         let rechecking = self.recheck_gates();
         self.more_to_do = self.dispatch() || rechecking;
         self.answer_triggered();
@@ -229,6 +247,11 @@ impl StateMachine {
         self.more_to_do
     }
 
+    /// When it was called last.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -239,6 +262,7 @@ impl StateMachine {
     }
 
     fn elapsed_timer(&mut self, timer: ElapsedTimer) {
+        self.handling = Handling::Elapsed(timer);
         match timer {
             ElapsedTimer::Backoff(key) => self.backoff_over(key),
             ElapsedTimer::Attempt(key) => self.attempt_timer(key),
@@ -251,6 +275,7 @@ impl StateMachine {
     }
 
     fn wall_timer(&mut self, timer: WallTimer) {
+        self.handling = Handling::Wall(timer);
         match timer {
             WallTimer::Due(slot) => self.fire_due(slot),
             WallTimer::Resume(slot) => self.pause_over(slot),
@@ -409,7 +434,9 @@ impl StateMachine {
             let (id, value) = (run.id, record::run(run));
             self.put(&Name::Run(id), value);
         }
+        self.meta_dirty |= self.meta_pending && !self.out.writes.is_empty();
         if mem::take(&mut self.meta_dirty) {
+            self.meta_pending = false;
             let value = record::meta(&self.archives);
             self.put(&Name::Meta, value);
         }

@@ -45,6 +45,7 @@ use crate::{
         id::RunId,
         output::{Event, ScheduleChange},
         run::{Finished, Outcome},
+        timing::TZDB,
         view::ScheduleView,
     },
 };
@@ -162,6 +163,7 @@ impl Observer for RunObserver {
             Event::Finished { definition, finished } => self.root(definition, finished),
             Event::Fired { .. }
             | Event::Schedule { .. }
+            | Event::TimesMoved { .. }
             | Event::GateClosed { .. }
             | Event::GateReopened { .. }
             | Event::WorkerJoined { .. }
@@ -277,6 +279,10 @@ fn log(event: &Event) {
         }
         Event::Finished { definition, finished } => log_finished(definition, finished),
         Event::Schedule { change, view, actor } => log_schedule(*change, view, actor),
+        Event::TimesMoved { former, moved, ids } => {
+            let ids: Vec<&str> = ids.iter().map(|key| &*key.id).collect();
+            warn!(%former, now = TZDB, moved, first = ?ids, "the tz database has changed; next times were computed anew");
+        }
         Event::GateClosed { namespace, key, until, reason } => {
             warn!(%namespace, limit = %key, until, %reason, "limit closed by throttling");
         }

@@ -22,7 +22,7 @@ mod validate;
 use std::{sync::Arc, time::Duration};
 
 use docket::{
-    errors::{self, Reason, Violation},
+    errors::{self, Reason, Reasons, Violation},
     identity::Gate,
     library::v1::{
         document_service_server::DocumentServiceServer, mailbox_service_server::MailboxServiceServer,
@@ -81,6 +81,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
     let stopped = stopping.clone();
     let serving = Server::builder()
         .trace_fn(crate::telemetry::call_span)
+        .layer(Reasons)
         .layer(Gate)
         .max_concurrent_streams(Some(STREAMS))
         .http2_max_header_list_size(Some(HEADER_BYTES))

@@ -1,7 +1,7 @@
 //! Checks of single fields. Each error names the field as the client wrote it, and says what would be right.
 
 use docket::errors::Violation;
-use prost_types::{Duration, Timestamp};
+use prost_types::{Duration, Struct, Timestamp, Value, value::Kind};
 
 use super::text::is_clean;
 use crate::state_machine::timing::expression::HORIZON;
@@ -48,6 +48,30 @@ pub fn count(field: &str, length: usize, max: usize) -> Checked<()> {
         return Err(Violation::new(field, format!("has {length} entries; at most {max} are allowed")));
     }
     Ok(())
+}
+
+/// What JSON can say: a number that is not finite, or a value that is none, would make every answer that holds it
+/// unreadable to clients that speak JSON. As deep as messages may nest.
+pub fn json(field: &str, value: &Struct) -> Checked<()> {
+    fn is_json(value: &Value) -> bool {
+        match &value.kind {
+            None => false,
+            Some(Kind::NumberValue(number)) => number.is_finite(),
+            Some(Kind::ListValue(list)) => list.values.iter().all(is_json),
+            Some(Kind::StructValue(fields)) => fields.fields.values().all(is_json),
+            Some(Kind::NullValue(_) | Kind::BoolValue(_) | Kind::StringValue(_)) => true,
+        }
+    }
+    match value.fields.iter().find(|(_, value)| !is_json(value)) {
+        Some((name, _)) => {
+            let name = super::text::clean(name, 64);
+            Err(Violation::new(
+                field,
+                format!("`{name}` holds a value that JSON has no word for, such as NaN"),
+            ))
+        }
+        None => Ok(()),
+    }
 }
 
 /// `low` to `high`; 0 means `default`.

@@ -101,6 +101,9 @@ impl ScheduleService for Api {
         if no_worker {
             warnings.push(format!("no connected worker takes kind {}", schedule.definition.task.kind));
         }
+        if let Timing::Cron(cron) = &schedule.definition.timing {
+            warnings.extend(cron.warnings());
+        }
         Ok(Response::new(pb::UpsertScheduleResponse {
             next_times: next_times(&schedule).take(NEXT_TIMES).map(convert::timestamp).collect(),
             change: change as i32,
@@ -384,15 +387,16 @@ fn preview(
     let times = crate::state_machine::timing::Times { timing: &timing, anchor, start, end };
     let fires: Vec<i64> =
         std::iter::successors(times.next(after), |at| times.next(*at)).take(count).collect();
-    let note = |fire: &i64| match &timing {
+    let note = |(previous, fire): (&i64, &i64)| match &timing {
         Timing::Cron(cron) => {
-            let text = cron.note(fire / 1000)?;
+            let text = cron.note(previous.div_euclid(1000), fire / 1000)?;
             Some(pb::TimingNote { fire_time: Some(convert::timestamp(*fire)), text })
         }
         Timing::Every { .. } | Timing::At(_) => None,
     };
+    let previous = std::iter::once(&after).chain(&fires);
     Ok(pb::PreviewScheduleResponse {
-        notes: fires.iter().filter_map(note).collect(),
+        notes: previous.zip(&fires).filter_map(note).collect(),
         due_times: fires.iter().map(|fire| convert::timestamp(fire.saturating_add(offset))).collect(),
         fire_times: fires.into_iter().map(convert::timestamp).collect(),
     })

@@ -12,7 +12,7 @@ use prost::Message as _;
 use super::field;
 use crate::state_machine::{
     definition::{DEFAULT_PRIORITY, Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
-    timing::{Cron, CronError, CronSource, Fold, Gap, Timing},
+    timing::{Cron, CronError, CronSource, Fold, Gap, Times, Timing},
 };
 
 const DAY: i64 = 86_400_000;
@@ -39,9 +39,11 @@ pub fn schedule(
     if start.zip(end).is_some_and(|(start, end)| start >= end) {
         return refuse("schedule.end_time", "must be later than start_time");
     }
+    let timing = timing(schedule)?;
+    has_a_time(&timing, start, end)?;
     Ok(Definition {
         key: ScheduleKey::new(namespace, id),
-        timing: timing(schedule)?,
+        timing,
         task: task(schedule.task.as_ref())?,
         spread: spread(schedule, default_spread)?,
         overlap: overlap(schedule)?,
@@ -80,6 +82,25 @@ pub fn timing(schedule: &pb::Schedule) -> Result<Timing, Violation> {
     }
 }
 
+/// Bounds that leave no time at all are a mistake, whenever the schedule is saved.
+fn has_a_time(timing: &Timing, start: Option<i64>, end: Option<i64>) -> Result<(), Violation> {
+    let field = match (start, end) {
+        (_, Some(_)) => "schedule.end_time",
+        (Some(_), None) => "schedule.start_time",
+        (None, None) => return Ok(()),
+    };
+    let anchor = match timing {
+        // Counted from the creation, which is not known here.
+        Timing::Every { anchor: None, .. } => return Ok(()),
+        Timing::Every { anchor: Some(anchor), .. } => *anchor,
+        Timing::Cron(_) | Timing::At(_) => 0,
+    };
+    match (Times { timing, anchor, start, end }).next(-1) {
+        Some(_) => Ok(()),
+        None => refuse(field, "leaves the timing no time at all; widen start_time and end_time"),
+    }
+}
+
 fn cron(timing: &pb::Cron) -> Result<Timing, Violation> {
     if timing.expressions.is_empty() {
         return refuse("schedule.cron.expressions", "needs at least one, as in \"0 2 * * *\"");
@@ -104,12 +125,9 @@ fn cron(timing: &pb::Cron) -> Result<Timing, Violation> {
             let text = super::text::clean(&timing.expressions[index], 64);
             refuse(&format!("schedule.cron.expressions[{index}]"), &format!("`{text}` {error}"))
         }
-        Err(CronError::TimeZone(_)) => {
+        Err(CronError::TimeZone(remedy)) => {
             let text = super::text::clean(&timing.time_zone, 64);
-            refuse(
-                "schedule.cron.time_zone",
-                &format!("`{text}` is no IANA zone; write for instance Europe/Berlin"),
-            )
+            refuse("schedule.cron.time_zone", &format!("`{text}` {remedy}"))
         }
     }
 }
@@ -121,6 +139,7 @@ fn known(field: &str, number: i32, is_known: impl Fn(i32) -> bool) -> Result<(),
 fn task(task: Option<&pb::Task>) -> Result<Task, Violation> {
     let Some(task) = task else { return refuse("schedule.task", "is required, with at least a kind") };
     let kind = field::id("schedule.task.kind", &task.kind)?;
+    task.args.as_ref().map_or(Ok(()), |args| field::json("schedule.task.args", args))?;
     let args: Bytes = task.args.as_ref().map(|args| args.encode_to_vec().into()).unwrap_or_default();
     field::bytes("schedule.task.args", args.len() + task.payload.len(), TASK_BYTES)?;
     let timeout = field::millis("schedule.task.timeout", task.timeout.as_ref(), 1_000, DAY, 600_000)?;
@@ -216,3 +235,6 @@ pub fn labels(
     }
     Ok(labels.clone())
 }
+
+#[cfg(test)]
+mod bad_input;

@@ -9,7 +9,11 @@ use crate::{
         command::{Command, Upsert},
         definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
         id::Uid,
+        output::{Answer, Refusal, Reply},
+        poison,
+        schedule::Status,
         timing::Timing,
+        view::ScheduleView,
     },
     store::{
         Store,
@@ -24,6 +28,7 @@ struct Bench {
     now: Now,
     next: u64,
     released: Vec<u64>,
+    answers: Vec<Reply>,
 }
 
 fn upsert(n: u64) -> Command {
@@ -73,20 +78,30 @@ impl Bench {
         let epoch = store.open().expect("open").epoch;
         let now = Now { wall: 1_795_392_000_000, elapsed: 1_000 };
         let machine = StateMachine::new(Config::default(), epoch, now);
-        let mut bench =
-            Self { pipeline: Pipeline::new(machine, 0), store, epoch, now, next: 0, released: Vec::new() };
+        let mut bench = Self {
+            pipeline: Pipeline::new(machine, 0),
+            store,
+            epoch,
+            now,
+            next: 0,
+            released: Vec::new(),
+            answers: Vec::new(),
+        };
         bench.rest();
         bench
     }
 
     fn apply(&mut self, command: &Command) -> u64 {
         self.next += 1;
-        self.pipeline.apply(self.now, ReplyTo(self.next), command);
+        self.pipeline.apply(self.now, ReplyTo(self.next), command.clone());
         self.next
     }
 
-    fn release(&mut self, output: &Output) {
-        self.released.extend(output.replies.iter().map(|(to, _)| to.0));
+    fn release(&mut self, output: Output) {
+        for (to, reply) in output.replies {
+            self.released.push(to.0);
+            self.answers.push(reply);
+        }
     }
 
     /// Steps until there is nothing to do but wait, or a commit begins. Returns that commit.
@@ -94,20 +109,47 @@ impl Bench {
         loop {
             match self.pipeline.step() {
                 Step::Commit { seq, batch } => return Some((seq, batch)),
-                Step::Release(output) => self.release(&output),
+                Step::Release(output) => self.release(output),
+                Step::Reload => self.reload(),
                 Step::Wait(_) => return None,
             }
+        }
+    }
+
+    fn reload(&mut self) {
+        let opened = self.store.open().expect("open");
+        self.epoch = opened.epoch;
+        let machine =
+            StateMachine::load(Config::default(), opened.epoch, self.now, opened.hot).expect("load");
+        machine.check().expect("sound");
+        self.pipeline.reloaded(machine, opened.seq);
+    }
+
+    /// Steps and commits until nothing is left to do.
+    fn settle(&mut self) {
+        while let Some((seq, batch)) = self.rest() {
+            let outcome = self.store.commit(self.epoch, seq, batch);
+            self.finish(outcome);
+        }
+    }
+
+    fn view(&mut self, n: u64) -> ScheduleView {
+        self.apply(&Command::GetSchedule(ScheduleKey::new("default", &format!("s{n}"))));
+        self.settle();
+        match self.answers.pop().expect("an answer") {
+            Ok(Answer::Schedule(view)) => *view,
+            other => panic!("{other:?}"),
         }
     }
 
     fn finish(&mut self, outcome: Result<(), StoreError>) -> Option<(u64, Batch)> {
         match self.pipeline.committed(outcome) {
             Some(Step::Release(output)) => {
-                self.release(&output);
+                self.release(output);
                 None
             }
             Some(Step::Commit { seq, batch }) => Some((seq, batch)),
-            Some(Step::Wait(_)) | None => None,
+            Some(Step::Wait(_) | Step::Reload) | None => None,
         }
     }
 }
@@ -235,4 +277,78 @@ fn a_timer_that_is_due_is_handled_while_a_commit_is_in_flight() {
     bench.pipeline.wake(bench.now);
     bench.finish(Ok(()));
     assert_eq!(bench.rest().expect("the fire").0, 2);
+}
+
+/// Runs `test` with poison in the machine, and takes it out again.
+fn poisoned(at: poison::At, schedule_id: &str, test: impl FnOnce(&mut Bench)) {
+    let mut bench = Bench::new();
+    poison::arm(at, schedule_id);
+    test(&mut bench);
+    poison::disarm();
+}
+
+#[test]
+fn p4_a_command_that_panics_is_answered_and_its_neighbours_are_applied() {
+    poisoned(poison::At::Command, "s2", |bench| {
+        let calls: Vec<u64> = (1..=3).map(|n| bench.apply(&upsert(n))).collect();
+        assert!(!bench.pipeline.has_room(), "new calls wait until it is over");
+        bench.settle();
+        assert!(bench.pipeline.has_room());
+        assert_eq!(bench.released, [calls[0], calls[1], calls[2]]);
+        let refused: Vec<bool> =
+            bench.answers.iter().map(|answer| matches!(answer, Err(Refusal::Poisonous))).collect();
+        assert_eq!(refused, [false, true, false]);
+        assert_eq!(bench.view(3).status, Status::Active);
+    });
+}
+
+#[test]
+fn p4_a_panic_while_a_commit_is_in_flight_waits_for_its_outcome() {
+    poisoned(poison::At::Command, "s2", |bench| {
+        let first = bench.apply(&upsert(1));
+        let (seq, batch) = bench.rest().expect("a commit");
+        bench.apply(&upsert(2));
+        let third = bench.apply(&upsert(3));
+        assert!(matches!(bench.pipeline.step(), Step::Wait(_)));
+        let outcome = bench.store.commit(bench.epoch, seq, batch);
+        bench.finish(outcome);
+        assert_eq!(bench.released, [first], "what is durable is said");
+        bench.settle();
+        assert_eq!(bench.released.last(), Some(&third));
+    });
+}
+
+#[test]
+fn p4_a_timer_that_panics_sets_its_schedule_aside_and_others_fire() {
+    poisoned(poison::At::Timer, "s2", |bench| {
+        for n in 1..=3 {
+            bench.apply(&upsert(n));
+        }
+        bench.settle();
+        bench.now.wall += 60_000;
+        bench.now.elapsed += 60_000;
+        for _ in 0..3 {
+            bench.pipeline.wake(bench.now);
+            bench.settle();
+        }
+        assert_eq!(bench.view(1).active.len(), 1);
+        assert_eq!(bench.view(3).active.len(), 1);
+        let aside = bench.view(2);
+        assert_eq!((aside.status, aside.active.len()), (Status::Quarantined, 0));
+        assert!(aside.quarantine.expect("a reason").contains("poison at Timer"));
+        poison::disarm();
+        bench.apply(&upsert(2));
+        bench.settle();
+        assert_eq!(bench.view(2).status, Status::Active, "saving it again releases it");
+    });
+}
+
+#[test]
+fn p4_panics_that_nothing_explains_end_the_process_at_last() {
+    let mut bench = Bench::new();
+    for _ in 0..=10 {
+        bench.pipeline.guarded(|_| panic!("a bug"));
+        bench.settle();
+    }
+    assert_eq!(bench.pipeline.halted(), Some(&Halt::Failed("panicked again and again: a bug".into())));
 }

@@ -10,6 +10,7 @@ use super::{
     id::{ReplyTo, RunId, Trigger},
     output::{Answer, Change, Event, Refusal, ScheduleChange},
     overlap::Room,
+    poison,
     request::{Asked, Seen},
     retime::{anchor, begin, retime, same_times},
     run::Phase,
@@ -24,6 +25,7 @@ impl StateMachine {
 
     pub(super) fn upsert(&mut self, to: ReplyTo, upsert: &Upsert) {
         let namespace = &upsert.definition.key.namespace;
+        poison::trip(poison::At::Command, &upsert.definition.key.id);
         let seen = match self.seen(namespace, upsert.request.as_ref()) {
             Asked::New => None,
             Asked::Before(seen) => Some(seen),
@@ -70,30 +72,11 @@ impl StateMachine {
             return self.refuse(to, Refusal::NeverFires);
         }
         let schedule = Schedule {
-            uid: upsert.uid,
-            definition: Arc::new(definition),
-            generation: 1,
-            revision: 1,
-            created: now,
-            updated: now,
             anchor,
-            status: Status::Active,
-            pause: None,
-            quarantine: None,
             decided_through,
             next,
-            decision: None,
-            rings: Default::default(),
-            last_manual: 0,
-            runs: 0,
-            failures: 0,
-            last_run: None,
-            catch_up: None,
-            backfill: Box::default(),
-            acted: 0,
-            live: Default::default(),
-            armed: None,
             dirty: Dirty { state: true, definition: true, listed: false },
+            ..Schedule::new(upsert.uid, Arc::new(definition), now)
         };
         if upsert.validate_only {
             return self.answer_view(to, &schedule, Change::Created);
@@ -134,6 +117,7 @@ impl StateMachine {
         }
         if matches!(changed.status, Status::Ended | Status::Quarantined) {
             changed.status = Status::Active;
+            changed.quarantine = None;
         }
         (changed.generation, changed.revision, changed.updated) =
             (changed.generation + 1, changed.revision + 1, now);

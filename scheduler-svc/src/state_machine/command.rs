@@ -37,6 +37,11 @@ pub enum Command {
     ListLimits(ListLimits),
     DeleteLimit(DeleteLimit),
     OpenSession(Box<OpenSession>),
+    /// A schedule brought the machine down (rule P4). From the pipeline, never from a caller.
+    SetAside {
+        uid: Uid,
+        why: Box<str>,
+    },
     /// The stream of a session ended.
     CloseSession(SessionId),
     Heartbeat(Box<Heartbeat>),

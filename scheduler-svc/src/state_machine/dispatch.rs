@@ -8,6 +8,8 @@ use super::{
     id::{RunId, SessionId},
     lease::Session,
     output::{Body, Event, Job, Message},
+    poison,
+    quarantine::Handling,
     queue::{LaneKey, Place, Room, Ticket},
     run::{Lease, Phase, RunKey},
     timer::ElapsedTimer,
@@ -59,10 +61,15 @@ impl StateMachine {
     pub(super) fn enqueue(&mut self, lane: LaneKey, key: RunKey) -> Ticket {
         let run = &self.runs[key];
         let definition = run.definition.clone();
-        let place = Place(if planted(Bug::PriorityIgnored) { 5 } else { definition.priority }, run.arrival);
+        let priority = if planted(Bug::PriorityIgnored) { 5 } else { definition.priority };
+        let place = Place(priority, run.arrival);
+        let suspect = self.is_suspect(key);
+        if definition.limits.is_empty() {
+            return self.queue.push(lane, &definition.tenant, place, key, suspect, &[]);
+        }
         self.gates.enter(key, &definition);
         let shut: Vec<GateKey> = self.gates.blocks(key, self.now.elapsed).map(|(gate, _)| gate).collect();
-        let ticket = self.queue.push(lane, &definition.tenant, place, key, self.is_suspect(key), &shut);
+        let ticket = self.queue.push(lane, &definition.tenant, place, key, suspect, &shut);
         for gate in shut {
             self.settle_gate(gate);
         }
@@ -81,7 +88,7 @@ impl StateMachine {
         for _ in 0..self.config.assignments_per_turn {
             let mut dropped = Vec::new();
             let sessions = &self.sessions;
-            let mut doors = Doorkeeper::new(&self.gates, self.now.elapsed);
+            let mut doors = Doorkeeper::new(&self.gates, &self.runs, self.now.elapsed);
             let next = self.queue.next(
                 |id| sessions.get(&id).map_or(Room::None, Session::room),
                 |id, lane| dropped.push((id, lane)),
@@ -105,6 +112,8 @@ impl StateMachine {
         self.next_token += 1;
         let (token, now) = (self.next_token, self.now);
         let suspect = self.is_suspect(key);
+        self.handling = Handling::HandOut(key);
+        poison::trip(poison::At::HandOut, &self.runs[key].definition.key.id);
         let run = &mut self.runs[key];
         let Some(session) = self.sessions.get_mut(&id) else { return };
         run.attempt += 1;
@@ -147,7 +156,9 @@ impl StateMachine {
         };
         self.timers.set(timer, ElapsedTimer::Attempt(key));
         self.clear_queue_timer(key);
-        self.gates.start(key, now.elapsed);
+        if !self.runs[key].definition.limits.is_empty() {
+            self.gates.start(key, now.elapsed);
+        }
         self.touch_run(key);
         self.emit(event);
     }

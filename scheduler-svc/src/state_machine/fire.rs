@@ -6,6 +6,7 @@ use super::{
     id::{RunId, Trigger},
     output::{Event, ScheduleChange},
     overlap::Room,
+    poison,
     run::{Phase, Run, RunKey},
     schedule::{Decision, SlotKey, Status, Verdict},
     timer::WallTimer,
@@ -30,6 +31,7 @@ impl StateMachine {
 
     pub(super) fn fire_due(&mut self, slot: SlotKey) {
         let schedule = &self.schedules[slot];
+        poison::trip(poison::At::Timer, &schedule.definition.key.id);
         let last_due = schedule.last_due(self.now.wall);
         if schedule.is_catching_up() {
             return self.arm(slot);

@@ -34,7 +34,12 @@ use std::{
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::{definition::Definition, id::Uid, queue::Doors, run::RunKey};
+use super::{
+    definition::Definition,
+    id::Uid,
+    queue::Doors,
+    run::{Run, RunKey},
+};
 use bucket::Bucket;
 use closing::Closing;
 use limit::{Limit, LimitName, Limits};
@@ -278,13 +283,14 @@ fn hash(namespace: &str, key: &str) -> u64 {
 /// The gates as the queue sees them, and which of them it found shut.
 pub struct Doorkeeper<'a> {
     gates: &'a Gates,
+    runs: &'a Slab<Run>,
     now: u64,
     pub found_shut: BTreeSet<GateKey>,
 }
 
 impl<'a> Doorkeeper<'a> {
-    pub fn new(gates: &'a Gates, now: u64) -> Self {
-        Self { gates, now, found_shut: BTreeSet::new() }
+    pub fn new(gates: &'a Gates, runs: &'a Slab<Run>, now: u64) -> Self {
+        Self { gates, runs, now, found_shut: BTreeSet::new() }
     }
 }
 
@@ -298,7 +304,7 @@ impl Doors for Doorkeeper<'_> {
     }
 
     fn refuses(&mut self, run: RunKey) -> Option<GateKey> {
-        if self.gates.of_run.is_empty() {
+        if self.runs[run].definition.limits.is_empty() {
             return None;
         }
         let (gate, _) = self.gates.blocks(run, self.now).next()?;

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
@@ -17,9 +18,14 @@ use super::{
     definition::Definition,
     failure::THROTTLED_MAX,
     gate::{Gates, limit::LimitName},
-    id::Uid,
+    id::{RunId, Uid},
+    output::Event,
+    quarantine::Handling,
+    request::Seen,
     run::{Phase, RunKey},
+    schedule::{Schedule, Status},
     timer::{ElapsedTimer, Now},
+    timing::TZDB,
 };
 use crate::{
     planted::{Bug, planted},
@@ -27,7 +33,20 @@ use crate::{
     store::{Key, key::Name},
 };
 
-/// A record that cannot be read. Loading stops: skipping it would lose a schedule silently.
+type Definitions = HashMap<(Uid, u32), Arc<Definition>>;
+
+/// Records by kind, in the order in which they are needed.
+#[derive(Default)]
+struct Records {
+    definitions: Definitions,
+    states: Vec<(Key, Uid, Bytes)>,
+    runs: Vec<(Key, RunId, Bytes)>,
+    requests: Vec<((Arc<str>, Arc<str>), Seen)>,
+    has_meta: bool,
+    closings: Vec<(LimitName, record::StoredClosing)>,
+}
+
+/// A record that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {key}: {why}")]
 pub struct LoadError {
@@ -64,6 +83,10 @@ impl StateMachine {
             crons: Default::default(),
             names: HashSet::new(),
             triggered: Vec::new(),
+            unreadable: Vec::new(),
+            former_tzdb: None,
+            moved: Vec::new(),
+            handling: Handling::Nothing,
             // Tokens of a later epoch are larger than all of an earlier one.
             next_token: if planted(Bug::TokensRestart) { 0 } else { epoch << 40 },
             heartbeats: 0,
@@ -78,62 +101,32 @@ impl StateMachine {
             dirty_schedules: Vec::new(),
             dirty_runs: Vec::new(),
             meta_dirty: false,
+            meta_pending: false,
             more_to_do: false,
         }
     }
 
+    /// A record that cannot be read is set aside, and its schedule with it; it stays in the store as it is (rule P4).
+    ///
     /// # Errors
-    /// Names the first record that cannot be read.
+    /// When the whole store is not for this program: it is of a later format, or not Docket's.
     pub fn load(config: Config, epoch: u64, now: Now, hot: Vec<(Key, Bytes)>) -> Result<Self, LoadError> {
         let mut machine = Self::new(config, epoch, now);
         machine.gates = Gates::loaded(now.elapsed);
-        let mut closings = Vec::new();
-        let mut definitions: HashMap<(Uid, u32), Arc<Definition>> = HashMap::new();
-        let (mut states, mut runs, mut requests) = (Vec::new(), Vec::new(), Vec::new());
+        let mut records = Records::default();
         for (key, value) in hot {
-            let unreadable = |error: record::Unreadable| LoadError::new(&key, error.0);
-            match key.name().ok_or_else(|| LoadError::new(&key, "an unknown kind of record"))? {
-                Name::Meta => machine.archives = record::read_meta(value).map_err(unreadable)?,
-                Name::Definition(uid, generation) => {
-                    let definition = record::read_definition(value).map_err(unreadable)?;
-                    definitions.insert((uid, generation), Arc::new(machine.intern(&definition)));
-                }
-                Name::State(uid) => states.push((key, uid, value)),
-                Name::Run(id) => runs.push((key, id, value)),
-                Name::Request { namespace, id } => {
-                    requests.push((
-                        (namespace.into(), id.into()),
-                        record::read_request(value).map_err(unreadable)?,
-                    ));
-                }
-                Name::Limit { namespace, key } => {
-                    let limit = record::read_limit(value).map_err(unreadable)?;
-                    machine.restore_limit(LimitName { namespace: namespace.into(), key: key.into() }, limit);
-                }
-                Name::Closing { namespace, key } => {
-                    let name = LimitName { namespace: namespace.into(), key: key.into() };
-                    closings.push((name, record::read_closing(value).map_err(unreadable)?));
-                }
-                Name::Decision(..) | Name::Succeeded(..) | Name::Unsucceeded(..) => {
-                    return Err(LoadError::new(&key, "a cold record among the hot ones"));
-                }
-            }
+            machine.sort_record(key, value, &mut records)?;
         }
+        let Records { definitions, states, runs, mut requests, closings, has_meta } = records;
+        machine.meta_pending = !has_meta || machine.former_tzdb.is_some();
         closings.into_iter().for_each(|(name, closing)| machine.restore_closing(name, closing));
         for (key, uid, value) in states {
-            machine.load_schedule(&key, uid, value, &definitions)?;
+            machine.load_schedule(&key, uid, value, &definitions);
         }
-        let mut ready = Vec::new();
-        for (key, id, value) in runs {
-            let mut run =
-                record::read_run(id, value, &definitions).map_err(|error| LoadError::new(&key, error.0))?;
-            run.schedule =
-                machine.slot_of(id.uid).ok_or_else(|| LoadError::new(&key, "a run without its schedule"))?;
-            let (slot, due) = (run.schedule, run.due);
-            let run_key = machine.runs.insert(run);
-            machine.schedules[slot].live.push(run_key);
-            ready.push((due, run_key));
-        }
+        let mut ready: Vec<_> = runs
+            .into_iter()
+            .filter_map(|(key, id, value)| machine.load_run(&key, id, value, &definitions))
+            .collect();
         ready.sort_unstable();
         ready.into_iter().for_each(|(_, key)| machine.restore_run(key));
         requests.sort_by_key(|(_, seen)| seen.time);
@@ -145,15 +138,70 @@ impl StateMachine {
         Ok(machine)
     }
 
-    fn load_schedule(
-        &mut self,
-        key: &Key,
-        uid: Uid,
-        value: Bytes,
-        definitions: &HashMap<(Uid, u32), Arc<Definition>>,
-    ) -> Result<(), LoadError> {
-        let schedule =
-            record::read_state(uid, value, definitions).map_err(|error| LoadError::new(key, error.0))?;
+    fn sort_record(&mut self, key: Key, value: Bytes, records: &mut Records) -> Result<(), LoadError> {
+        match key.name().ok_or_else(|| LoadError::new(&key, "an unknown kind of record"))? {
+            Name::Meta => {
+                let meta = record::read_meta(value).map_err(|error| LoadError::new(&key, error.0))?;
+                self.archives = meta.archives;
+                records.has_meta = true;
+                self.former_tzdb = Some(meta.tzdb).filter(|tzdb| tzdb != TZDB);
+            }
+            Name::Definition(uid, generation) => {
+                if let Some(definition) = self.readable(&key, || record::read_definition(value)) {
+                    let definition = Arc::new(self.intern(&definition));
+                    records.definitions.insert((uid, generation), definition);
+                }
+            }
+            Name::State(uid) => records.states.push((key, uid, value)),
+            Name::Run(id) => records.runs.push((key, id, value)),
+            Name::Request { namespace, id } => {
+                if let Some(seen) = self.readable(&key, || record::read_request(value)) {
+                    records.requests.push(((namespace.into(), id.into()), seen));
+                }
+            }
+            Name::Limit { namespace, key: limit_key } => {
+                if let Some(limit) = self.readable(&key, || record::read_limit(value)) {
+                    self.restore_limit(
+                        LimitName { namespace: namespace.into(), key: limit_key.into() },
+                        limit,
+                    );
+                }
+            }
+            Name::Closing { namespace, key: limit_key } => {
+                if let Some(closing) = self.readable(&key, || record::read_closing(value)) {
+                    let name = LimitName { namespace: namespace.into(), key: limit_key.into() };
+                    records.closings.push((name, closing));
+                }
+            }
+            Name::Decision(..) | Name::Succeeded(..) | Name::Unsucceeded(..) => {
+                return Err(LoadError::new(&key, "a cold record among the hot ones"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a record holds; if it cannot be read, or reading it panics, it is noted instead.
+    fn readable<T>(&mut self, key: &Key, read: impl FnOnce() -> Result<T, record::Unreadable>) -> Option<T> {
+        let read = catch_unwind(AssertUnwindSafe(read));
+        let why = match read {
+            Ok(Ok(value)) => return Some(value),
+            Ok(Err(error)) => error.0,
+            Err(_) => "reading it panicked".into(),
+        };
+        self.unreadable.push(LoadError::new(key, why));
+        None
+    }
+
+    /// Records that could not be read, for the log and for status.
+    pub fn unreadable(&self) -> &[LoadError] {
+        &self.unreadable
+    }
+
+    fn load_schedule(&mut self, key: &Key, uid: Uid, value: Bytes, definitions: &Definitions) {
+        let schedule = self.readable(key, || record::read_state(uid, value, definitions));
+        let schedule = schedule.or_else(|| self.unknown_state(uid, definitions));
+        let Some(schedule) = schedule else { return };
+        let stored_next = schedule.next;
         let slot = self.insert_schedule(schedule);
         let schedule = &mut self.schedules[slot];
         if planted(Bug::DecidedForgottenAtLoad) {
@@ -163,8 +211,46 @@ impl StateMachine {
         if schedule.definition.max_runs > 0 && schedule.runs >= schedule.definition.max_runs {
             schedule.next = None;
         }
+        if self.former_tzdb.is_some() && stored_next != schedule.next {
+            self.moved.push(slot);
+        }
         self.arm(slot);
-        Ok(())
+    }
+
+    /// What stands for a schedule whose state cannot be read: it is shown by its name, and saving it again begins anew.
+    fn unknown_state(&mut self, uid: Uid, definitions: &Definitions) -> Option<Schedule> {
+        let generations = definitions.iter().filter(|((of, _), _)| *of == uid);
+        let ((_, generation), definition) = generations.max_by_key(|((_, generation), _)| *generation)?;
+        let mut schedule = Schedule::new(uid, definition.clone(), self.now.wall);
+        schedule.generation = *generation;
+        schedule.status = Status::Quarantined;
+        schedule.quarantine = Some("its state could not be read".into());
+        Some(schedule)
+    }
+
+    fn load_run(
+        &mut self,
+        key: &Key,
+        id: RunId,
+        value: Bytes,
+        definitions: &Definitions,
+    ) -> Option<(i64, RunKey)> {
+        let run = self.readable(key, || record::read_run(id, value, definitions));
+        let slot = self.slot_of(id.uid);
+        let (Some(mut run), Some(slot)) = (run, slot) else {
+            if let Some(slot) = slot {
+                // Whether that run has happened is not known, so the schedule waits for a person.
+                self.set_aside_slot(slot, "the record of one of its runs could not be read");
+            } else {
+                self.unreadable.push(LoadError::new(key, "a run without its schedule"));
+            }
+            return None;
+        };
+        run.schedule = slot;
+        let due = run.due;
+        let run_key = self.runs.insert(run);
+        self.schedules[slot].live.push(run_key);
+        Some((due, run_key))
     }
 
     /// Puts a loaded run where its phase says: queue, backoff, or under a lease that waits for its worker.
@@ -182,6 +268,14 @@ impl StateMachine {
         }
         run.arrival = arrival;
         let timeout = i64::from(run.definition.task.timeout);
+        if self.schedules[run.schedule].status == Status::Quarantined {
+            // It waits for the release; a late report of its attempt is still welcome.
+            if let Some(lease) = run.lease() {
+                run.lost_token = lease.token;
+            }
+            run.phase = Phase::Ready(None);
+            return;
+        }
         match &mut run.phase {
             Phase::Behind => {}
             Phase::Ready(_) => self.make_ready(key),
@@ -204,8 +298,15 @@ impl StateMachine {
         }
     }
 
-    /// Loading changes nothing that has to be written.
+    /// Loading changes nothing that has to be written at once, but for what was set aside.
     fn close_load(&mut self) {
+        if let Some(former) = self.former_tzdb.take() {
+            const NAMED: usize = 20;
+            let named = self.moved.iter().take(NAMED);
+            let ids = named.map(|slot| self.schedules[*slot].definition.key.clone()).collect();
+            let moved = std::mem::take(&mut self.moved).len();
+            self.emit(Event::TimesMoved { former: former.into(), moved, ids });
+        }
         for key in std::mem::take(&mut self.dirty_runs) {
             self.runs[key].dirty = false;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    definition::Definition,
+    definition::{Definition, ScheduleKey},
     failure::Failure,
     id::{ReplyTo, RunId, SessionId, Trigger},
     run::{Finished, Outcome},
@@ -219,6 +219,15 @@ pub enum Event {
         view: Box<ScheduleView>,
         /// Who caused it; `docket` for the service itself.
         actor: Arc<str>,
+    },
+    /// Next times were computed anew with another tz database (rule R9).
+    TimesMoved {
+        /// The version before.
+        former: Box<str>,
+        /// Schedules whose next time is another one now.
+        moved: usize,
+        /// The first of them.
+        ids: Vec<ScheduleKey>,
     },
     /// Throttling has closed a key.
     GateClosed {

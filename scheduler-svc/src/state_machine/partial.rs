@@ -20,7 +20,9 @@ pub fn add(earlier: &Bytes, later: &Bytes) -> Bytes {
         };
         let entry = sum.fields.entry(name).or_default();
         match (number(&entry.kind), number(&value.kind)) {
-            (Some(one), Some(other)) => entry.kind = Some(Kind::NumberValue(one + other)),
+            (Some(one), Some(other)) => {
+                entry.kind = Some(Kind::NumberValue((one + other).clamp(f64::MIN, f64::MAX)))
+            }
             _ => *entry = value,
         }
     }

@@ -163,6 +163,36 @@ impl Verdict {
 }
 
 impl Schedule {
+    /// A new one, active, of which all up to `now` counts as decided.
+    pub fn new(uid: Uid, definition: Arc<Definition>, now: i64) -> Self {
+        Self {
+            uid,
+            definition,
+            generation: 1,
+            revision: 1,
+            created: now,
+            updated: now,
+            anchor: now,
+            status: Status::Active,
+            pause: None,
+            quarantine: None,
+            decided_through: now,
+            next: None,
+            decision: None,
+            rings: Rings::default(),
+            last_manual: 0,
+            runs: 0,
+            failures: 0,
+            last_run: None,
+            catch_up: None,
+            backfill: Box::default(),
+            acted: 0,
+            live: SmallVec::new(),
+            armed: None,
+            dirty: Dirty::default(),
+        }
+    }
+
     pub fn times(&self) -> Times<'_> {
         self.definition.times(self.anchor)
     }

@@ -6,6 +6,7 @@
 mod bench;
 mod judge;
 
+mod bad_input;
 mod bulk;
 mod fairness;
 mod gates;

@@ -5,8 +5,15 @@
 
 pub mod cron;
 pub mod expression;
+mod normal;
 mod parse;
+mod steps;
 pub mod zone;
+
+#[cfg(test)]
+mod bounded;
+#[cfg(test)]
+mod properties;
 
 use std::{
     collections::HashMap,
@@ -83,19 +90,14 @@ impl Times<'_> {
             let last = self.latest(after, through)?;
             return u64::try_from((last - first) / interval + 1).ok().filter(|count| *count <= COUNT_MAX);
         }
-        if let (Timing::Cron(cron), None, None) = (self.timing, self.start, self.end)
-            && let Some(count) = cron.count(after.div_euclid(1000), through.div_euclid(1000))
-        {
-            return Some(count).filter(|count| *count <= COUNT_MAX);
-        }
-        let mut at = after;
-        for count in 0..=COUNT_MAX {
-            match self.next(at).filter(|next| *next <= through) {
-                Some(next) => at = next,
-                None => return Some(count),
+        let after = self.start.map_or(after, |start| after.max(start - 1));
+        let through = self.end.map_or(through, |end| through.min(end - 1));
+        match self.timing {
+            Timing::Cron(cron) => cron.count(after.div_euclid(1000), through.div_euclid(1000), COUNT_MAX),
+            Timing::Every { .. } | Timing::At(_) => {
+                Some(u64::from(self.next(after).is_some_and(|at| at <= through)))
             }
         }
-        None
     }
 
     /// Whether `time` is one of the times.

@@ -32,7 +32,10 @@ impl shard::Observer for Deaf {
 
 impl Served {
     pub async fn start() -> Self {
-        let config = Config::default();
+        Self::start_with(Config::default()).await
+    }
+
+    pub async fn start_with(config: Config) -> Self {
         let shard = shard::start(Arc::new(MemoryStore::default()), config, Deaf).expect("a shard");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -63,6 +63,7 @@ impl Said {
                 holds("a run ends once", self.finished.insert(id), || format!("{id} finished again"))
             }
             Event::Schedule { .. }
+            | Event::TimesMoved { .. }
             | Event::GateClosed { .. }
             | Event::GateReopened { .. }
             | Event::WorkerJoined { .. }

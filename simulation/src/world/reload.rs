@@ -51,7 +51,7 @@ impl World {
             return Ok(());
         }
         for (to, question) in questions() {
-            scheduler.pipeline.apply(now, to, &question);
+            scheduler.pipeline.apply(now, to, question);
         }
         let written = match scheduler.pipeline.step() {
             Step::Release(output) => shown(output.replies),
@@ -60,7 +60,7 @@ impl World {
                 self.resume_commit(index, seq, batch);
                 return Ok(());
             }
-            Step::Wait(_) => return Ok(()),
+            Step::Wait(_) | Step::Reload => return Ok(()),
         };
         let hot = self.store.records.iter().filter(|(key, _)| !key.is_cold());
         let hot = hot.map(|(key, value)| (key.clone(), value.clone())).collect();

@@ -238,6 +238,8 @@ impl World {
                         return Ok(());
                     }
                 }
+                // Nothing is poisoned here, so a panic is a bug of the machine, however well it is got over.
+                Step::Reload => return broken("the machine never panics", format!("scheduler {index}")),
                 Step::Wait(_) if self.schedulers[index].pipeline.halted().is_some() => {
                     trace!(self, "scheduler {index} halts: {:?}", self.schedulers[index].pipeline.halted());
                     if self.leader() != Some(index) {
@@ -265,7 +267,7 @@ impl World {
                     return self.release(index, output, true);
                 }
                 Some(Step::Commit { seq, batch }) => self.send_commit(index, seq, batch),
-                Some(Step::Wait(_)) | None => {}
+                Some(Step::Wait(_) | Step::Reload) | None => {}
             }
             return Ok(true);
         }
@@ -338,7 +340,7 @@ impl World {
         } else {
             scheduler.waiting.insert(to.0, (call, request, self.now));
         }
-        scheduler.pipeline.apply(now, to, &command);
+        scheduler.pipeline.apply(now, to, command);
         Ok(())
     }
 

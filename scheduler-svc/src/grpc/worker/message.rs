@@ -248,10 +248,12 @@ fn outcome(report: &pb::Report) -> Result<Reported, String> {
     }
 }
 
-fn result(field: &str, result: Option<&Struct>) -> Result<Bytes, String> {
+fn result(name: &str, result: Option<&Struct>) -> Result<Bytes, String> {
+    let checked = result.map_or(Ok(()), |result| field::json(name, result));
+    checked.map_err(|violation| format!("{}: {}", violation.field, violation.message))?;
     let bytes: Bytes = result.map(|result| result.encode_to_vec().into()).unwrap_or_default();
     if bytes.len() > RESULT_BYTES {
-        return Err(format!("{field}: is {} bytes; at most {RESULT_BYTES} are allowed", bytes.len()));
+        return Err(format!("{name}: is {} bytes; at most {RESULT_BYTES} are allowed", bytes.len()));
     }
     Ok(bytes)
 }

@@ -48,6 +48,13 @@ impl StateMachine {
                 return Err(format!("gate {name}: nobody needs it"));
             }
         }
+        let mut uses = super::Gates::default();
+        for slot in self.index.values() {
+            uses.count_uses(None, Some(&self.schedules[*slot].definition));
+        }
+        if uses.uses != self.gates.uses {
+            return Err("schedules are not counted by their limits".into());
+        }
         self.check_aside()
     }
 

@@ -15,6 +15,9 @@ const RECHECKS_PER_TURN: usize = 1_000;
 impl StateMachine {
     /// A lease is over: its permits are free.
     pub(in crate::state_machine) fn free_permits(&mut self, run: RunKey) {
+        if self.runs[run].definition.limits.is_empty() {
+            return;
+        }
         for gate in self.gates.stop(run) {
             self.settle_gate(gate);
         }
@@ -22,6 +25,9 @@ impl StateMachine {
 
     /// A run is final.
     pub(in crate::state_machine) fn leave_gates(&mut self, run: RunKey) {
+        if self.runs[run].definition.limits.is_empty() {
+            return;
+        }
         for gate in self.gates.leave(run) {
             self.settle_gate(gate);
         }

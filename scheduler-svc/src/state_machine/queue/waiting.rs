@@ -9,10 +9,11 @@
 //! A tenant's turn may have moved since it was noted down in a group; notes are put right when they come to the front.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
+use hashbrown::HashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -41,6 +42,8 @@ pub struct Waiting {
     by_name: HashMap<Arc<str>, TenantKey>,
     served: u64,
     groups: Slab<Group>,
+    /// The groups without gates, of ordinary runs and of suspects.
+    free: [Option<GroupKey>; 2],
     by_gates: HashMap<(bool, Gates), GroupKey>,
     lines: Slab<Line>,
     by_gate: HashMap<(bool, Option<GateKey>), LineKey>,
@@ -107,9 +110,7 @@ impl Waiting {
     /// Takes a run out, if it is still there.
     pub fn remove(&mut self, tenant: TenantKey, place: Place, run: RunKey, suspect: bool) {
         let apart = self.group_of.get(&run).copied();
-        let Some(group) = apart.or_else(|| self.by_gates.get(&(suspect, Gates::new())).copied()) else {
-            return;
-        };
+        let Some(group) = apart.or(self.free[usize::from(suspect)]) else { return };
         let share = self.groups[group].tenants.get(&tenant);
         if share.is_some_and(|share| share.runs.get(&place) == Some(&run)) {
             self.take(group, tenant, place, run);
@@ -132,7 +133,8 @@ impl Waiting {
                 self.note(group, tenant);
                 continue;
             }
-            let run = self.groups[group].tenants[&tenant].runs[&turn.place];
+            let (_, run) = self.groups[group].tenants.get(&tenant)?.runs.first_key_value()?;
+            let run = *run;
             let Some(gate) = doors.refuses(run) else {
                 self.served += 1;
                 if !planted(Bug::TenantsInOrder) {
@@ -183,7 +185,9 @@ impl Waiting {
     // --- moving ----------------------------------------------------------------------------------------------
 
     fn take(&mut self, group: GroupKey, tenant: TenantKey, place: Place, run: RunKey) {
-        self.group_of.remove(&run);
+        if !self.groups[group].gates.is_empty() {
+            self.group_of.remove(&run);
+        }
         self.extract(group, tenant, place);
         self.tenants[tenant].runs -= 1;
         if self.tenants[tenant].runs == 0 {
@@ -245,6 +249,11 @@ impl Waiting {
     }
 
     fn group(&mut self, suspect: bool, mut gates: Gates, before: Option<GateKey>) -> GroupKey {
+        if gates.is_empty()
+            && let Some(group) = self.free[usize::from(suspect)]
+        {
+            return group;
+        }
         gates.sort_unstable();
         gates.dedup();
         if let Some(group) = self.by_gates.get(&(suspect, gates.clone())) {
@@ -260,7 +269,11 @@ impl Waiting {
             front: None,
         };
         let key = self.groups.insert(group);
-        self.by_gates.insert((suspect, gates), key);
+        if gates.is_empty() {
+            self.free[usize::from(suspect)] = Some(key);
+        } else {
+            self.by_gates.insert((suspect, gates), key);
+        }
         key
     }
 
@@ -286,13 +299,11 @@ impl Waiting {
         if share.turn == turn {
             return;
         }
-        if let Some(former) = std::mem::replace(&mut share.turn, turn) {
-            group.order.remove(&(former, tenant));
+        let former = std::mem::replace(&mut share.turn, turn);
+        renote(&mut group.order, former, turn, tenant);
+        if turn.is_none() {
+            group.tenants.remove(&tenant);
         }
-        match turn {
-            Some(turn) => group.order.insert((turn, tenant)),
-            None => group.tenants.remove(&tenant).is_some(),
-        };
         self.note_group(key);
     }
 
@@ -303,12 +314,9 @@ impl Waiting {
         if front == group.front {
             return;
         }
-        if let Some(former) = std::mem::replace(&mut group.front, front) {
-            self.lines[line].groups.remove(&(former, key));
-        }
-        if let Some(front) = front {
-            self.lines[line].groups.insert((front, key));
-        } else if !group.gates.is_empty() {
+        let former = std::mem::replace(&mut group.front, front);
+        renote(&mut self.lines[line].groups, former, front, key);
+        if front.is_none() && !group.gates.is_empty() {
             let group = self.groups.remove(key);
             self.by_gates.remove(&(group.suspect, group.gates));
         }
@@ -319,12 +327,9 @@ impl Waiting {
         let line = &mut self.lines[key];
         let first = line.groups.first().map(|(turn, _)| *turn);
         let front = first.filter(|_| !line.shut);
-        let open = &mut self.open[usize::from(line.suspect)];
         if front != line.front {
-            if let Some(former) = std::mem::replace(&mut line.front, front) {
-                open.remove(&(former, key));
-            }
-            open.extend(front.map(|front| (front, key)));
+            let former = std::mem::replace(&mut line.front, front);
+            renote(&mut self.open[usize::from(line.suspect)], former, front, key);
         }
         if first.is_none() && line.gate.is_some() {
             let line = self.lines.remove(key);
@@ -335,5 +340,13 @@ impl Waiting {
     fn set_shut(&mut self, line: LineKey, shut: bool) {
         self.lines[line].shut = shut;
         self.note_line(line);
+    }
+}
+
+/// Moves an entry. The new place comes first: a set of one would be freed and allocated anew.
+fn renote(set: &mut BTreeSet<(Turn, usize)>, former: Option<Turn>, current: Option<Turn>, key: usize) {
+    set.extend(current.map(|turn| (turn, key)));
+    if let Some(former) = former {
+        set.remove(&(former, key));
     }
 }

@@ -240,6 +240,11 @@ impl Bench {
         self.machine.next_wake();
     }
 
+    /// How many records there are, but for the one of the whole store.
+    pub fn kept(&self) -> usize {
+        self.records.keys().filter(|key| **key != Key::new(&Name::Meta)).count()
+    }
+
     /// Another machine from the same records.
     pub fn loaded(&self) -> StateMachine {
         let hot = self.records.iter().filter(|(key, _)| !key.is_cold());

@@ -9,7 +9,7 @@
 
 use chrono::{Datelike as _, NaiveDate};
 
-use super::parse;
+use super::{parse, steps};
 
 /// No wall time at or after it is looked at: the zone tables end here.
 pub const HORIZON: i64 = 4_102_444_800; // 2100-01-01
@@ -136,18 +136,20 @@ impl Expression {
         let date = date(day)?;
         let (mut year, mut month, mut first) = (date.year(), date.month(), date.day());
         while year < 2100 {
-            if self.months & (1 << month) != 0 {
-                let matching = self.days.in_month(year, month) >> first << first;
-                if matching != 0 {
-                    let date = NaiveDate::from_ymd_opt(year, month, matching.trailing_zeros())?;
-                    return Some(date.to_epoch_days().into());
-                }
+            let Some(named) = bit_from(self.months.into(), month.into()) else {
+                (year, month, first) = (year + 1, 1, 1);
+                continue;
+            };
+            steps::take();
+            if named as u32 != month {
+                (month, first) = (named as u32, 1);
             }
-            first = 1;
-            month += 1;
-            if month > 12 {
-                (year, month) = (year + 1, 1);
+            let matching = self.days.in_month(year, month) >> first << first;
+            if matching != 0 {
+                let date = NaiveDate::from_ymd_opt(year, month, matching.trailing_zeros())?;
+                return Some(date.to_epoch_days().into());
             }
+            (month, first) = (month + 1, 1);
         }
         None
     }
@@ -188,12 +190,14 @@ impl Days {
     }
 
     fn by_week(&self, length: u32, first_weekday: u32) -> u32 {
-        let mut days = 0;
+        // Weekdays repeated through six weeks from a Sunday; the month begins on one of the first seven.
+        let weeks = u64::from(self.of_week) * (1 | 1 << 7 | 1 << 14 | 1 << 21 | 1 << 28 | 1 << 35);
+        let mut days = (weeks >> first_weekday << 1) as u32;
+        if self.last_of_week == 0 && self.nth == 0 {
+            return days;
+        }
         for weekday in 0..7 {
             let first = 1 + (weekday + 7 - first_weekday) % 7;
-            if self.of_week & (1 << weekday) != 0 {
-                days |= (1 | 1 << 7 | 1 << 14 | 1 << 21 | 1u32 << 28) << first;
-            }
             if self.last_of_week & (1 << weekday) != 0 {
                 days |= 1 << (first + (length - first) / 7 * 7);
             }

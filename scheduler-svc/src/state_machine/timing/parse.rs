@@ -86,7 +86,15 @@ fn day_of_month(text: &str, days: &mut Days) -> Result<(), String> {
         } else if upper == "LW" || upper == "WL" {
             days.last_workday = true;
         } else if let Some(day) = upper.strip_suffix('W') {
-            days.nearest |= 1 << DAY_OF_MONTH.value(day)?;
+            let value = DAY_OF_MONTH.value(day);
+            days.nearest |= 1
+                << value.map_err(|_| {
+                    format!("day of month: `{item}`: before W comes one day from 1 to 31, as in 15W")
+                })?;
+        } else if upper.starts_with("L-") {
+            return Err(format!(
+                "day of month: `{item}`: nothing is counted back from L; write L, LW or the days"
+            ));
         } else {
             days.of_month |= DAY_OF_MONTH.item(item)? as u32;
         }
@@ -144,7 +152,10 @@ impl Field {
         let (low, high) = if range == "*" {
             (self.low, top)
         } else if let Some((low, high)) = range.split_once('-') {
-            (self.value(low)?, self.value(high)?)
+            let (low, end) = (self.value(low)?, self.value(high)?);
+            // `FRI-SUN` ends on the Sunday after, which as a number is 7.
+            let sunday = self.high == 7 && high.eq_ignore_ascii_case("SUN") && low > 0;
+            (low, if sunday { 7 } else { end })
         } else {
             let low = self.value(range)?;
             (low, if step.is_some() { top.max(low) } else { low })
@@ -169,6 +180,9 @@ impl Field {
     fn value(&self, text: &str) -> Result<u32, String> {
         if let Some(index) = self.names.iter().position(|name| name.eq_ignore_ascii_case(text)) {
             return Ok(self.low + index as u32);
+        }
+        if text.is_empty() {
+            return Err(format!("{}: a value is missing; write {} to {}", self.name, self.low, self.high));
         }
         number(text).filter(|value| (self.low..=self.high).contains(value)).ok_or_else(|| {
             let named = self.names.first().map_or_else(String::new, |first| {
@@ -208,10 +222,15 @@ mod tests {
             ("? * * * *", "minute: `?`"),
             ("* * * * 2#6", "after # comes 1 to 5"),
             ("* * * * L", "needs its day"),
-            ("* * W * *", "day of month: ``"),
+            ("* * W * *", "day of month: `W`: before W comes one day"),
             ("@reboot", "is no macro"),
             ("@every 5m", "set the timing `every`"),
-            ("-1 * * * *", "minute: ``"),
+            ("* * 1-5W * *", "before W comes one day"),
+            ("* * L-3 * *", "nothing is counted back from L"),
+            ("* * * * #6", "after # comes 1 to 5"),
+            ("* * * * #2", "day of week: a value is missing; write 0 to 7"),
+            ("-1 * * * *", "minute: a value is missing; write 0 to 59"),
+            ("1-0 * * * *", "minute: `1-0` runs backwards"),
             ("٣ * * * *", "minute"),
         ] {
             let error = expression(text).expect_err(text);
@@ -226,6 +245,7 @@ mod tests {
             ("0 0 * * 7", "0 0 * * SUN"),
             ("0 0 * jan,FEB 1-5", "0 0 0 * 1,2 MON-FRI"),
             ("0 0 * * 6-7", "0 0 * * 0,6"),
+            ("0 0 * * FRI-SUN", "0 0 * * 5-7"),
             ("  0   0 ? * 1 ", "0 0 * * 1"),
             ("0-59/15 * * * *", "*/15 * * * *"),
             ("@hourly", "0 0-23 * * *"),

@@ -1,0 +1,68 @@
+//! Setting aside what cannot be processed, so that one bad input stops neither this process nor the next (rule P4).
+
+use super::{
+    StateMachine,
+    id::Uid,
+    output::ScheduleChange,
+    run::{Phase, RunKey},
+    schedule::{SlotKey, Status},
+    timer::{ElapsedTimer, WallTimer},
+};
+
+/// Of the reason that is kept.
+const REASON_BYTES: usize = 256;
+
+/// What the machine is busy with; if it panics, this is the culprit.
+#[derive(Clone, Copy, Debug)]
+pub enum Handling {
+    Nothing,
+    Wall(WallTimer),
+    Elapsed(ElapsedTimer),
+    HandOut(RunKey),
+}
+
+impl StateMachine {
+    /// The schedule whose timer or run the machine was busy with. For a machine that has panicked.
+    pub fn culprit(&self) -> Option<Uid> {
+        let run = |key: RunKey| self.runs.get(key).map(|run| run.id.uid);
+        match self.handling {
+            Handling::Wall(WallTimer::Due(slot) | WallTimer::Resume(slot)) => {
+                self.schedules.get(slot).map(|schedule| schedule.uid)
+            }
+            Handling::Elapsed(
+                ElapsedTimer::Backoff(key) | ElapsedTimer::Attempt(key) | ElapsedTimer::Queue(key),
+            )
+            | Handling::HandOut(key) => run(key),
+            Handling::Elapsed(_) | Handling::Nothing => None,
+        }
+    }
+
+    pub(super) fn set_aside(&mut self, uid: Uid, why: &str) {
+        if let Some(slot) = self.slot_of(uid) {
+            self.set_aside_slot(slot, why);
+        }
+    }
+
+    /// Nothing of it fires or is handed out until it is saved again.
+    pub(super) fn set_aside_slot(&mut self, slot: SlotKey, why: &str) {
+        let schedule = &mut self.schedules[slot];
+        if matches!(schedule.status, Status::Quarantined | Status::Deleted) {
+            return;
+        }
+        let end = (0..=REASON_BYTES.min(why.len())).rfind(|end| why.is_char_boundary(*end)).unwrap_or(0);
+        schedule.status = Status::Quarantined;
+        schedule.quarantine = Some(why[..end].into());
+        schedule.pause = None;
+        schedule.revision += 1;
+        for key in schedule.live.clone() {
+            if matches!(self.runs[key].phase, Phase::Ready(_) | Phase::Backoff { .. }) {
+                self.leave_phase(key);
+                self.make_ready(key);
+            }
+        }
+        self.touch(slot);
+        self.arm(slot);
+        let actor = self.own_name();
+        self.emit_schedule(slot, ScheduleChange::Quarantined, &actor);
+    }
+}
