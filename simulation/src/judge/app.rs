@@ -77,6 +77,9 @@ impl Known {
                     .as_ref()
                     .is_some_and(|pause| *pause.note == **note && pause.until == *until);
                 let known = self.schedule.as_ref();
+                // A revoked consent may have taken its place, where the answer is that to a retry.
+                let reason = schedule.pause.as_ref().map(|pause| pause.reason);
+                let kept = kept || reason == Some(PauseReason::Reauthorize);
                 // A pause may be over by itself before its answer.
                 let over = until.is_some() && schedule.status == Status::Active;
                 let refused = matches!(schedule.status, Status::Ended | Status::Quarantined)

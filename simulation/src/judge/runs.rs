@@ -154,14 +154,13 @@ impl Runs {
             self.accept(id, now.last_token, compared)?;
         }
         let entries = ended_attempts(before, now.attempt, now.lease().is_some(), &now.attempts)?;
-        let late = before.filter(|before| accepted && before.lease().is_none());
-        if let Some(failure) = now.failure.as_deref().filter(|_| late.is_some()) {
-            self.known.entry(id).or_default().spend(failure);
-        }
         for entry in entries {
             compared.attempts += 1;
             let by = lease_before.filter(|_| entry.attempt == before.map_or(0, |before| before.attempt));
             self.ended(moment, id, by, entry)?;
+        }
+        if let Some(failure) = now.failure.as_deref().filter(|_| accepted && is_late(before, entries)) {
+            self.known.entry(id).or_default().spend(failure);
         }
         let retry = now.definition.retry;
         if accepted {
@@ -280,12 +279,13 @@ impl Runs {
         if let Some(token) = accepted {
             self.accept(id, token, compared)?;
         }
-        let late = accepted.is_some() && before.is_some_and(|before| before.lease().is_none());
-        for entry in ended_attempts(before, finished.attempt, false, &finished.attempts)? {
+        let entries = ended_attempts(before, finished.attempt, false, &finished.attempts)?;
+        for entry in entries {
             compared.attempts += 1;
             let by = before.filter(|before| before.attempt == entry.attempt).and_then(Run::lease);
             self.ended(moment, id, by, entry)?;
         }
+        let late = accepted.is_some() && is_late(before, entries);
         if let Some(failure) = finished.failure.as_deref().filter(|_| late) {
             self.known.entry(id).or_default().spend(failure);
         }
@@ -369,6 +369,13 @@ impl Runs {
             format!("{}: reported {sum}, stored {done}", finished.id)
         })
     }
+}
+
+/// Whether an outcome that was taken is that of an attempt that had been counted as lost: before this commit, or in it.
+fn is_late(before: Option<&Run>, ended: &[Attempt]) -> bool {
+    let last = ended.last().and_then(|last| last.failure.as_ref());
+    let lost = last.is_some_and(|failure| failure.class == Class::Lost);
+    lost || ended.is_empty() && before.is_some_and(|before| before.lease().is_none())
 }
 
 fn fits(said: &Said, class: Class) -> bool {

@@ -10,8 +10,8 @@ use super::{Compared, Verdict, broken, holds};
 
 /// Slack of the worker's timers.
 const SLACK: u64 = 10;
-/// Longest pause between two tries to report.
-const REPORT_PAUSE: u64 = 10_000;
+/// An outcome waits so long at most until it is reported: for calls before it to time out, then for the pause after.
+const REPORT_PAUSE: u64 = 20_000;
 
 /// One life of one worker.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ pub struct Worker {
     /// When the stream was asked for, and when it was welcomed.
     opened: u64,
     welcomed: u64,
+    /// When it last came back from a pause of its process.
+    woke: u64,
     /// The heartbeat whose answer is awaited: its call, and when it was sent. Answers of others say nothing.
     beat: Option<(u64, u64)>,
     reporting: BTreeMap<u64, Vec<Key>>,
@@ -198,6 +200,10 @@ impl Worker {
         }
     }
 
+    pub fn woke(&mut self, now: u64) {
+        self.woke = now;
+    }
+
     /// Everything from its receipt until the receipt of its outcome, and nothing else.
     fn lists(&self, listed: &[pb::HeldRun]) -> Verdict {
         let said: BTreeMap<(&str, i32), i64> =
@@ -274,7 +280,7 @@ impl Worker {
         let under_way: BTreeSet<&Key> = self.reporting.values().flatten().collect();
         for (key, held) in self.held.iter().filter(|(key, held)| !under_way.contains(key) && !held.dropped) {
             let Some((_, ended)) = held.ended else { continue };
-            let since = ended.max(held.failed).max(self.welcomed);
+            let since = ended.max(held.failed).max(self.welcomed).max(self.woke);
             holds("W6 outcomes are reported until their receipt", now <= since + REPORT_PAUSE, || {
                 format!("{}: {key:?} ended at {ended} and is not reported", self.name)
             })?;
@@ -284,6 +290,10 @@ impl Worker {
 
     /// Long after the last fault: nothing waits for its receipt.
     pub fn is_settled(&self, now: u64) -> Verdict {
+        // It has only just begun again.
+        if now < 60_000 {
+            return Ok(());
+        }
         for (key, held) in &self.held {
             let waits = held.ended.is_some_and(|(_, at)| now > at + 60_000);
             holds("W6 outcomes are reported until their receipt", !waits, || {

@@ -197,6 +197,10 @@ impl World {
             self.worker_turn_at(index, life, until);
             return Ok(());
         }
+        if std::mem::take(&mut worker.paused_until) > 0 {
+            let now = self.now - worker.born;
+            worker.judge.woke(now);
+        }
         for input in std::mem::take(&mut self.workers[index].inbox) {
             self.worker_hears(index, input);
             self.worker_does(index)?;
@@ -246,6 +250,11 @@ impl World {
                 agent.heartbeat_answered(now, number, answer);
             }
             Input::Receipts(call, receipts) => {
+                let count = receipts.as_ref().map(Vec::len);
+                self.trace.line(
+                    self.now,
+                    format_args!("worker {index} has {count:?} receipts for its call {call}"),
+                );
                 judge.receipts(now, call, receipts.as_ref().map(Vec::len));
                 agent.report_answered(now, call, receipts);
             }
@@ -293,6 +302,7 @@ impl World {
             Effect::Report { call, request } => {
                 let request = self.twist_reports(index, request.clone());
                 self.note_reports(&request);
+                trace!(self, "worker {index} reports {} outcomes, its call {call}", request.reports.len());
                 let caller = Caller::Report { worker: index, life, call: *call };
                 self.call(party, caller, Request::Report(request), CALL_TIMEOUT)
             }
