@@ -6,9 +6,10 @@
 //! is history. No step is unbounded: what could be long is done in turns.
 //!
 //! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
-//! surface; `timing` names times, `fire` decides them, `queue`, [`gate`], `dispatch` and `lease` hand runs to
-//! workers, `work` ends runs; `api` changes schedules, `read` shows them, `load` brings a machine back from its records; `check` says what must
-//! always hold.
+//! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
+//! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs;
+//! `api` changes schedules, `bulk` many of them, `read` shows them, `load` brings a machine back from its records,
+//! `quarantine` sets aside what cannot be processed; `check` says what must always hold.
 //!
 //! Absent on purpose: async, IO, clocks, randomness, gRPC.
 
