@@ -13,9 +13,12 @@
 //! A panic of the machine is survived (rule P4, `recovery`): the machine is dropped and loaded anew from the store, and
 //! what the lost batch held is applied again, one command to a batch.
 //!
+//! A store that has lost what it committed gets everything anew (rule O7, `repair`).
+//!
 //! The task around it only pumps: it hands in commands, time and outcomes, and does what [`Step`] says.
 
 mod recovery;
+mod repair;
 
 use std::{mem, sync::Arc};
 
@@ -30,7 +33,7 @@ use crate::{
         output::Output,
         timer::{Now, Wake},
     },
-    store::{Batch, StoreError},
+    store::{Batch, Snapshot, StoreError},
 };
 
 /// Commands that one batch gathers at most.
@@ -48,6 +51,8 @@ pub struct Pipeline {
     /// Whether something was applied since the last seal.
     changed: bool,
     in_flight: Option<InFlight>,
+    /// Whether what is said without a commit can be believed (rule O5).
+    trusted: bool,
     halted: Option<Halt>,
     now: Now,
     /// What was applied since the last seal.
@@ -61,8 +66,23 @@ pub struct Pipeline {
 #[derive(Debug)]
 struct InFlight {
     seq: u64,
-    batch: Batch,
+    work: Work,
     output: Output,
+}
+
+#[derive(Clone, Debug)]
+enum Work {
+    Commit(Batch),
+    Restore(Arc<Snapshot>),
+}
+
+impl InFlight {
+    fn step(&self) -> Step {
+        match &self.work {
+            Work::Commit(batch) => Step::Commit { seq: self.seq, batch: batch.clone() },
+            Work::Restore(snapshot) => Step::Restore { seq: self.seq, snapshot: snapshot.clone() },
+        }
+    }
 }
 
 /// What the task is to do next.
@@ -70,6 +90,8 @@ struct InFlight {
 pub enum Step {
     /// Commit this batch and report the outcome.
     Commit { seq: u64, batch: Batch },
+    /// Write all of this anew, as of this sequence, and report the outcome.
+    Restore { seq: u64, snapshot: Arc<Snapshot> },
     /// Say all of this: it is durable.
     Release(Output),
     /// Open the store anew, load a machine from it and hand it to [`Pipeline::reloaded`]. Whoever waits for an answer
@@ -98,6 +120,7 @@ impl Pipeline {
             timers: 0,
             changed: true,
             in_flight: None,
+            trusted: true,
             halted: None,
             gathered: Vec::new(),
             recovery: None,
@@ -155,13 +178,21 @@ impl Pipeline {
                 self.seq = done.seq;
                 Some(Step::Release(done.output))
             }
-            Err(StoreError::Unknown(_)) => {
-                let InFlight { seq, batch, .. } = self.in_flight.as_ref()?;
-                Some(Step::Commit { seq: *seq, batch: batch.clone() })
-            }
-            Err(StoreError::Fenced) => self.halt(Halt::Fenced),
+            Err(StoreError::Unknown(_)) => self.in_flight.as_ref().map(InFlight::step),
+            Err(StoreError::Lost) => self.write_everything(),
+            Err(StoreError::Fenced | StoreError::Held { .. }) => self.halt(Halt::Fenced),
             Err(StoreError::Fatal(why)) => self.halt(Halt::Failed(why)),
         }
+    }
+
+    /// It is known that another owner has opened the store.
+    pub fn depose(&mut self) {
+        self.halt(Halt::Fenced);
+    }
+
+    /// Whether this owner may still speak without a commit.
+    pub fn trust(&mut self, trusted: bool) {
+        self.trusted = trusted;
     }
 
     /// Drops everything that was not said.
@@ -198,13 +229,12 @@ impl Pipeline {
         self.gathered.clear();
         self.changed = self.machine.has_more();
         let writes = mem::take(&mut output.writes);
-        if writes.is_empty() {
+        if writes.is_empty() && (self.trusted || output.is_silent()) {
             // Reads and no-ops: nothing in flight, so what they saw is durable.
             return Step::Release(output);
         }
-        let (seq, batch) = (self.seq + 1, Arc::new(writes));
-        self.in_flight = Some(InFlight { seq, batch: batch.clone(), output });
-        Step::Commit { seq, batch }
+        let flying = InFlight { seq: self.seq + 1, work: Work::Commit(Arc::new(writes)), output };
+        self.in_flight.insert(flying).step()
     }
 
     /// Whether everything that was applied is durable and said.

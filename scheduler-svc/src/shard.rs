@@ -31,7 +31,7 @@ use crate::{
         output::{Answer, Event, Output, Refusal, Reply},
         timer::{Now, Wake},
     },
-    store::{Batch, Key, Store, StoreError},
+    store::{Batch, Health, Key, Snapshot, Store, StoreError},
 };
 
 /// Calls that wait to be applied; over it, UNAVAILABLE (rule P3).
@@ -149,6 +149,10 @@ impl Handle {
     pub fn store_kind(&self) -> &'static str {
         self.store.kind()
     }
+
+    pub fn store_health(&self) -> Health {
+        self.store.health()
+    }
 }
 
 /// A shard that runs. Dropping all handles ends it.
@@ -214,8 +218,11 @@ fn load(config: Config, now: Now, epoch: u64, hot: Vec<(Key, Bytes)>) -> Result<
     Ok(machine)
 }
 
-/// Epoch, sequence, writes.
-type Commit = (u64, u64, Batch);
+/// What the committer is asked for.
+enum Commit {
+    Batch { epoch: u64, seq: u64, batch: Batch },
+    Everything { epoch: u64, seq: u64, snapshot: Arc<Snapshot> },
+}
 type Outcome = Result<(), StoreError>;
 
 fn start_committer(
@@ -224,8 +231,13 @@ fn start_committer(
     let (commits, todo) = std::sync::mpsc::channel::<Commit>();
     let (done, outcomes) = mpsc::unbounded_channel();
     thread::Builder::new().name("committer".into()).spawn(move || {
-        for (epoch, seq, batch) in todo {
-            let outcome = store.commit(epoch, seq, batch);
+        let mut away: Option<Instant> = None;
+        for work in todo {
+            let outcome = match work {
+                Commit::Batch { epoch, seq, batch } => store.commit(epoch, seq, batch),
+                Commit::Everything { epoch, seq, snapshot } => store.restore(epoch, seq, snapshot),
+            };
+            tell(&outcome, &mut away);
             if matches!(outcome, Err(StoreError::Unknown(_))) {
                 thread::sleep(COMMIT_PAUSE);
             }
@@ -235,6 +247,21 @@ fn start_committer(
         }
     })?;
     Ok((commits, outcomes))
+}
+
+/// Says once that the store is away, and once that it is back.
+fn tell(outcome: &Outcome, away: &mut Option<Instant>) {
+    match (outcome, *away) {
+        (Err(StoreError::Unknown(why)), None) => {
+            tracing::error!(%why, "the store does not answer; nothing is acknowledged until it does");
+            *away = Some(Instant::now());
+        }
+        (Ok(()), Some(since)) => {
+            tracing::info!(for_ms = since.elapsed().as_millis() as u64, "the store answers again");
+            *away = None;
+        }
+        (Ok(()) | Err(_), _) => {}
+    }
 }
 
 struct Pump {
@@ -256,8 +283,14 @@ impl Pump {
     async fn run(&mut self) -> Option<Halt> {
         let mut open = true;
         loop {
+            self.store.progress();
+            self.pipeline.trust(self.store.trusted());
+            if self.store.deposed() {
+                self.pipeline.depose();
+            }
             match self.pipeline.step() {
                 Step::Commit { seq, batch } => self.commit(seq, batch),
+                Step::Restore { seq, snapshot } => self.restore(seq, snapshot),
                 Step::Release(output) => self.release(output),
                 Step::Reload => {
                     if let Err(error) = self.reload() {
@@ -295,6 +328,7 @@ impl Pump {
                 match self.pipeline.committed(outcome) {
                     Some(Step::Release(output)) => self.release(output),
                     Some(Step::Commit { seq, batch }) => self.commit(seq, batch),
+                    Some(Step::Restore { seq, snapshot }) => self.restore(seq, snapshot),
                     Some(Step::Wait(_) | Step::Reload) | None => {}
                 }
                 open
@@ -360,7 +394,11 @@ impl Pump {
 
     fn commit(&self, seq: u64, batch: Batch) {
         // The committer lives as long as this sender.
-        let _ = self.commits.send((self.epoch, seq, batch));
+        let _ = self.commits.send(Commit::Batch { epoch: self.epoch, seq, batch });
+    }
+
+    fn restore(&self, seq: u64, snapshot: Arc<Snapshot>) {
+        let _ = self.commits.send(Commit::Everything { epoch: self.epoch, seq, snapshot });
     }
 
     /// What is not wanted any more is dropped: a caller that went away, a stream that broke.

@@ -9,6 +9,7 @@
 //! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
 //! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs;
 //! `api` changes schedules, `bulk` many of them, `read` shows them, `load` brings a machine back from its records,
+//! `snapshot` makes them all anew,
 //! `quarantine` sets aside what cannot be processed; `check` says what must always hold.
 //!
 //! Absent on purpose: async, IO, clocks, randomness, gRPC.
@@ -42,6 +43,7 @@ mod quarantine;
 mod queue;
 mod read;
 mod retime;
+mod snapshot;
 mod work;
 
 use std::{

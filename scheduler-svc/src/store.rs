@@ -6,11 +6,12 @@
 pub mod embedded;
 pub mod key;
 pub mod memory;
+pub mod redis;
 
 #[cfg(test)]
 mod conformance;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -44,9 +45,37 @@ pub enum StoreError {
     /// It may have been applied, or not: send the same bytes with the same sequence again.
     #[error("outcome unknown: {0}")]
     Unknown(String),
+    /// It has lost more than it can bring back by itself: [`Store::restore`] has to write everything.
+    #[error("the store has lost state that was committed")]
+    Lost,
+    /// Another owner's lease lives.
+    #[error("another scheduler owns the store; its lease lasts {} ms more", left.as_millis())]
+    Held { left: Duration },
     /// The store cannot go on, and this process with it.
     #[error("store failed: {0}")]
     Fatal(String),
+}
+
+/// Everything that a store has to hold.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    pub hot: Vec<(Key, Bytes)>,
+    /// History that was not committed yet.
+    pub cold: Batch,
+}
+
+/// Whether a store takes writes, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub available: bool,
+    /// For people, when it does not.
+    pub detail: String,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { available: true, detail: String::new() }
+    }
 }
 
 /// A store of one shard. Blocking: the shard calls it from a thread of its own.
@@ -65,6 +94,34 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// See [`StoreError`]; on `Fenced` nothing was written.
     fn commit(&self, epoch: u64, seq: u64, batch: Batch) -> Result<(), StoreError>;
+
+    /// Writes everything anew after [`StoreError::Lost`]; `seq` is that of the state in the snapshot.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    fn restore(&self, _epoch: u64, _seq: u64, _snapshot: Arc<Snapshot>) -> Result<(), StoreError> {
+        Err(StoreError::Fatal("this store never loses what it has committed".into()))
+    }
+
+    /// Whether what the owner says without a commit can be believed (rule O5). If not, a commit has to confirm it first.
+    fn trusted(&self) -> bool {
+        true
+    }
+
+    /// Whether it is known that another owner has opened the store.
+    fn deposed(&self) -> bool {
+        false
+    }
+
+    /// The owner lives. It says so at least every second.
+    fn progress(&self) {}
+
+    /// Gives the ownership back, so that others need not wait for the end of a lease.
+    fn resign(&self) {}
+
+    fn health(&self) -> Health {
+        Health::default()
+    }
 
     /// Reads cold records; the answers are in the order of the keys.
     ///

@@ -29,6 +29,8 @@ struct Bench {
     next: u64,
     released: Vec<u64>,
     answers: Vec<Reply>,
+    /// How often everything was written anew.
+    restored: u32,
 }
 
 fn upsert(n: u64) -> Command {
@@ -86,6 +88,7 @@ impl Bench {
             next: 0,
             released: Vec::new(),
             answers: Vec::new(),
+            restored: 0,
         };
         bench.rest();
         bench
@@ -111,6 +114,7 @@ impl Bench {
                 Step::Commit { seq, batch } => return Some((seq, batch)),
                 Step::Release(output) => self.release(output),
                 Step::Reload => self.reload(),
+                Step::Restore { .. } => panic!("only an outcome asks for it"),
                 Step::Wait(_) => return None,
             }
         }
@@ -149,6 +153,11 @@ impl Bench {
                 None
             }
             Some(Step::Commit { seq, batch }) => Some((seq, batch)),
+            Some(Step::Restore { seq, snapshot }) => {
+                self.restored += 1;
+                let outcome = self.store.restore(self.epoch, seq, snapshot);
+                self.finish(outcome)
+            }
             Some(Step::Wait(_) | Step::Reload) | None => None,
         }
     }
@@ -211,6 +220,45 @@ fn p2_an_unknown_outcome_is_retried_with_the_same_bytes_and_sequence() {
         bench.finish(outcome);
         assert_eq!(bench.released, [first, second]);
     }
+}
+
+/// What was in flight and what was gathered since are part of what is written anew, and are said once it is durable.
+#[test]
+fn o7_a_store_that_lost_everything_gets_everything() {
+    let mut bench = Bench::new();
+    let first = bench.apply(&upsert(1));
+    bench.settle();
+    bench.store.inject([Fault::Emptied]);
+    let second = bench.apply(&upsert(2));
+    let (seq, batch) = bench.rest().expect("a commit");
+    let third = bench.apply(&upsert(3));
+    let outcome = bench.store.commit(bench.epoch, seq, batch);
+    assert_eq!(outcome, Err(StoreError::Lost));
+    assert_eq!(bench.released, [first]);
+    assert!(bench.finish(outcome).is_none());
+    assert_eq!((bench.restored, bench.released.clone()), (1, vec![first, second, third]));
+    let fourth = bench.apply(&upsert(4));
+    bench.settle();
+    assert_eq!(bench.released.last(), Some(&fourth));
+    bench.reload();
+    for n in 1..=4 {
+        bench.view(n);
+    }
+}
+
+/// An owner that has not renewed its lease speaks only with a commit that confirms it (rule O5).
+#[test]
+fn o5_without_trust_even_a_read_is_confirmed_by_a_commit() {
+    let mut bench = Bench::new();
+    bench.pipeline.trust(false);
+    bench.apply(&read());
+    let (seq, batch) = bench.rest().expect("a commit that writes nothing");
+    assert!(batch.is_empty() && bench.released.is_empty());
+    bench.store.open().expect("another owner");
+    let outcome = bench.store.commit(bench.epoch, seq, batch);
+    bench.finish(outcome);
+    assert_eq!(bench.pipeline.halted(), Some(&Halt::Fenced));
+    assert!(bench.released.is_empty(), "it was not the owner any more");
 }
 
 #[test]

@@ -25,6 +25,13 @@ pub struct Output {
     pub events: Vec<Event>,
 }
 
+impl Output {
+    /// Whether nobody would hear anything of it.
+    pub fn is_silent(&self) -> bool {
+        self.replies.is_empty() && self.messages.is_empty() && self.events.is_empty()
+    }
+}
+
 pub type Reply = Result<Answer, Refusal>;
 
 #[derive(Debug)]

@@ -73,6 +73,10 @@ impl Requests {
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
+
+    pub fn all(&self) -> impl Iterator<Item = (&RequestKey, &Seen)> {
+        self.seen.iter()
+    }
 }
 
 impl StateMachine {

@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 
-use super::{Batch, Key, Opened, Store, StoreError};
+use super::{Batch, Key, Opened, Snapshot, Store, StoreError};
 
 #[derive(Debug, Default)]
 pub struct MemoryStore {
@@ -30,6 +30,8 @@ pub enum Fault {
     LostBefore,
     /// It is written, but the answer is lost.
     LostAfter,
+    /// All that was ever written is gone.
+    Emptied,
 }
 
 impl MemoryStore {
@@ -70,6 +72,12 @@ impl Store for MemoryStore {
         if fault == Some(Fault::LostBefore) {
             return Err(StoreError::Unknown("the request was lost".into()));
         }
+        if fault == Some(Fault::Emptied) {
+            (state.records, state.seq) = (BTreeMap::new(), 0);
+        }
+        if state.seq + 1 < seq {
+            return Err(StoreError::Lost);
+        }
         if seq == state.seq + 1 {
             for write in batch.iter() {
                 match &write.value {
@@ -83,8 +91,25 @@ impl Store for MemoryStore {
         }
         match fault {
             Some(Fault::LostAfter) => Err(StoreError::Unknown("the answer was lost".into())),
-            Some(Fault::LostBefore) | None => Ok(()),
+            Some(Fault::LostBefore | Fault::Emptied) | None => Ok(()),
         }
+    }
+
+    fn restore(&self, epoch: u64, seq: u64, snapshot: Arc<Snapshot>) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if epoch != state.epoch {
+            return Err(StoreError::Fenced);
+        }
+        state.records.retain(|key, _| key.is_cold());
+        state.records.extend(snapshot.hot.iter().cloned());
+        for write in snapshot.cold.iter() {
+            match &write.value {
+                Some(value) => state.records.insert(write.key.clone(), value.clone()),
+                None => state.records.remove(&write.key),
+            };
+        }
+        state.seq = seq;
+        Ok(())
     }
 
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreError> {

@@ -130,6 +130,6 @@ impl StateMachine {
     }
 }
 
-fn limit_name(name: &LimitName) -> Name {
+pub(super) fn limit_name(name: &LimitName) -> Name {
     Name::Limit { namespace: name.namespace.to_string(), key: name.key.to_string() }
 }

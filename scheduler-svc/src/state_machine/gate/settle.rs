@@ -2,10 +2,12 @@
 
 use std::ops::Bound;
 
+use bytes::Bytes;
+
 use super::{GateKey, closing::Closing, limit::LimitName};
 use crate::{
     record,
-    state_machine::{StateMachine, output::Event, run::RunKey, timer::ElapsedTimer},
+    state_machine::{StateMachine, output::Event, run::RunKey, timer::{ElapsedTimer, Now}},
     store::key::Name,
 };
 
@@ -157,6 +159,18 @@ pub(super) fn closing_name(name: &LimitName) -> Name {
 }
 
 impl super::Gates {
+    /// Limits that are set, and keys that throttling has closed.
+    pub(in crate::state_machine) fn records(&self, now: Now, add: &mut impl FnMut(&Name, Bytes)) {
+        for (name, limit) in self.limits.iter() {
+            add(&super::manage::limit_name(name), record::limit(limit));
+        }
+        for (_, gate) in &self.gates {
+            let Some(closing) = &gate.closing else { continue };
+            let until = now.wall + (closing.until - now.elapsed as i64);
+            add(&closing_name(&gate.name), record::closing(closing, until));
+        }
+    }
+
     /// When something about a gate will change by itself that somebody has to know of.
     fn next_look(&self, key: GateKey, waits: bool, now: u64) -> Option<u64> {
         let gate = &self.gates[key];

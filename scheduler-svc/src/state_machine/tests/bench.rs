@@ -252,6 +252,20 @@ impl Bench {
         StateMachine::load(self.config, self.epoch, self.now, hot).expect("readable records")
     }
 
+    /// Another machine from all that this one would write for a store that has lost it. What it would write has the
+    /// keys that the store has; only the meta record waits for the first write.
+    pub fn rewritten(&self) -> StateMachine {
+        let snapshot = self.machine.records();
+        let names = |key: &Key| key.name().filter(|name| *name != Name::Meta);
+        let mut made: Vec<String> = snapshot.iter().filter_map(|(key, _)| Some(format!("{:?}", names(key)?))).collect();
+        let stored = self.records.keys().filter(|key| !key.is_cold());
+        let mut stored: Vec<String> = stored.filter_map(|key| Some(format!("{:?}", names(key)?))).collect();
+        made.sort_unstable();
+        stored.sort_unstable();
+        assert_eq!(made, stored);
+        StateMachine::load(self.config, self.epoch, self.now, snapshot).expect("readable records")
+    }
+
     // --- schedules -------------------------------------------------------------------------------------------
 
     pub fn upsert(&mut self, definition: Definition) -> Upsert {

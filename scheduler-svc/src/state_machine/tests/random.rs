@@ -370,6 +370,7 @@ impl World {
         let loaded = self.bench.loaded();
         loaded.check().unwrap_or_else(|broken| panic!("loaded: {broken}"));
         assert_eq!(shown(&self.bench.machine), shown(&loaded));
+        assert_eq!(shown(&self.bench.machine), shown(&self.bench.rewritten()));
         for id in IDS {
             if !self.bench.gone(id) {
                 let log = self.bench.decisions(id);

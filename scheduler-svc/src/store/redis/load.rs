@@ -1,0 +1,227 @@
+//! Becoming the owner, and reading the hot records (rules O1, O3, O4, O9).
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use deadpool_redis::redis::{self, aio::MultiplexedConnection};
+
+use super::{
+    Inner, layout,
+    lease::keep,
+    owner::Owner,
+    script::{self, FORMAT, Failed},
+    server::Server,
+};
+use crate::store::{Key, Opened, StoreError};
+
+/// Buckets that are asked for at once.
+const BUCKETS_AT_ONCE: usize = 32;
+/// Loads that are begun anew because something changed meanwhile.
+const LOADS_MAX: u32 = 3;
+/// Between two looks at a lease that seems absent.
+const SECOND_LOOK: Duration = Duration::from_millis(300);
+
+struct Grant {
+    epoch: u64,
+    seq: u64,
+    generation: u64,
+    records: u64,
+    resigned: bool,
+    at: Instant,
+}
+
+impl Inner {
+    pub(super) async fn open(self: &Arc<Self>) -> Result<Opened, StoreError> {
+        *self.owner.lock().await = None;
+        self.show(None);
+        self.lease.begin();
+        let mut connection = self.pools.dedicated().await.map_err(StoreError::Unknown)?;
+        let server = Server::ask(&mut connection).await?;
+        if !server.has_log {
+            tracing::warn!("this Redis keeps no append-only file: what it holds is lost when it restarts");
+        }
+        self.wait_for_others(&mut connection, &server).await?;
+        let nonce = format!("{:032x}", rand::random::<u128>());
+        let grant = self.grant(&mut connection, &nonce).await?;
+        self.seen.fetch_max(grant.epoch, Ordering::Relaxed);
+        self.lease.granted(grant.at);
+        let mut owner = Owner::new(nonce.clone(), grant.epoch, grant.seq, grant.generation);
+        owner.connection = Some(connection.clone());
+        self.show(Some(&owner));
+        *self.owner.lock().await = Some(owner);
+        tokio::spawn(keep(Arc::downgrade(self), nonce.clone()));
+        let hot = self.load(&mut connection, &nonce, &grant).await?;
+        if !grant.resigned {
+            self.until_durable(&mut connection, &server, grant.at).await?;
+        }
+        Ok(Opened { epoch: grant.epoch, seq: grant.seq, hot })
+    }
+
+    /// A lease has to be absent twice; and when Redis is not the one that the lease was granted by, an owner that holds
+    /// the truth comes first (rule O4).
+    async fn wait_for_others(
+        &self,
+        connection: &mut MultiplexedConnection,
+        server: &Server,
+    ) -> Result<(), StoreError> {
+        let fields: Vec<Option<String>> = redis::cmd("HMGET")
+            .arg(self.keys.owner())
+            .arg(&["owner", "resigned", "redis"])
+            .query_async(connection)
+            .await
+            .map_err(Failed::from)?;
+        let field = |at: usize| fields.get(at).and_then(Option::as_deref).unwrap_or_default();
+        if field(0).is_empty() || field(1) == "1" {
+            return Ok(());
+        }
+        let changed = !field(2).is_empty() && field(2) != server.identity;
+        let wait = if changed { self.options.courtesy } else { SECOND_LOOK };
+        let begin = Instant::now();
+        loop {
+            if let Some(left) = self.lease_left(connection).await? {
+                return Err(StoreError::Held { left });
+            }
+            let Some(left) = wait.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) else { return Ok(()) };
+            tokio::time::sleep(left.min(SECOND_LOOK)).await;
+        }
+    }
+
+    async fn lease_left(&self, connection: &mut MultiplexedConnection) -> Result<Option<Duration>, StoreError> {
+        let (lease, (seconds, micros)): (Option<String>, (i64, i64)) = redis::pipe()
+            .hget(self.keys.owner(), "lease")
+            .cmd("TIME")
+            .query_async(connection)
+            .await
+            .map_err(Failed::from)?;
+        let until: i64 = lease.and_then(|lease| lease.parse().ok()).unwrap_or(0);
+        let left = until - (seconds * 1_000 + micros / 1_000);
+        Ok(u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis))
+    }
+
+    async fn grant(&self, connection: &mut MultiplexedConnection, nonce: &str) -> Result<Grant, StoreError> {
+        let mut call = self.scripts.open.prepare_invoke();
+        call.key(self.keys.owner())
+            .arg(nonce)
+            .arg(self.options.term.as_millis() as u64)
+            .arg(FORMAT)
+            .arg(self.seen.load(Ordering::Relaxed))
+            .arg(u8::from(self.options.accept_older))
+            .arg(&self.options.advertise);
+        let at = Instant::now();
+        let said = script::run(&call, connection).await?;
+        match said.word.as_str() {
+            "opened" => Ok(Grant {
+                epoch: said.number(0),
+                seq: said.number(1),
+                generation: said.number(2),
+                records: said.number(3),
+                resigned: said.number(4) == 1,
+                at,
+            }),
+            "held" => Err(StoreError::Held { left: Duration::from_millis(said.number(1)) }),
+            "unreadable" => Err(StoreError::Fatal(format!(
+                "the store needs a program that reads format {}; this one reads {FORMAT}: use the newer release",
+                said.number(0)
+            ))),
+            "lower" => Err(StoreError::Fatal(format!(
+                "the store is of epoch {}, and this process has seen {}: it was emptied, or an older backup was \
+                 restored. Set store.accept_older if that is meant",
+                said.number(0),
+                self.seen.load(Ordering::Relaxed)
+            ))),
+            other => Err(StoreError::Fatal(format!("open answered {other}"))),
+        }
+    }
+
+    /// Reads buckets whole, on one connection, then looks whether all is as it was: a scan across a failover could skip
+    /// records.
+    async fn load(
+        &self,
+        connection: &mut MultiplexedConnection,
+        nonce: &str,
+        grant: &Grant,
+    ) -> Result<Vec<(Key, Bytes)>, StoreError> {
+        for _ in 0..LOADS_MAX {
+            let hot = self.read_buckets(connection, grant.generation).await?;
+            let fields: Vec<Option<String>> = redis::cmd("HMGET")
+                .arg(self.keys.owner())
+                .arg(&["owner", "epoch", "seq", "records"])
+                .query_async(connection)
+                .await
+                .map_err(Failed::from)?;
+            let expected = [
+                nonce.to_owned(),
+                grant.epoch.to_string(),
+                grant.seq.to_string(),
+                grant.records.to_string(),
+            ];
+            let same = fields.iter().zip(&expected).all(|(field, expected)| field.as_ref() == Some(expected));
+            if !same {
+                return Err(StoreError::Unknown("the owner record changed while the records were read".into()));
+            }
+            if hot.len() as u64 == grant.records {
+                return Ok(hot);
+            }
+            tracing::warn!(read = hot.len(), expected = grant.records, "records are missing; read anew");
+        }
+        Err(StoreError::Fatal(format!(
+            "the store says that it holds {} records and does not: somebody else has changed its keys; restore a backup",
+            grant.records
+        )))
+    }
+
+    async fn read_buckets(
+        &self,
+        connection: &mut MultiplexedConnection,
+        generation: u64,
+    ) -> Result<Vec<(Key, Bytes)>, StoreError> {
+        let mut hot = Vec::new();
+        for first in (0..layout::BUCKETS).step_by(BUCKETS_AT_ONCE) {
+            let mut pipe = redis::pipe();
+            for bucket in first..first + BUCKETS_AT_ONCE {
+                pipe.hgetall(self.keys.hot(generation, bucket));
+            }
+            let buckets: Vec<Vec<(Vec<u8>, Vec<u8>)>> = pipe.query_async(connection).await.map_err(Failed::from)?;
+            let records = buckets.into_iter().flatten();
+            hot.extend(records.map(|(field, value)| (layout::hot_key(&field), Bytes::from(value))));
+        }
+        Ok(hot)
+    }
+
+    /// Nothing is said before the grant is on disk (rule O3): a grant that is lost could be given twice.
+    async fn until_durable(
+        &self,
+        connection: &mut MultiplexedConnection,
+        server: &Server,
+        at: Instant,
+    ) -> Result<(), StoreError> {
+        if server.tells_fsync() {
+            let limit = self.options.term.as_millis() as u64;
+            let (local, _): (u32, u32) =
+                redis::cmd("WAITAOF").arg(1).arg(0).arg(limit).query_async(connection).await.map_err(Failed::from)?;
+            if local == 0 {
+                return Err(StoreError::Unknown("Redis has not written the grant to disk".into()));
+            }
+            return Ok(());
+        }
+        if let Some(left) = self.options.grant.checked_sub(at.elapsed()).filter(|_| server.has_log) {
+            tokio::time::sleep(left).await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn resign(&self) -> Result<(), String> {
+        let mut owner = self.owner.lock().await;
+        let Some(owner) = owner.take() else { return Ok(()) };
+        self.show(None);
+        let mut connection = match owner.connection {
+            Some(connection) => connection,
+            None => self.pools.dedicated().await?,
+        };
+        let said = self.say_renew(&mut connection, &owner.nonce, owner.epoch, 0, "").await;
+        said.map(|_| ()).map_err(|failed| failed.why)
+    }
+}
