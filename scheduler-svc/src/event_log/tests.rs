@@ -1,0 +1,1 @@
+//! Cursors and their lives, and who is told what.
