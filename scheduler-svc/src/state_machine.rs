@@ -341,6 +341,7 @@ impl StateMachine {
             return;
         }
         if ended {
+            self.schedules[slot].status = schedule::Status::Deleted;
             let actor = self.own_name();
             self.emit_schedule(slot, output::ScheduleChange::Deleted, &actor);
         }

@@ -2,6 +2,7 @@
 
 #[path = "contract/calls.rs"]
 mod calls;
+#[allow(dead_code, reason = "other tests use the rest")]
 mod served;
 
 use std::time::Duration;

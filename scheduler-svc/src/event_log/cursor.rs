@@ -59,7 +59,8 @@ mod tests {
         }
         let text = Cursor { life: Life { epoch: 0xa, nonce: 1 }, seq: 2 }.to_string();
         let plus = text.replacen('0', "+", 1);
-        for forged in ["", "0", &text[1..], &format!("{text}0"), &text.to_uppercase(), &plus, &"é".repeat(20)] {
+        for forged in ["", "0", &text[1..], &format!("{text}0"), &text.to_uppercase(), &plus, &"é".repeat(20)]
+        {
             assert_eq!(Cursor::parse(forged), None, "{forged}");
         }
     }

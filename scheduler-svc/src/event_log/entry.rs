@@ -50,9 +50,12 @@ impl Entry {
             Event::Finished { definition, finished } | Event::Discarded { definition, finished } => {
                 Self::of_run(Kind::RunFinished, finished.finish, Subject::Final(definition, finished))
             }
-            Event::Schedule { change, view, actor, at } => {
-                Self { kind: Kind::Schedule(change), actor: Some(actor), at, subject: Subject::Schedule(view) }
-            }
+            Event::Schedule { change, view, actor, at } => Self {
+                kind: Kind::Schedule(change),
+                actor: Some(actor),
+                at,
+                subject: Subject::Schedule(view),
+            },
             Event::Fired { .. }
             | Event::AttemptEnded { .. }
             | Event::TimesMoved { .. }

@@ -10,7 +10,8 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Services, call_error, convert, deadline, event, field, history, mismatch, page, refusal, request_id, validate,
+    Services, call_error, convert, deadline, event, field, history, mismatch, page, refusal, request_id,
+    validate,
 };
 use crate::shard::CallError;
 use crate::state_machine::{

@@ -418,9 +418,7 @@ impl StateMachine {
         let nominal = now.max(self.schedules[slot].last_manual + 1);
         self.schedules[slot].last_manual = nominal;
         let key = match room {
-            Room::Behind { .. } => {
-                self.create_behind(slot, Trigger::Manual, nominal, now, Some(actor))
-            }
+            Room::Behind { .. } => self.create_behind(slot, Trigger::Manual, nominal, now, Some(actor)),
             Room::Free | Room::Taken(_) | Room::Full(_) => {
                 self.create_run(slot, Trigger::Manual, nominal, now, Some(actor))
             }

@@ -84,7 +84,8 @@ impl StateMachine {
 
     fn retry_run(&mut self, retry: &RetryRuns, failed: RunId) -> bool {
         let slot = self.slot_of(failed.uid);
-        let Some(slot) = slot.filter(|slot| self.schedules[*slot].definition.key.namespace == retry.namespace)
+        let Some(slot) =
+            slot.filter(|slot| self.schedules[*slot].definition.key.namespace == retry.namespace)
         else {
             return false;
         };

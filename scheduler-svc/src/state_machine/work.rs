@@ -396,12 +396,7 @@ impl StateMachine {
     }
 
     /// A revoked consent pauses at once, a row of failures if the user wants it.
-    fn pause_after(
-        &self,
-        slot: SlotKey,
-        finished: &Finished,
-        token: u64,
-    ) -> Option<(PauseReason, Box<str>)> {
+    fn pause_after(&self, slot: SlotKey, finished: &Finished, token: u64) -> Option<(PauseReason, Box<str>)> {
         let failure = finished.failure.as_ref().filter(|_| finished.outcome == Outcome::Failed)?;
         let schedule = &self.schedules[slot];
         let limit = schedule.definition.pause_after_failures;
