@@ -1,9 +1,9 @@
 //! What happened last, for apps that list or watch events (rule R8).
 //!
 //! The shard appends, after the commit that holds the change (rule P1); it waits for nobody. A watcher has no queue
-//! here. It keeps its place, a [`Cursor`], and reads on at its own pace; a bell tells it that there is more. What it did
-//! not read before it was overwritten is lost to it, and it hears so: [`Expired`] (rule W10). So a watcher costs the
-//! scheduler one wake-up per batch, whether it reads or not.
+//! here. It keeps its place, a [`Cursor`], and reads on at its own pace; a bell tells it that there is more. What was
+//! overwritten before it was read is lost to it, and it hears so: [`Expired`] (rule W10). So a watcher costs the
+//! scheduler at most one wake-up per batch.
 //!
 //! The log is memory. It begins anew with each start of the process, and whenever the machine is loaded anew after a
 //! panic (rule P4). Each such life has a name that no other life has, and a cursor is good for its own life only.

@@ -272,7 +272,8 @@ fn log(event: &Event) {
         }
         Event::Started { run, .. } => {
             let (worker, trace_id) = (run.worker_id.as_deref().unwrap_or_default(), trace(run.id));
-            debug!(schedule = %run.definition.key.id, run = %run.id, attempt = run.attempt, worker, %trace_id, "handed out");
+            let schedule = &run.definition.key.id;
+            debug!(%schedule, run = %run.id, attempt = run.attempt, worker, %trace_id, "handed out");
         }
         Event::AttemptEnded { id, definition, attempt, worker_id, failure, .. } => {
             let Some(failure) = failure else { return };

@@ -92,8 +92,8 @@ impl Entry {
         }
     }
 
-    /// Bytes that the entry may keep in memory. A definition counts with each event that names it, as if no other did: it
-    /// may be the last one.
+    /// Bytes that the entry may keep in memory. A definition counts with each event that names it, as if no other did:
+    /// it may be the last one.
     pub fn weight(&self) -> usize {
         let own = match &self.subject {
             Subject::Schedule(view) => {

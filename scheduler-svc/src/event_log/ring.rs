@@ -1,7 +1,7 @@
 //! The newest items, numbered from 1, bounded in number and bytes.
 //!
-//! Items lie in chunks that never change. Whoever reads takes hold of some chunks, which is quick, and looks through them
-//! while the ring goes on; what it holds stays until it lets go. The oldest chunk goes as a whole.
+//! Items lie in chunks that never change. Whoever reads takes hold of some chunks, which is quick, and looks through
+//! them while the ring goes on; what it holds stays until it lets go. The oldest chunk goes as a whole.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -86,8 +86,8 @@ impl<T> Ring<T> {
         self.chunks.front().map_or(self.newest + 1, |(first, _)| *first)
     }
 
-    /// The items after a number, of at most so many chunks. None when some of them are gone, or the number is of an item
-    /// that never was.
+    /// The items after a number, of at most so many chunks. None when some of them are gone, or the number is of an
+    /// item that never was.
     pub fn after(&self, seq: u64, chunks: usize) -> Option<Slice<T>> {
         if seq > self.newest || seq + 1 < self.oldest() {
             return None;
@@ -109,12 +109,11 @@ pub struct Slice<T> {
 impl<T> Slice<T> {
     /// With their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        let items = self.chunks.iter().flat_map(|(first, chunk)| {
+        self.chunks.iter().flat_map(|(first, chunk)| {
             let skip = self.wanted.saturating_sub(*first);
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX);
             (*first + skip..).zip(chunk.items.iter().skip(skipped))
-        });
-        items.map(|(seq, item)| (seq, item))
+        })
     }
 }
 

@@ -89,8 +89,8 @@ fn cursor(text: &str) -> Result<Option<Cursor>, Violation> {
 fn expired() -> Status {
     errors::status(
         Reason::CursorExpired,
-        "events after the cursor are not kept any more, or it is of a former start of the scheduler: take a cursor from \
-         the first message of WatchEvents, read state anew, and go on from there",
+        "events after the cursor are not kept any more, or it is of a former start of the scheduler: take a cursor \
+         from the first message of WatchEvents, read state anew, and go on from there",
     )
 }
 

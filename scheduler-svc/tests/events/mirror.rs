@@ -1,5 +1,5 @@
-//! An app that mirrors schedules and live runs, as docs/events.md tells it: whatever happens, and however slowly it reads,
-//! its picture ends as the scheduler's.
+//! An app that mirrors schedules and live runs, as docs/events.md tells it: whatever happens, and however slowly it
+//! reads, its picture ends as the scheduler's.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The stream of events to one watcher.
 //!
-//! It is pulled: the next message is made when the client's window has room for it. So a client that does not read holds
-//! one message and its place, and nothing of the scheduler waits for it.
+//! It is pulled: the next message is made when the client's window has room for it. So a client that does not read
+//! holds one message and its place, and nothing of the scheduler waits for it.
 
 use std::{sync::Arc, time::Instant};
 

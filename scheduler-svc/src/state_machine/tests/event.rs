@@ -1,5 +1,5 @@
-//! What is told of each change (rule R8). That every change is told once is the mirror's to say, after each step of each
-//! test.
+//! What is told of each change (rule R8). That every change is told once is the mirror's to say, after each step of
+//! each test.
 
 use super::{bench::*, *};
 use crate::state_machine::{
