@@ -2,6 +2,7 @@
 
 mod bulk;
 mod convert;
+mod event;
 mod explain;
 mod field;
 mod history;
@@ -162,7 +163,8 @@ fn call_error(error: CallError) -> Status {
     }
 }
 
-fn refusal(refusal: Refusal) -> Status {
+/// What a caller is told of a refused command.
+pub fn refusal(refusal: Refusal) -> Status {
     use Refusal as R;
     match refusal {
         R::ScheduleNotFound => errors::status(Reason::ScheduleNotFound, "there is no schedule of this id"),

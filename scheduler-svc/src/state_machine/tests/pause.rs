@@ -22,7 +22,7 @@ fn r4_nothing_is_assigned_after_pause() {
     bench.worker(1);
     bench.pass(3 * HOUR);
     assert!(bench.jobs().is_empty());
-    assert_eq!(bench.live(id).expect("held").state, RunState::Queued(Wait::Paused));
+    assert_eq!(bench.live(id).expect("held").state, RunState::Queued(Some(Wait::Paused)));
     let trigger = bench.trigger("a");
     assert_eq!(bench.refused(&trigger), Refusal::SchedulePaused);
     assert!(bench.resume("a", false));
@@ -340,4 +340,15 @@ fn waiters_are_bounded_and_the_oldest_is_answered_first() {
     assert!(bench.reply(waiting[1]).is_none());
     bench.delete("a", false);
     assert!(waiting[1..].iter().all(|to| bench.reply(*to).is_some()));
+}
+
+#[test]
+fn r4_a_pause_until_noon_leaves_noon_alone() {
+    let mut bench = Bench::new();
+    bench.save(definition("a", every(HOUR)));
+    bench.pause("a", Some(START + 2 * HOUR));
+    bench.pass(2 * HOUR);
+    assert_eq!(bench.fired(), [START + 2 * HOUR]);
+    let log: Vec<_> = bench.decisions("a").iter().map(|one| (one.verdict, one.last)).collect();
+    assert_eq!(log, [(Verdict::Paused, START + HOUR), (Verdict::Fired, START + 2 * HOUR)]);
 }
