@@ -14,6 +14,8 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::store::redis::connect::Address;
+
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../default.toml");
 
@@ -23,6 +25,7 @@ pub struct Config {
     pub grpc: Listener,
     pub http: Listener,
     pub store: Store,
+    pub cluster: Cluster,
     pub lease: Lease,
     pub limits: Limits,
     pub events: Events,
@@ -38,10 +41,43 @@ pub struct Listener {
     pub listen: SocketAddr,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
     pub url: String,
+    pub prefix: String,
+    pub tls_ca_file: PathBuf,
+    pub lease_ms: u64,
+    pub accept_older: bool,
+}
+
+/// The URL may hold a password, which is nobody's business.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("url", &self.shown())
+            .field("prefix", &self.prefix)
+            .field("tls_ca_file", &self.tls_ca_file)
+            .field("lease_ms", &self.lease_ms)
+            .field("accept_older", &self.accept_older)
+            .finish()
+    }
+}
+
+impl Store {
+    /// The URL without credentials.
+    pub fn shown(&self) -> String {
+        match self.url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?.1))) {
+            Some((scheme, place)) => format!("{scheme}://…@{place}"),
+            None => self.url.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    pub advertise: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,6 +139,7 @@ pub struct Runtime {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     Embedded(PathBuf),
+    Redis(Address),
     Memory,
 }
 
@@ -120,8 +157,7 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 10] =
-        ["grpc", "http", "store", "lease", "limits", "events", "schedules", "log", "telemetry", "runtime"];
+    const SECTIONS: [&str; 11] = ["grpc", "http", "store", "cluster", "lease", "limits", "events", "schedules", "log", "telemetry", "runtime"];
     let ours = |key: &figment::value::UncasedStr| {
         let section = key.as_str().split("__").next().unwrap_or_default();
         key.as_str().contains("__") && SECTIONS.iter().any(|one| one.eq_ignore_ascii_case(section))
@@ -155,6 +191,10 @@ impl Config {
                 Err(ConfigError(format!("{key} is {value}; it must be {low} to {high}")))
             }
         };
+        bounds("store.lease_ms", self.store.lease_ms, 1_000, 30_000)?;
+        if self.store.prefix.is_empty() || self.store.prefix.contains(['{', '}']) {
+            return Err(ConfigError("store.prefix must be set, and hold no braces".into()));
+        }
         bounds("lease.term_ms", self.lease.term_ms, 5_000, 300_000)?;
         bounds("lease.heartbeat_ms", self.lease.heartbeat_ms, 1_000, self.lease.term_ms / 2)?;
         bounds("lease.reconnect_grace_ms", self.lease.reconnect_grace_ms, 1_000, self.lease.term_ms)?;
@@ -173,7 +213,13 @@ impl Config {
         match url.split_once(':') {
             Some(("memory", "")) => Ok(StoreUrl::Memory),
             Some(("embedded", folder)) if !folder.is_empty() => Ok(StoreUrl::Embedded(folder.into())),
-            _ => Err(ConfigError(format!("store.url is `{url}`; write embedded:FOLDER or memory:"))),
+            Some((scheme, _)) if scheme.contains("redis") || scheme == "unix" => {
+                Address::parse(url).map(StoreUrl::Redis).map_err(|why| ConfigError(format!("store.url: {why}")))
+            }
+            _ => Err(ConfigError(format!(
+                "store.url is `{}`; write embedded:FOLDER, memory:, or redis://HOST",
+                self.store.shown()
+            ))),
         }
     }
 }

@@ -5,6 +5,7 @@ mod convert;
 mod event;
 mod explain;
 mod field;
+mod forward;
 mod history;
 mod limit;
 mod page;
@@ -28,14 +29,17 @@ use docket::{
 };
 use prost::Message;
 use sha2::{Digest as _, Sha256};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Status,
     transport::{Server, server::TcpIncoming},
 };
 
+use forward::Forward;
+
 use crate::{
+    cluster::Leadership,
     shard::{CallError, Handle},
     state_machine::{command, gate::limit::LIMITS_MAX, output::Refusal},
 };
@@ -56,6 +60,10 @@ pub struct Services {
     pub heartbeat: u64,
     pub max_batch: usize,
     pub start_time: i64,
+    /// Where other schedulers reach this one.
+    pub advertise: Box<str>,
+    /// Who leads.
+    pub leadership: watch::Receiver<Leadership>,
     /// Cancelled when the process stops: streams end.
     pub stopping: CancellationToken,
 }
@@ -84,6 +92,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .trace_fn(crate::telemetry::call_span)
         .layer(Reasons)
         .layer(Gate)
+        .layer(Forward::new(services.leadership.clone()))
         .max_concurrent_streams(Some(STREAMS))
         .http2_max_header_list_size(Some(HEADER_BYTES))
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
@@ -112,12 +121,17 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
     Ok(())
 }
 
-/// When the caller stops waiting, from `grpc-timeout`.
+/// When the caller stops waiting.
 fn deadline<T>(request: &Request<T>) -> Option<Instant> {
-    let value = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+    Instant::now().checked_add(timeout(request.metadata().as_ref().get("grpc-timeout")?)?)
+}
+
+/// The value of `grpc-timeout`.
+fn timeout(value: &http::HeaderValue) -> Option<Duration> {
+    let value = value.to_str().ok()?;
     let (number, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     let number: u64 = number.parse().ok().filter(|_| number.len() <= 8)?;
-    let timeout = match unit {
+    Some(match unit {
         "H" => Duration::from_secs(number * 3600),
         "M" => Duration::from_secs(number * 60),
         "S" => Duration::from_secs(number),
@@ -125,8 +139,7 @@ fn deadline<T>(request: &Request<T>) -> Option<Instant> {
         "u" => Duration::from_micros(number),
         "n" => Duration::from_nanos(number),
         _ => return None,
-    };
-    Instant::now().checked_add(timeout)
+    })
 }
 
 /// A request id with the digest of the rest of the request: `body` is the request without its id.
@@ -153,6 +166,7 @@ fn call_error(error: CallError) -> Status {
         CallError::TooLate => {
             errors::status(Reason::DeadlineExceeded, "the deadline passed before the call was applied")
         }
+        CallError::NotLeader => not_leader(),
         CallError::Stopped => {
             errors::retry(Reason::NotServing, "the scheduler is stopping; try again", Duration::from_secs(1))
         }
@@ -161,6 +175,15 @@ fn call_error(error: CallError) -> Status {
             errors::retry(Reason::StoreUnavailable, "the store does not answer", Duration::from_secs(1))
         }
     }
+}
+
+/// Nothing has happened.
+fn not_leader() -> Status {
+    errors::retry(
+        Reason::NotLeader,
+        "no scheduler leads at this moment, or another one does; try again",
+        Duration::from_millis(500),
+    )
 }
 
 /// What a caller is told of a refused command.

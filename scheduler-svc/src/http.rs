@@ -1,8 +1,19 @@
-//! The HTTP port: `/livez` says that the process runs, `/readyz` that it serves.
+//! The HTTP port: `/livez` says that the process runs, `/readyz` that it serves: it leads, or knows who does. A moment
+//! without a leader is not held against it (rule S3).
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::{Router, http::StatusCode, routing::get};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::cluster::Leadership;
+
+/// How long a replica stays ready without a leader.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves until `stopping`; from then on it is not ready.
 ///
@@ -10,14 +21,23 @@ use tokio_util::sync::CancellationToken;
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
+    leadership: watch::Receiver<Leadership>,
     stopping: CancellationToken,
     stopped: CancellationToken,
 ) -> std::io::Result<()> {
+    let led = Arc::new(Mutex::new(Instant::now()));
     let ready = move || {
         let stopping = stopping.is_cancelled();
+        let mut led = led.lock().unwrap_or_else(PoisonError::into_inner);
+        if *leadership.borrow() != Leadership::Open {
+            *led = Instant::now();
+        }
+        let leaderless = led.elapsed() > GRACE;
         async move {
             if stopping {
                 (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+            } else if leaderless {
+                (StatusCode::SERVICE_UNAVAILABLE, "no scheduler leads\n")
             } else {
                 (StatusCode::OK, "ready\n")
             }

@@ -5,6 +5,7 @@
 //! lets replies, jobs and events out; [`event_log`] keeps the newest events for those who watch. [`record`] is the disk
 //! format.
 
+pub mod cluster;
 pub mod config;
 pub mod event_log;
 pub mod grpc;

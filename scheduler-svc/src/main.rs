@@ -12,11 +12,19 @@ use std::{
 use anyhow::Context as _;
 use clap::Parser;
 use scheduler_svc::{
+    cluster::{Cluster, Leadership},
     config::{Config, DEFAULTS, StoreUrl},
     event_log,
     grpc::{self, Services},
-    http, shard, state_machine,
-    store::{Store, embedded::EmbeddedStore, memory::MemoryStore},
+    http,
+    shard::Handle,
+    state_machine,
+    store::{
+        Store,
+        embedded::EmbeddedStore,
+        memory::MemoryStore,
+        redis::{self, RedisStore},
+    },
     telemetry::Telemetry,
 };
 use tokio::{
@@ -29,7 +37,9 @@ use tracing::{error, info};
 /// EX_USAGE of sysexits.h: the configuration has to be changed.
 const BAD_CONFIG: u8 = 64;
 /// How long calls that are under way may take after a signal.
-const DRAIN: Duration = Duration::from_secs(20);
+const DRAIN: Duration = Duration::from_secs(18);
+/// How long the last commit and the resignation may take after that.
+const RESIGN: Duration = Duration::from_secs(5);
 
 /// Owns schedules and runs, and streams due jobs to workers.
 #[derive(Parser)]
@@ -85,7 +95,6 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(&config)?;
-    let store = open_store(&config)?;
     let machine = state_machine::Config {
         lease: config.lease.term_ms,
         heartbeat: config.lease.heartbeat_ms,
@@ -99,61 +108,95 @@ async fn run(config: Config) -> anyhow::Result<()> {
         bytes: config.events.kept_bytes,
         watchers: config.events.watchers,
     };
-    let observer = telemetry.observer();
-    let options = shard::Options { machine, events };
-    let shard = tokio::task::spawn_blocking(move || shard::start(store, options, observer)).await??;
-    info!(epoch = shard.epoch, records = shard.loaded, store = config.store.url, "loaded");
-
-    let grpc = TcpListener::bind(config.grpc.listen)
-        .await
-        .with_context(|| format!("grpc.listen {}", config.grpc.listen))?;
-    let http = TcpListener::bind(config.http.listen)
-        .await
-        .with_context(|| format!("http.listen {}", config.http.listen))?;
+    let grpc = bind("grpc.listen", config.grpc.listen).await?;
+    let http = bind("http.listen", config.http.listen).await?;
+    let advertise = advertised(&config, grpc.local_addr()?);
+    let store = open_store(&config, &advertise)?;
+    let handle = Handle::vacant(store, events);
+    let telemetry = Arc::new(telemetry);
+    let observers = telemetry.clone();
+    let cluster = Cluster::new(handle.clone(), machine, move || Box::new(observers.observer()));
     let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
-    announce(&config.runtime.address_file, grpc.local_addr()?, http.local_addr()?)?;
-
+    let mut leadership = cluster.leadership();
     let services = Services {
-        shard: shard.handle,
+        shard: handle,
         default_spread: config.schedules.default_spread_ms,
         lease: machine.lease,
         heartbeat: machine.heartbeat,
         max_batch: machine.max_batch,
         start_time: now(),
+        advertise: advertise.as_str().into(),
+        leadership: leadership.clone(),
         stopping: stopping.clone(),
     };
-    let mut http = tokio::spawn(http::serve(http, stopping.clone(), stopped.clone()));
+    let addresses = (grpc.local_addr()?, http.local_addr()?);
+    let resigned = CancellationToken::new();
+    let mut cluster = tokio::spawn({
+        let (stopping, resigned) = (stopping.clone(), resigned.clone());
+        async move { cluster.run(&stopping, &resigned).await }
+    });
+    info!(store = config.store.shown(), "opens the store");
+    tokio::select! {
+        known = leadership.wait_for(|known| *known != Leadership::Open) => { known?; }
+        ended = &mut cluster => return ended?,
+        () = terminated() => return Ok(()),
+    }
+    announce(&config.runtime.address_file, addresses.0, addresses.1)?;
+    let mut http = tokio::spawn(http::serve(http, leadership, stopping.clone(), stopped.clone()));
     let mut grpc = tokio::spawn(grpc::serve(grpc, services));
-    let mut shard = shard.stopped;
     tokio::select! {
         () = terminated() => info!("stopping"),
-        halt = &mut shard => match halt {
-            Ok(halt) => anyhow::bail!("the store can no longer be written: {halt:?}"),
-            Err(_) => anyhow::bail!("the shard ended by a panic; the lines above tell where"),
-        },
+        ended = &mut cluster => return ended?,
         served = &mut grpc => served??,
         served = &mut http => served??,
     }
-    // Callers end first, then the shard commits what they left, then the health port goes.
+    // The shard commits what it was asked and gives the lease back; calls that are under way go on to the next leader;
+    // then the health port goes.
     stopping.cancel();
     if tokio::time::timeout(DRAIN, &mut grpc).await.is_err() {
         grpc.abort();
     }
-    drop(grpc);
-    let halt = tokio::time::timeout(Duration::from_secs(4), shard).await;
+    let outcome = tokio::select! {
+        ended = &mut cluster => ended?,
+        () = resigned.cancelled() => Ok(()),
+        () = tokio::time::sleep(RESIGN) => Ok(()),
+    };
+    cluster.abort();
     stopped.cancel();
-    match halt {
-        Ok(Ok(Some(halt))) => anyhow::bail!("the last commit failed: {halt:?}"),
-        Ok(_) | Err(_) => info!("stopped"),
-    }
+    outcome?;
+    info!("stopped");
     Ok(())
 }
 
-fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{key} {address}"))
+}
+
+/// Where the other schedulers reach this one.
+fn advertised(config: &Config, bound: SocketAddr) -> String {
+    if config.cluster.advertise.is_empty() { bound.to_string() } else { config.cluster.advertise.clone() }
+}
+
+fn open_store(config: &Config, advertise: &str) -> anyhow::Result<Arc<dyn Store>> {
     Ok(match config.store_url()? {
         StoreUrl::Embedded(folder) => Arc::new(EmbeddedStore::new(&folder)?),
         StoreUrl::Memory => Arc::new(MemoryStore::default()),
+        StoreUrl::Redis(address) => Arc::new(RedisStore::new(redis::Options {
+            prefix: config.store.prefix.clone(),
+            ca_pem: authority(&config.store.tls_ca_file)?,
+            term: Duration::from_millis(config.store.lease_ms),
+            advertise: advertise.into(),
+            accept_older: config.store.accept_older,
+            ..redis::Options::new(address)
+        })?),
     })
+}
+
+fn authority(file: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    if file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    fs::read(file).map(Some).with_context(|| format!("store.tls_ca_file {}", file.display()))
 }
 
 /// The first lines of the log, and the address file for scripts: written whole or not at all.

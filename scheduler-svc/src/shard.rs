@@ -7,11 +7,11 @@
 //! Order of stopping: callers end first (the queue closes), then what was gathered is committed and released, then the
 //! committer ends.
 
+mod handle;
 mod outbox;
 
 use std::{
     collections::HashMap,
-    fmt,
     sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -20,6 +20,8 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+pub use handle::{CallError, Handle};
+use handle::{Call, Desk};
 pub use outbox::{Messages, Outbox, outbox};
 
 use crate::{
@@ -29,10 +31,10 @@ use crate::{
         Config, LoadError, StateMachine,
         command::Command,
         id::{ReplyTo, SessionId},
-        output::{Answer, Event, Output, Refusal, Reply},
+        output::{Event, Output, Reply},
         timer::{Now, Wake},
     },
-    store::{Batch, Health, Key, Snapshot, Store, StoreError},
+    store::{Batch, Key, Snapshot, Store, StoreError},
 };
 
 /// Calls that wait to be applied; over it, UNAVAILABLE (rule P3).
@@ -49,120 +51,13 @@ pub trait Observer: Send + 'static {
     fn observe(&self, event: &Event);
 }
 
-/// Talks to the shard. Cheap to clone.
-#[derive(Clone)]
-pub struct Handle {
-    calls: mpsc::Sender<Call>,
-    epoch: u64,
-    store: Arc<dyn Store>,
-    events: Arc<EventLog>,
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("store", &self.store.kind()).finish()
+impl<O: Observer + ?Sized> Observer for Box<O> {
+    fn observe(&self, event: &Event) {
+        (**self).observe(event);
     }
 }
 
-struct Call {
-    command: Command,
-    reply: oneshot::Sender<Reply>,
-    /// Past it nobody waits for the answer, and the command is not applied.
-    deadline: Option<Instant>,
-    session: Option<(SessionId, Outbox)>,
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CallError {
-    Refused(Refusal),
-    /// The queue is full.
-    Overloaded,
-    /// The deadline passed before the command was applied.
-    TooLate,
-    /// The shard has stopped; what was asked may or may not have happened.
-    Stopped,
-    Store(String),
-}
-
-impl Handle {
-    /// # Errors
-    /// See [`CallError`].
-    pub async fn call(&self, command: Command, deadline: Option<Instant>) -> Result<Answer, CallError> {
-        self.send(command, deadline, None).await
-    }
-
-    /// Opens a session whose messages go to `outbox`.
-    ///
-    /// # Errors
-    /// See [`CallError`].
-    pub async fn open(&self, command: Command, id: SessionId, outbox: Outbox) -> Result<Answer, CallError> {
-        self.send(command, None, Some((id, outbox))).await
-    }
-
-    async fn send(
-        &self,
-        command: Command,
-        deadline: Option<Instant>,
-        session: Option<(SessionId, Outbox)>,
-    ) -> Result<Answer, CallError> {
-        let (reply, answer) = oneshot::channel();
-        self.calls.try_send(Call { command, reply, deadline, session }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => CallError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => CallError::Stopped,
-        })?;
-        match answer.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(refusal)) => Err(CallError::Refused(refusal)),
-            Err(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => Err(CallError::TooLate),
-            Err(_) => Err(CallError::Stopped),
-        }
-    }
-
-    /// Tells the shard that a session's stream has ended; for drop guards, so nobody waits for the answer.
-    pub fn close(&self, id: SessionId) {
-        let (reply, _) = oneshot::channel();
-        let call = Call { command: Command::CloseSession(id), reply, deadline: None, session: None };
-        if let Err(mpsc::error::TrySendError::Full(call)) = self.calls.try_send(call) {
-            let calls = self.calls.clone();
-            tokio::spawn(async move { calls.send(call).await.is_ok() });
-        }
-    }
-
-    /// Reads history.
-    ///
-    /// # Errors
-    /// [`CallError::Store`] when the store does not answer.
-    pub async fn read(&self, keys: Vec<Key>) -> Result<Vec<Option<Bytes>>, CallError> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let store = self.store.clone();
-        let read =
-            tokio::task::spawn_blocking(move || store.read(&keys)).await.map_err(|_| CallError::Stopped)?;
-        read.map_err(|error| CallError::Store(error.to_string()))
-    }
-
-    /// What happened last, for those who watch.
-    pub fn events(&self) -> &Arc<EventLog> {
-        &self.events
-    }
-
-    /// Of this process's leadership.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    pub fn store_kind(&self) -> &'static str {
-        self.store.kind()
-    }
-
-    pub fn store_health(&self) -> Health {
-        self.store.health()
-    }
-}
-
-/// A shard that runs. Dropping all handles ends it.
+/// A shard that runs, until its seat is vacated or all handles are gone.
 pub struct Shard {
     pub handle: Handle,
     /// Resolves when the shard has stopped, with the reason if it did not mean to.
@@ -204,12 +99,22 @@ pub fn start(
     options: impl Into<Options>,
     observer: impl Observer,
 ) -> Result<Shard, StartError> {
-    let Options { machine: config, events } = options.into();
+    let options = options.into();
+    start_at(&Handle::vacant(store, options.events), options.machine, observer)
+}
+
+/// The same behind a handle that others hold already.
+///
+/// # Errors
+/// See [`StartError`]; the seat stays vacant.
+pub fn start_at(handle: &Handle, config: Config, observer: impl Observer) -> Result<Shard, StartError> {
+    let store = handle.store().clone();
     let clock = Clock::new();
     let opened = store.open()?;
     let loaded = opened.hot.len();
     let machine = load(config, clock.now(), opened.epoch, opened.hot)?;
-    let events = Arc::new(EventLog::new(events, opened.epoch));
+    let events = handle.events().clone();
+    events.begin(opened.epoch);
     let (commits, outcomes) = start_committer(store.clone())?;
     let (calls, queue) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel();
@@ -224,18 +129,18 @@ pub fn start(
         next_reply: 0,
         sessions: HashMap::new(),
         observer: Box::new(observer),
-        store: store.clone(),
+        store,
         config,
         epoch: opened.epoch,
-        events: events.clone(),
+        events,
     };
     thread::Builder::new().name("shard".into()).spawn(move || {
         let halt = runtime.block_on(pump.run());
         // Nobody may be listening any more.
         let _ = stop.send(halt);
     })?;
-    let handle = Handle { calls, epoch: opened.epoch, store, events };
-    Ok(Shard { handle, stopped, epoch: opened.epoch, loaded })
+    handle.take(Desk::new(calls, opened.epoch));
+    Ok(Shard { handle: handle.clone(), stopped, epoch: opened.epoch, loaded })
 }
 
 fn load(config: Config, now: Now, epoch: u64, hot: Vec<(Key, Bytes)>) -> Result<StateMachine, LoadError> {

@@ -50,10 +50,18 @@ pub enum StoreError {
     Lost,
     /// Another owner's lease lives.
     #[error("another scheduler owns the store; its lease lasts {} ms more", left.as_millis())]
-    Held { left: Duration },
+    Held { left: Duration, by: Peer },
     /// The store cannot go on, and this process with it.
     #[error("store failed: {0}")]
     Fatal(String),
+}
+
+/// Another process that owns, or owned, a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it is reached; empty if it has not said.
+    pub address: Box<str>,
+    pub epoch: u64,
 }
 
 /// Everything that a store has to hold.
@@ -115,6 +123,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// The owner lives. It says so at least every second.
     fn progress(&self) {}
+
+    /// Whether several processes may be configured with it.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Who owns the store now. None while nobody does, or when that cannot be seen.
+    fn owner(&self) -> Option<Peer> {
+        None
+    }
 
     /// Gives the ownership back, so that others need not wait for the end of a lease.
     fn resign(&self) {}

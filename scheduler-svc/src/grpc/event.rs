@@ -19,6 +19,8 @@ use tonic::Status;
 
 use self::filter::Filter;
 use super::{Services, call_error, convert, field};
+use stream::Ends;
+
 use crate::{
     event_log::{Cursor, Entry, EventLog, Expired, Kind, Subject},
     shard::CallError,
@@ -66,6 +68,7 @@ pub fn watch(
     let namespace = field::id("namespace", identity.namespace(&body.namespace)?)?;
     let filter = Filter::new(namespace, body.filter.as_ref())?;
     let asked = cursor(&body.cursor)?;
+    let ends = Ends { stopping: services.stopping.clone(), over: services.shard.over(), deadline };
     let log = services.shard.events().clone();
     let watcher = log.watch().map_err(|_| {
         errors::status(
@@ -74,7 +77,7 @@ pub fn watch(
              with ListEvents",
         )
     })?;
-    Ok(Box::pin(stream::events(log, watcher, filter, asked, services.stopping.clone(), deadline)))
+    Ok(Box::pin(stream::events(log, watcher, filter, asked, ends)))
 }
 
 /// None when the client leaves it to us where to begin.

@@ -1,6 +1,9 @@
 //! `StatusService`.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use docket::{
     errors::not_implemented,
@@ -10,11 +13,36 @@ use docket::{
 use tonic::{Request, Response, Status};
 
 use super::{Services, call_error, convert, deadline, field, mismatch};
-use crate::state_machine::{command::Command, output::Answer};
+use crate::{
+    cluster::Leadership,
+    shard::CallError,
+    state_machine::{command::Command, output::Answer, view::StatusView},
+};
+
+/// How long the counts may take before the status goes without them.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub struct Api(pub Arc<Services>);
 
 type Reply<T> = Result<Response<T>, Status>;
+
+impl Api {
+    /// What the machine counts. While the store is away it answers nothing, and the rest of the status matters more.
+    async fn counts(
+        &self,
+        command: Command,
+        deadline: Option<Instant>,
+        available: bool,
+    ) -> Result<Box<StatusView>, Status> {
+        let patience = if available { PATIENCE } else { Duration::ZERO };
+        match tokio::time::timeout(patience, self.0.shard.call(command, deadline)).await {
+            Ok(Ok(Answer::Status(view))) => Ok(view),
+            Ok(Ok(_)) => Err(mismatch()),
+            Ok(Err(CallError::NotLeader | CallError::Stopped)) | Err(_) => Ok(Box::default()),
+            Ok(Err(error)) => Err(call_error(error)),
+        }
+    }
+}
 
 #[tonic::async_trait]
 impl StatusService for Api {
@@ -22,11 +50,20 @@ impl StatusService for Api {
         let identity = identity::of(&request)?;
         let namespace = field::id("namespace", identity.namespace(&request.get_ref().namespace)?)?;
         let command = Command::GetStatus { namespace: namespace.into() };
-        let answer = self.0.shard.call(command, deadline(&request)).await.map_err(call_error)?;
-        let Answer::Status(view) = answer else { return Err(mismatch()) };
+        let health = self.0.shard.store_health();
+        let leadership = self.0.leadership.borrow().clone();
+        let view = match &leadership {
+            Leadership::Mine { .. } => self.counts(command, deadline(&request), health.available).await?,
+            Leadership::Theirs(_) | Leadership::Open => Box::default(),
+        };
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-        let role = if self.0.stopping.is_cancelled() { pb::Role::Stopping } else { pb::Role::Leader };
+        let (role, leader, epoch) = match leadership {
+            _ if self.0.stopping.is_cancelled() => (pb::Role::Stopping, "".into(), view.epoch),
+            Leadership::Mine { epoch } => (pb::Role::Leader, self.0.advertise.clone(), epoch),
+            Leadership::Theirs(peer) => (pb::Role::Standby, peer.address, peer.epoch),
+            Leadership::Open => (pb::Role::Standby, "".into(), 0),
+        };
         let backlog = view.backlog.iter().map(|((kind, cause), backlog)| pb::Backlog {
             kind: kind.to_string(),
             cause: convert::wait_cause(*cause).into(),
@@ -35,13 +72,13 @@ impl StatusService for Api {
         });
         Ok(Response::new(pb::GetStatusResponse {
             role: role.into(),
-            leader: String::new(),
+            leader: leader.into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            epoch: view.epoch as i64,
+            epoch: epoch as i64,
             store: Some(pb::StoreStatus {
                 kind: self.0.shard.store_kind().into(),
-                available: true,
-                detail: String::new(),
+                available: health.available,
+                detail: health.detail,
                 last_commit_latency: None,
             }),
             start_time: Some(convert::timestamp(self.0.start_time)),

@@ -36,7 +36,7 @@ use bytes::Bytes;
 use deadpool_redis::redis;
 use tokio::runtime::Runtime;
 
-use super::{Batch, Health, Key, Opened, Snapshot, Store, StoreError};
+use super::{Batch, Health, Key, Opened, Peer, Snapshot, Store, StoreError};
 use connect::{Address, Pools};
 use layout::Keys;
 use lease::Lease;
@@ -200,6 +200,15 @@ impl Store for RedisStore {
 
     fn progress(&self) {
         self.inner.lease.progress();
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn owner(&self) -> Option<Peer> {
+        let inner = self.inner.clone();
+        self.wait(async move { inner.holder().await }).ok()?
     }
 
     fn resign(&self) {

@@ -28,13 +28,14 @@ pub fn event(world: &World, event: &Event) -> Option<String> {
             let due = if is_late { format!(" (due {})", world.time(*due)) } else { String::new() };
             format!("{} fired{due}", world.run_name(*id))
         }
-        Event::Started { .. } => return None,
+        // Told by what is handed out, fired, or ended.
+        Event::Created { .. } | Event::Started { .. } | Event::Retrying { .. } | Event::Discarded { .. } => return None,
         Event::AttemptEnded { failure: None, .. } => return None,
         Event::AttemptEnded { id, attempt, worker_id, failure: Some(why), .. } => {
             format!("{} attempt {attempt} on {worker_id} ended: {}", world.run_name(*id), failure(why))
         }
         Event::Finished { finished, .. } => end(world, finished),
-        Event::Schedule { change, view, actor } => {
+        Event::Schedule { change, view, actor, .. } => {
             let own = **actor == *ACTOR;
             let id = &view.definition.key.id;
             match change {
@@ -205,7 +206,8 @@ pub fn live_state(world: &World, live: &LiveRun) -> String {
     match &live.state {
         RunState::Running => format!("RUNNING on {worker}, attempt {}", live.attempt),
         RunState::Cancelling => format!("CANCELLING on {worker}, attempt {}", live.attempt),
-        RunState::Queued(wait) => format!("QUEUED, {}", self::wait(world, wait)),
+        RunState::Queued(None) => "QUEUED".into(),
+        RunState::Queued(Some(wait)) => format!("QUEUED, {}", self::wait(world, wait)),
     }
 }
 

@@ -50,6 +50,8 @@ impl Served {
             heartbeat: config.heartbeat,
             max_batch: config.max_batch,
             start_time: 0,
+            advertise: "".into(),
+            leadership: scheduler_svc::cluster::Leadership::alone(shard.epoch),
             stopping: stopping.clone(),
         };
         tokio::spawn(grpc::serve(listener, services));

@@ -16,6 +16,15 @@ use tonic::Status;
 use super::{EVENTS_MAX, Filter, Found, LOOKED_AT, look};
 use crate::event_log::{Cursor, EventLog, Expired, Watcher};
 
+/// What ends a stream.
+#[derive(Clone)]
+pub struct Ends {
+    pub stopping: CancellationToken,
+    /// The leadership under which the log was written.
+    pub over: CancellationToken,
+    pub deadline: Option<Instant>,
+}
+
 type Message = Result<pb::WatchEventsResponse, Status>;
 
 /// From `asked`, or from now. The first message says where that is.
@@ -24,32 +33,34 @@ pub fn events(
     watcher: Watcher,
     filter: Filter,
     asked: Option<Cursor>,
-    stopping: CancellationToken,
-    deadline: Option<Instant>,
+    ends: Ends,
 ) -> impl Stream<Item = Message> {
     let kept = asked.filter(|cursor| log.after(*cursor).is_ok());
     let cursor = kept.unwrap_or_else(|| log.now());
     let reset = asked.is_some() && kept.is_none();
     let first = Some(pb::WatchEventsResponse { events: Vec::new(), reset, cursor: cursor.to_string() });
     let watch = Watch { log, watcher, filter, cursor, first, passed_over: 0 };
-    stream::unfold(Some(watch), move |watch| next(watch, stopping.clone(), deadline))
+    stream::unfold(Some(watch), move |watch| next(watch, ends.clone()))
 }
 
 /// None after the end.
 async fn next(
     watch: Option<Watch>,
-    stopping: CancellationToken,
-    deadline: Option<Instant>,
+    ends: Ends,
 ) -> Option<(Message, Option<Watch>)> {
     let mut watch = watch?;
     // A message that is given up half-way has not moved the cursor past a match.
     tokio::select! {
         biased;
-        () = stopping.cancelled() => {
+        () = ends.stopping.cancelled() => {
             let why = "the scheduler is stopping; watch again from the last cursor";
             Some((Err(errors::status(Reason::NotServing, why)), None))
         }
-        () = passed(deadline) => {
+        () = ends.over.cancelled() => {
+            let why = "another scheduler leads now; watch again from the last cursor";
+            Some((Err(errors::status(Reason::NotServing, why)), None))
+        }
+        () = passed(ends.deadline) => {
             let why = "the deadline passed; watch again from the last cursor";
             Some((Err(errors::status(Reason::DeadlineExceeded, why)), None))
         }

@@ -7,7 +7,6 @@
 //! | `{docket:0}:owner` | a hash: who owns the shard, epoch, sequence, lease, generation, number of records, format |
 //! | `{docket:0}:hot:G:B` | a hash, one of 1 024 buckets of generation G: a field per hot record |
 //! | `{docket:0}:cold:B` | a hash, one of 1 024 buckets: a field per ring of a schedule |
-//! | `{docket:0}:replicas` | a hash: replicas that live, with the time of their last word |
 //!
 //! Fields are text ([`field`]); values are the messages of `docket/stored/v1/stored.proto`. A ring is one value: for
 //! each entry its slot and its length (4 bytes each, big-endian), then the entry.
@@ -32,10 +31,6 @@ impl Keys {
 
     pub fn owner(&self) -> String {
         format!("{}:owner", self.tag)
-    }
-
-    pub fn replicas(&self) -> String {
-        format!("{}:replicas", self.tag)
     }
 
     pub fn hot(&self, generation: u64, bucket: usize) -> String {

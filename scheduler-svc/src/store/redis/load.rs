@@ -15,7 +15,7 @@ use super::{
     script::{self, FORMAT, Failed},
     server::Server,
 };
-use crate::store::{Key, Opened, StoreError};
+use crate::store::{Key, Opened, Peer, StoreError};
 
 /// Buckets that are asked for at once.
 const BUCKETS_AT_ONCE: usize = 32;
@@ -81,24 +81,37 @@ impl Inner {
         let wait = if changed { self.options.courtesy } else { SECOND_LOOK };
         let begin = Instant::now();
         loop {
-            if let Some(left) = self.lease_left(connection).await? {
-                return Err(StoreError::Held { left });
+            if let Some((left, by)) = self.lease_left(connection).await? {
+                return Err(StoreError::Held { left, by });
             }
             let Some(left) = wait.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) else { return Ok(()) };
             tokio::time::sleep(left.min(SECOND_LOOK)).await;
         }
     }
 
-    async fn lease_left(&self, connection: &mut MultiplexedConnection) -> Result<Option<Duration>, StoreError> {
-        let (lease, (seconds, micros)): (Option<String>, (i64, i64)) = redis::pipe()
-            .hget(self.keys.owner(), "lease")
+    /// How long the lease of the owner lasts, and whose it is.
+    async fn lease_left(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Option<(Duration, Peer)>, StoreError> {
+        type Fields = (Option<i64>, Option<u64>, Option<String>);
+        let ((lease, epoch, address), (seconds, micros)): (Fields, (i64, i64)) = redis::pipe()
+            .cmd("HMGET")
+            .arg(self.keys.owner())
+            .arg(&["lease", "epoch", "advertise"])
             .cmd("TIME")
             .query_async(connection)
             .await
             .map_err(Failed::from)?;
-        let until: i64 = lease.and_then(|lease| lease.parse().ok()).unwrap_or(0);
-        let left = until - (seconds * 1_000 + micros / 1_000);
-        Ok(u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis))
+        let left = lease.unwrap_or(0) - (seconds * 1_000 + micros / 1_000);
+        let left = u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis);
+        let peer = Peer { address: address.unwrap_or_default().into(), epoch: epoch.unwrap_or(0) };
+        Ok(left.map(|left| (left, peer)))
+    }
+
+    pub(super) async fn holder(&self) -> Option<Peer> {
+        let mut connection = self.pools.dedicated().await.ok()?;
+        self.lease_left(&mut connection).await.ok()?.map(|(_, peer)| peer)
     }
 
     async fn grant(&self, connection: &mut MultiplexedConnection, nonce: &str) -> Result<Grant, StoreError> {
@@ -121,7 +134,10 @@ impl Inner {
                 resigned: said.number(4) == 1,
                 at,
             }),
-            "held" => Err(StoreError::Held { left: Duration::from_millis(said.number(1)) }),
+            "held" => {
+                let by = Peer { address: said.details.get(2).cloned().unwrap_or_default().into(), epoch: said.number(0) };
+                Err(StoreError::Held { left: Duration::from_millis(said.number(1)), by })
+            }
             "unreadable" => Err(StoreError::Fatal(format!(
                 "the store needs a program that reads format {}; this one reads {FORMAT}: use the newer release",
                 said.number(0)

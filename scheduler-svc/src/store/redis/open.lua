@@ -3,7 +3,7 @@
 -- KEYS: owner. ARGV: nonce, term (ms), format level, highest epoch that the caller has seen, whether a lower one is
 -- accepted (0, 1), where peers reach it.
 local fields = redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'seq', 'lease', 'generation', 'records', 'reader',
-    'resigned')
+    'resigned', 'advertise')
 local owner, epoch, seq = fields[1], tonumber(fields[2] or '0'), fields[3] or '0'
 local generation, records = fields[5] or '0', fields[6] or '0'
 local time = redis.call('TIME')
@@ -16,7 +16,7 @@ if tonumber(fields[7] or '0') > tonumber(ARGV[3]) then
 end
 local left = tonumber(fields[4] or '0') - now
 if left > 0 then
-    return {'held', tostring(epoch), tostring(math.ceil(left))}
+    return {'held', tostring(epoch), tostring(math.ceil(left)), fields[9] or ''}
 end
 if epoch < tonumber(ARGV[4]) and ARGV[5] ~= '1' then
     return {'lower', tostring(epoch)}

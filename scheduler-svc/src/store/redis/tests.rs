@@ -57,7 +57,7 @@ fn commit(store: &RedisStore, epoch: u64, seq: u64, batch: &Batch) -> Result<(),
 fn open(store: &RedisStore) -> Opened {
     loop {
         match store.open() {
-            Err(StoreError::Held { left }) => std::thread::sleep(left),
+            Err(StoreError::Held { left, .. }) => std::thread::sleep(left),
             opened => return opened.expect("open"),
         }
     }
@@ -107,7 +107,7 @@ fn o1_a_lease_keeps_others_out_and_a_new_owner_fences_the_old_one() {
     let old = open(&first);
     first.commit(old.epoch, 1, batch([put(1, "a")])).expect("commit");
     assert!(first.trusted());
-    let Err(StoreError::Held { left }) = second.open() else { panic!("two owners") };
+    let Err(StoreError::Held { left, .. }) = second.open() else { panic!("two owners") };
     assert!(left <= Duration::from_millis(1_500));
     // It stops renewing, as a process that is stopped does.
     first.inner.lease.lose();

@@ -1,0 +1,237 @@
+//! On a standby: passes calls on to the leader, byte for byte (rules S1, S2).
+//!
+//! The call has been authenticated here. What a client put into `docket-*` metadata is dropped; the leader is told under
+//! which epoch it is taken for the leader, and refuses when it is not, so that a call is passed on once at the most. While
+//! nobody leads, calls wait a moment: a hand-over takes less.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use docket::errors::{Reason, status};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::sync::watch;
+use tonic::{
+    Status,
+    body::Body,
+    codegen::{BoxFuture, Service},
+    transport::{Channel, Endpoint},
+};
+
+use super::not_leader;
+use crate::{cluster::Leadership, store::Peer};
+
+/// Under which epoch the receiver is taken for the leader.
+const EXPECTED: &str = "docket-expected-epoch";
+/// How long a call waits for somebody to lead.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections to the leader: unary calls never wait behind streams.
+const UNARY: usize = 2;
+const STREAMS: usize = 16;
+
+const STREAMING: &[&str] = &[
+    "/docket.schedule.v1.WorkerService/StreamDueJobs",
+    "/docket.schedule.v1.RunService/WatchEvents",
+    "/docket.schedule.v1.ScheduleService/ExportSchedules",
+    "/docket.schedule.v1.ScheduleService/ImportSchedules",
+];
+
+/// Answered by each replica itself (rule S3).
+fn is_local(path: &str) -> bool {
+    path == "/docket.schedule.v1.StatusService/GetStatus" || path.starts_with("/grpc.")
+}
+
+#[derive(Clone)]
+pub struct Forward {
+    leadership: watch::Receiver<Leadership>,
+    links: Arc<Mutex<Links>>,
+}
+
+/// Connections to the leader that is known.
+#[derive(Default)]
+struct Links {
+    leader: Peer,
+    channels: HashMap<usize, Channel>,
+    next: usize,
+}
+
+impl Forward {
+    pub fn new(leadership: watch::Receiver<Leadership>) -> Self {
+        Self { leadership, links: Arc::default() }
+    }
+}
+
+impl<S> tower_layer::Layer<S> for Forward {
+    type Service = Forwarding<S>;
+
+    fn layer(&self, inner: S) -> Forwarding<S> {
+        Forwarding { inner, forward: self.clone() }
+    }
+}
+
+#[derive(Clone)]
+pub struct Forwarding<S> {
+    inner: S,
+    forward: Forward,
+}
+
+impl<S> Service<Request<Body>> for Forwarding<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let expected = request.headers().get(EXPECTED).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let now = self.forward.leadership.borrow().clone();
+        let here = match (expected, &now) {
+            _ if is_local(request.uri().path()) => true,
+            (Some(expected), Leadership::Mine { epoch }) if *epoch == expected => true,
+            (Some(_), _) => return Box::pin(std::future::ready(Ok(not_leader().into_http()))),
+            (None, Leadership::Mine { .. }) => true,
+            (None, Leadership::Theirs(_) | Leadership::Open) => false,
+        };
+        if here {
+            return Box::pin(self.inner.call(request));
+        }
+        // The service that was polled ready is the one to be called.
+        let other = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, other);
+        let forward = self.forward.clone();
+        Box::pin(async move {
+            let begin = Instant::now();
+            match forward.somebody().await {
+                Some(Leadership::Mine { .. }) => inner.call(request).await,
+                Some(Leadership::Theirs(peer)) => {
+                    Ok(forward.pass_on(&peer, request, begin).await.unwrap_or_else(Status::into_http))
+                }
+                Some(Leadership::Open) | None => Ok(not_leader().into_http()),
+            }
+        })
+    }
+}
+
+impl Forward {
+    /// Who leads, as soon as somebody does.
+    async fn somebody(&self) -> Option<Leadership> {
+        let mut leadership = self.leadership.clone();
+        let known = leadership.wait_for(|known| *known != Leadership::Open);
+        Some(tokio::time::timeout(PATIENCE, known).await.ok()?.ok()?.clone())
+    }
+
+    async fn pass_on(
+        &self,
+        peer: &Peer,
+        mut request: Request<Body>,
+        begin: Instant,
+    ) -> Result<Response<Body>, Status> {
+        let mut channel = self.channel(peer, STREAMING.contains(&request.uri().path()))?;
+        let headers = request.headers_mut();
+        strip(headers);
+        headers.insert(EXPECTED, HeaderValue::from(peer.epoch));
+        remaining(headers, begin.elapsed());
+        let unreachable =
+            |error: &dyn std::fmt::Display| status(Reason::NotLeader, format!("the leader at {}: {error}", peer.address));
+        std::future::poll_fn(|context| channel.poll_ready(context)).await.map_err(|error| unreachable(&error))?;
+        let response = channel.call(request).await.map_err(|error| unreachable(&error))?;
+        Ok(response.map(|body| self.until_replaced(peer, body)))
+    }
+
+    /// What comes from a leader is worth nothing once there is another one: its streams are cut.
+    fn until_replaced(&self, peer: &Peer, body: Body) -> Body {
+        let (mut leadership, epoch) = (self.leadership.clone(), peer.epoch);
+        let replaced = Box::pin(async move {
+            let newer = |known: &Leadership| match known {
+                Leadership::Mine { epoch: newer } => *newer > epoch,
+                Leadership::Theirs(peer) => peer.epoch > epoch,
+                Leadership::Open => false,
+            };
+            if leadership.wait_for(newer).await.is_err() {
+                // The process stops; the leader ends its streams itself.
+                std::future::pending::<()>().await;
+            }
+        });
+        Body::new(cut::Cut::new(body, replaced))
+    }
+
+    fn channel(&self, peer: &Peer, streaming: bool) -> Result<Channel, Status> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if links.leader != *peer {
+            *links = Links { leader: peer.clone(), ..Links::default() };
+        }
+        links.next += 1;
+        let place = if streaming { UNARY + links.next % STREAMS } else { links.next % UNARY };
+        if let Some(channel) = links.channels.get(&place) {
+            return Ok(channel.clone());
+        }
+        let bad = |error: tonic::transport::Error| {
+            status(Reason::NotLeader, format!("the leader names no address (cluster.advertise): {error}"))
+        };
+        let endpoint = Endpoint::from_shared(format!("http://{}", peer.address)).map_err(bad)?;
+        let channel = endpoint
+            .connect_timeout(Duration::from_secs(2))
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(Duration::from_secs(5))
+            .keep_alive_timeout(Duration::from_secs(5))
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+            .connect_lazy();
+        links.channels.insert(place, channel.clone());
+        Ok(channel)
+    }
+}
+
+/// Nobody but a replica says anything in our own name.
+fn strip(headers: &mut HeaderMap) {
+    let ours: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("docket-")).cloned().collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
+/// The deadline is what remains of it.
+fn remaining(headers: &mut HeaderMap, spent: Duration) {
+    let Some(timeout) = headers.get("grpc-timeout").and_then(super::timeout) else { return };
+    let left = timeout.saturating_sub(spent).as_millis().min(99_999_999);
+    if let Ok(value) = HeaderValue::from_str(&format!("{left}m")) {
+        headers.insert("grpc-timeout", value);
+    }
+}
+
+mod cut;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s1_foreign_metadata_is_stripped_and_the_deadline_shrinks() {
+        let mut headers = HeaderMap::new();
+        headers.insert("docket-identity", HeaderValue::from_static("root"));
+        headers.insert("grpc-timeout", HeaderValue::from_static("3S"));
+        headers.insert("traceparent", HeaderValue::from_static("x"));
+        strip(&mut headers);
+        remaining(&mut headers, Duration::from_millis(1_200));
+        assert!(headers.get("docket-identity").is_none());
+        assert_eq!(headers["grpc-timeout"], "1800m");
+        assert_eq!(headers["traceparent"], "x");
+    }
+
+    #[test]
+    fn s3_each_replica_answers_for_itself() {
+        assert!(is_local("/docket.schedule.v1.StatusService/GetStatus"));
+        assert!(is_local("/grpc.health.v1.Health/Check"));
+        assert!(!is_local("/docket.schedule.v1.StatusService/GetForecast"));
+    }
+}
