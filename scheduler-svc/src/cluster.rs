@@ -33,7 +33,9 @@ const LAST_COMMIT: Duration = Duration::from_secs(4);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leadership {
     /// This process leads.
-    Mine { epoch: u64 },
+    Mine {
+        epoch: u64,
+    },
     Theirs(Peer),
     /// Nobody leads, or it is not known who.
     Open,
@@ -72,7 +74,11 @@ impl Cluster {
     ///
     /// # Errors
     /// When this process cannot go on.
-    pub async fn run(&self, stopping: &CancellationToken, resigned: &CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(
+        &self,
+        stopping: &CancellationToken,
+        resigned: &CancellationToken,
+    ) -> anyhow::Result<()> {
         let mut told = String::new();
         while !stopping.is_cancelled() {
             match self.open().await? {
@@ -100,7 +106,9 @@ impl Cluster {
         let opened = task::spawn_blocking(move || shard::start_at(&handle, config, observer)).await?;
         match opened {
             Ok(shard) => Ok(Ok(shard)),
-            Err(StartError::Store(waiting @ (StoreError::Held { .. } | StoreError::Unknown(_)))) => Ok(Err(waiting)),
+            Err(StartError::Store(waiting @ (StoreError::Held { .. } | StoreError::Unknown(_)))) => {
+                Ok(Err(waiting))
+            }
             Err(error) => Err(error.into()),
         }
     }

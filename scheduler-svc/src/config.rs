@@ -157,7 +157,19 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 11] = ["grpc", "http", "store", "cluster", "lease", "limits", "events", "schedules", "log", "telemetry", "runtime"];
+    const SECTIONS: [&str; 11] = [
+        "grpc",
+        "http",
+        "store",
+        "cluster",
+        "lease",
+        "limits",
+        "events",
+        "schedules",
+        "log",
+        "telemetry",
+        "runtime",
+    ];
     let ours = |key: &figment::value::UncasedStr| {
         let section = key.as_str().split("__").next().unwrap_or_default();
         key.as_str().contains("__") && SECTIONS.iter().any(|one| one.eq_ignore_ascii_case(section))
@@ -213,9 +225,9 @@ impl Config {
         match url.split_once(':') {
             Some(("memory", "")) => Ok(StoreUrl::Memory),
             Some(("embedded", folder)) if !folder.is_empty() => Ok(StoreUrl::Embedded(folder.into())),
-            Some((scheme, _)) if scheme.contains("redis") || scheme == "unix" => {
-                Address::parse(url).map(StoreUrl::Redis).map_err(|why| ConfigError(format!("store.url: {why}")))
-            }
+            Some((scheme, _)) if scheme.contains("redis") || scheme == "unix" => Address::parse(url)
+                .map(StoreUrl::Redis)
+                .map_err(|why| ConfigError(format!("store.url: {why}"))),
             _ => Err(ConfigError(format!(
                 "store.url is `{}`; write embedded:FOLDER, memory:, or redis://HOST",
                 self.store.shown()

@@ -20,8 +20,8 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-pub use handle::{CallError, Handle};
 use handle::{Call, Desk};
+pub use handle::{CallError, Handle};
 pub use outbox::{Messages, Outbox, outbox};
 
 use crate::{

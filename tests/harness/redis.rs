@@ -85,10 +85,7 @@ impl Redis {
     pub fn log(&self) -> PathBuf {
         let folder = self.folder.join("appendonlydir");
         let files = fs::read_dir(&folder).expect("appendonlydir").map(|entry| entry.expect("entry").path());
-        files
-            .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
-            .max()
-            .expect("an append-only file")
+        files.filter(|path| path.to_string_lossy().ends_with(".incr.aof")).max().expect("an append-only file")
     }
 
     fn until_it_answers(&mut self) {

@@ -93,7 +93,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let expected = request.headers().get(EXPECTED).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let expected =
+            request.headers().get(EXPECTED).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let now = self.forward.leadership.borrow().clone();
         let here = match (expected, &now) {
             _ if is_local(request.uri().path()) => true,
@@ -141,9 +142,12 @@ impl Forward {
         strip(headers);
         headers.insert(EXPECTED, HeaderValue::from(peer.epoch));
         remaining(headers, begin.elapsed());
-        let unreachable =
-            |error: &dyn std::fmt::Display| status(Reason::NotLeader, format!("the leader at {}: {error}", peer.address));
-        std::future::poll_fn(|context| channel.poll_ready(context)).await.map_err(|error| unreachable(&error))?;
+        let unreachable = |error: &dyn std::fmt::Display| {
+            status(Reason::NotLeader, format!("the leader at {}: {error}", peer.address))
+        };
+        std::future::poll_fn(|context| channel.poll_ready(context))
+            .await
+            .map_err(|error| unreachable(&error))?;
         let response = channel.call(request).await.map_err(|error| unreachable(&error))?;
         Ok(response.map(|body| self.until_replaced(peer, body)))
     }

@@ -126,10 +126,12 @@ impl Handle {
     ) -> Result<Answer, CallError> {
         let (reply, answer) = oneshot::channel();
         // Not held while the answer is awaited: the shard ends when its last sender is gone.
-        self.desk()?.calls.try_send(Call { command, reply, deadline, session }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => CallError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => CallError::Stopped,
-        })?;
+        self.desk()?.calls.try_send(Call { command, reply, deadline, session }).map_err(
+            |error| match error {
+                mpsc::error::TrySendError::Full(_) => CallError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => CallError::Stopped,
+            },
+        )?;
         match answer.await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(refusal)) => Err(CallError::Refused(refusal)),

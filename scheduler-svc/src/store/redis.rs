@@ -142,7 +142,10 @@ impl RedisStore {
     }
 
     /// Blocks until it is done, wherever it is called from.
-    fn wait<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, StoreError> {
+    fn wait<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (done, outcome) = mpsc::sync_channel(1);
         let Some(runtime) = &self.runtime else { return Err(StoreError::Fatal("stopped".into())) };
         runtime.spawn(async move {
@@ -240,7 +243,8 @@ impl Inner {
         for key in keys {
             let (field, slot) = layout::field(key);
             let bucket = layout::bucket(key);
-            let place = if slot.is_some() { self.keys.cold(bucket) } else { self.keys.hot(generation, bucket) };
+            let place =
+                if slot.is_some() { self.keys.cold(bucket) } else { self.keys.hot(generation, bucket) };
             pipe.hget(place, field);
         }
         let found: Vec<Option<Vec<u8>>> = self

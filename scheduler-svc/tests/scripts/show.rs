@@ -29,7 +29,9 @@ pub fn event(world: &World, event: &Event) -> Option<String> {
             format!("{} fired{due}", world.run_name(*id))
         }
         // Told by what is handed out, fired, or ended.
-        Event::Created { .. } | Event::Started { .. } | Event::Retrying { .. } | Event::Discarded { .. } => return None,
+        Event::Created { .. } | Event::Started { .. } | Event::Retrying { .. } | Event::Discarded { .. } => {
+            return None;
+        }
         Event::AttemptEnded { failure: None, .. } => return None,
         Event::AttemptEnded { id, attempt, worker_id, failure: Some(why), .. } => {
             format!("{} attempt {attempt} on {worker_id} ended: {}", world.run_name(*id), failure(why))

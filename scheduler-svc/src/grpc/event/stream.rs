@@ -44,10 +44,7 @@ pub fn events(
 }
 
 /// None after the end.
-async fn next(
-    watch: Option<Watch>,
-    ends: Ends,
-) -> Option<(Message, Option<Watch>)> {
+async fn next(watch: Option<Watch>, ends: Ends) -> Option<(Message, Option<Watch>)> {
     let mut watch = watch?;
     // A message that is given up half-way has not moved the cursor past a match.
     tokio::select! {

@@ -7,7 +7,12 @@ use bytes::Bytes;
 use super::{GateKey, closing::Closing, limit::LimitName};
 use crate::{
     record,
-    state_machine::{StateMachine, output::Event, run::RunKey, timer::{ElapsedTimer, Now}},
+    state_machine::{
+        StateMachine,
+        output::Event,
+        run::RunKey,
+        timer::{ElapsedTimer, Now},
+    },
     store::key::Name,
 };
 

@@ -262,7 +262,8 @@ impl Bench {
     pub fn rewritten(&self) -> StateMachine {
         let snapshot = self.machine.records();
         let names = |key: &Key| key.name().filter(|name| *name != Name::Meta);
-        let mut made: Vec<String> = snapshot.iter().filter_map(|(key, _)| Some(format!("{:?}", names(key)?))).collect();
+        let mut made: Vec<String> =
+            snapshot.iter().filter_map(|(key, _)| Some(format!("{:?}", names(key)?))).collect();
         let stored = self.records.keys().filter(|key| !key.is_cold());
         let mut stored: Vec<String> = stored.filter_map(|key| Some(format!("{:?}", names(key)?))).collect();
         made.sort_unstable();

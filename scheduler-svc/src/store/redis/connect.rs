@@ -5,8 +5,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 use deadpool_redis::{
     PoolConfig, Runtime, Timeouts,
     redis::{
-        AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
-        RedisError, TlsCertificates, aio::MultiplexedConnection,
+        AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
+        RedisConnectionInfo, RedisError, TlsCertificates, aio::MultiplexedConnection,
     },
     sentinel,
 };
@@ -163,10 +163,11 @@ impl Pools {
                         ..Default::default()
                     }),
                 };
-                let addresses: Vec<ConnectionInfo> =
-                    sentinels.iter().map(|place| place.clone().into_connection_info()).collect::<Result<_, _>>().map_err(
-                        |error: RedisError| fatal(error.to_string()),
-                    )?;
+                let addresses: Vec<ConnectionInfo> = sentinels
+                    .iter()
+                    .map(|place| place.clone().into_connection_info())
+                    .collect::<Result<_, _>>()
+                    .map_err(|error: RedisError| fatal(error.to_string()))?;
                 let manager = sentinel::Manager::new(
                     addresses,
                     master.clone(),
@@ -174,7 +175,8 @@ impl Pools {
                     sentinel::SentinelServerType::Master,
                 )
                 .map_err(|error| fatal(error.to_string()))?;
-                let pool = sentinel::Pool::builder(manager).config(pool_config()).runtime(Runtime::Tokio1).build();
+                let pool =
+                    sentinel::Pool::builder(manager).config(pool_config()).runtime(Runtime::Tokio1).build();
                 pool.map(Self::Sentinel).map_err(|error| fatal(error.to_string()))
             }
             Servers::One { .. } | Servers::Socket(_) => {
@@ -184,7 +186,10 @@ impl Pools {
                     .set_response_timeout(Some(ANSWER));
                 let manager = deadpool_redis::Manager::new_with_config(info, config)
                     .map_err(|error| fatal(error.to_string()))?;
-                let pool = deadpool_redis::Pool::builder(manager).config(pool_config()).runtime(Runtime::Tokio1).build();
+                let pool = deadpool_redis::Pool::builder(manager)
+                    .config(pool_config())
+                    .runtime(Runtime::Tokio1)
+                    .build();
                 pool.map(Self::One).map_err(|error| fatal(error.to_string()))
             }
         }
@@ -196,8 +201,12 @@ impl Pools {
     /// When nobody answers.
     pub async fn dedicated(&self) -> Result<MultiplexedConnection, String> {
         let mut connection = match self {
-            Self::One(pool) => deadpool_redis::Connection::take(pool.get().await.map_err(|error| error.to_string())?),
-            Self::Sentinel(pool) => sentinel::Connection::take(pool.get().await.map_err(|error| error.to_string())?),
+            Self::One(pool) => {
+                deadpool_redis::Connection::take(pool.get().await.map_err(|error| error.to_string())?)
+            }
+            Self::Sentinel(pool) => {
+                sentinel::Connection::take(pool.get().await.map_err(|error| error.to_string())?)
+            }
         };
         connection.set_response_timeout(ANSWER);
         Ok(connection)
@@ -264,12 +273,22 @@ mod tests {
         let sentinels = vec![("a".into(), 1), ("b".into(), 26_379)];
         assert_eq!(sentinel.servers, Servers::Sentinel { sentinels, master: "main".into(), tls: false });
         assert_eq!(sentinel.database, 2);
-        assert_eq!(Address::parse("redis+unix:///run/r.sock").unwrap().servers, Servers::Socket("/run/r.sock".into()));
+        assert_eq!(
+            Address::parse("redis+unix:///run/r.sock").unwrap().servers,
+            Servers::Socket("/run/r.sock".into())
+        );
     }
 
     #[test]
     fn what_is_no_address_is_refused_without_its_password() {
-        for url in ["redis:", "http://u:pw@x", "redis://u:pw@x:port", "redis://u:pw@/1", "redis+sentinel://u:pw@a", "rediss://u:pw@x/y"] {
+        for url in [
+            "redis:",
+            "http://u:pw@x",
+            "redis://u:pw@x:port",
+            "redis://u:pw@/1",
+            "redis+sentinel://u:pw@a",
+            "rediss://u:pw@x/y",
+        ] {
             let why = Address::parse(url).unwrap_err();
             assert!(!why.contains("pw"), "{why}");
         }

@@ -50,7 +50,11 @@ pub fn judge(mine: Mine<'_>, found: Option<&Found>) -> Verdict {
             _ => Verdict::Snapshot,
         };
     }
-    if found.epoch < mine.epoch && (ours || found.seq <= mine.seq) { Verdict::Reclaim } else { Verdict::Foreign }
+    if found.epoch < mine.epoch && (ours || found.seq <= mine.seq) {
+        Verdict::Reclaim
+    } else {
+        Verdict::Foreign
+    }
 }
 
 #[cfg(test)]

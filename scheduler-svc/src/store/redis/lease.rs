@@ -136,8 +136,7 @@ impl Inner {
         nonce: &str,
     ) -> Result<(), Failed> {
         if connection.is_none() {
-            let mut fresh =
-                self.pools.dedicated().await.map_err(|why| Failed { passing: true, why })?;
+            let mut fresh = self.pools.dedicated().await.map_err(|why| Failed { passing: true, why })?;
             let server = Server::ask(&mut fresh).await?;
             *connection = Some((fresh, server));
         }

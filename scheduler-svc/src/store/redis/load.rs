@@ -84,7 +84,9 @@ impl Inner {
             if let Some((left, by)) = self.lease_left(connection).await? {
                 return Err(StoreError::Held { left, by });
             }
-            let Some(left) = wait.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) else { return Ok(()) };
+            let Some(left) = wait.checked_sub(begin.elapsed()).filter(|left| !left.is_zero()) else {
+                return Ok(());
+            };
             tokio::time::sleep(left.min(SECOND_LOOK)).await;
         }
     }
@@ -135,7 +137,10 @@ impl Inner {
                 at,
             }),
             "held" => {
-                let by = Peer { address: said.details.get(2).cloned().unwrap_or_default().into(), epoch: said.number(0) };
+                let by = Peer {
+                    address: said.details.get(2).cloned().unwrap_or_default().into(),
+                    epoch: said.number(0),
+                };
                 Err(StoreError::Held { left: Duration::from_millis(said.number(1)), by })
             }
             "unreadable" => Err(StoreError::Fatal(format!(
@@ -168,15 +173,13 @@ impl Inner {
                 .query_async(connection)
                 .await
                 .map_err(Failed::from)?;
-            let expected = [
-                nonce.to_owned(),
-                grant.epoch.to_string(),
-                grant.seq.to_string(),
-                grant.records.to_string(),
-            ];
+            let expected =
+                [nonce.to_owned(), grant.epoch.to_string(), grant.seq.to_string(), grant.records.to_string()];
             let same = fields.iter().zip(&expected).all(|(field, expected)| field.as_ref() == Some(expected));
             if !same {
-                return Err(StoreError::Unknown("the owner record changed while the records were read".into()));
+                return Err(StoreError::Unknown(
+                    "the owner record changed while the records were read".into(),
+                ));
             }
             if hot.len() as u64 == grant.records {
                 return Ok(hot);
@@ -200,7 +203,8 @@ impl Inner {
             for bucket in first..first + BUCKETS_AT_ONCE {
                 pipe.hgetall(self.keys.hot(generation, bucket));
             }
-            let buckets: Vec<Vec<(Vec<u8>, Vec<u8>)>> = pipe.query_async(connection).await.map_err(Failed::from)?;
+            let buckets: Vec<Vec<(Vec<u8>, Vec<u8>)>> =
+                pipe.query_async(connection).await.map_err(Failed::from)?;
             let records = buckets.into_iter().flatten();
             hot.extend(records.map(|(field, value)| (layout::hot_key(&field), Bytes::from(value))));
         }
@@ -216,8 +220,13 @@ impl Inner {
     ) -> Result<(), StoreError> {
         if server.tells_fsync() {
             let limit = self.options.term.as_millis() as u64;
-            let (local, _): (u32, u32) =
-                redis::cmd("WAITAOF").arg(1).arg(0).arg(limit).query_async(connection).await.map_err(Failed::from)?;
+            let (local, _): (u32, u32) = redis::cmd("WAITAOF")
+                .arg(1)
+                .arg(0)
+                .arg(limit)
+                .query_async(connection)
+                .await
+                .map_err(Failed::from)?;
             if local == 0 {
                 return Err(StoreError::Unknown("Redis has not written the grant to disk".into()));
             }

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 
 use super::{
-    Inner, Position, layout,
+    Inner, Position,
     judge::{Mine, Verdict, judge},
+    layout,
     replay::Ring,
     script::{self, FORMAT, Said},
     server::Server,
@@ -101,7 +102,11 @@ impl Inner {
             Verdict::GoOn => Ok(()),
             Verdict::Replay { from } => {
                 let lost = owner.ring.since(from);
-                tracing::warn!(from, batches = lost.len(), "Redis has lost its last commits; they are sent again");
+                tracing::warn!(
+                    from,
+                    batches = lost.len(),
+                    "Redis has lost its last commits; they are sent again"
+                );
                 for (seq, batch) in lost {
                     let said = self.send(owner, seq, &batch).await?;
                     if said.word != "committed" {
@@ -112,7 +117,9 @@ impl Inner {
             }
             Verdict::Snapshot | Verdict::Reclaim => Err(StoreError::Lost),
             Verdict::Foreign => Err(StoreError::Fenced),
-            Verdict::Impossible => Err(StoreError::Fatal("somebody else writes to the store in our name".into())),
+            Verdict::Impossible => {
+                Err(StoreError::Fatal("somebody else writes to the store in our name".into()))
+            }
         }
     }
 
@@ -132,7 +139,12 @@ impl Inner {
     }
 
     /// Writes everything into a generation that does not count yet, then makes it count (rule O8).
-    pub(super) async fn restore(&self, epoch: u64, seq: u64, snapshot: Arc<Snapshot>) -> Result<(), StoreError> {
+    pub(super) async fn restore(
+        &self,
+        epoch: u64,
+        seq: u64,
+        snapshot: Arc<Snapshot>,
+    ) -> Result<(), StoreError> {
         let mut held = self.owner.lock().await;
         let Some(owner) = held.as_mut().filter(|owner| owner.told == epoch) else {
             return Err(StoreError::Fenced);
@@ -144,7 +156,12 @@ impl Inner {
         tracing::warn!(records = snapshot.hot.len(), "Redis has lost state; all of it is written anew");
         let records = self.fill(owner, &mut connection, following, &snapshot).await?;
         let mut flip = self.scripts.flip.prepare_invoke();
-        flip.key(self.keys.owner()).arg(&owner.nonce).arg(owner.epoch).arg(following).arg(seq - 1).arg(records);
+        flip.key(self.keys.owner())
+            .arg(&owner.nonce)
+            .arg(owner.epoch)
+            .arg(following)
+            .arg(seq - 1)
+            .arg(records);
         let said = script::run(&flip, &mut connection).await?;
         if said.word != "flipped" {
             return Err(StoreError::Fenced);

@@ -44,7 +44,11 @@ impl Ring {
     }
 
     pub fn since(&self, seq: u64) -> Vec<(u64, Batch)> {
-        self.batches.iter().filter(|kept| kept.seq >= seq).map(|kept| (kept.seq, kept.batch.clone())).collect()
+        self.batches
+            .iter()
+            .filter(|kept| kept.seq >= seq)
+            .map(|kept| (kept.seq, kept.batch.clone()))
+            .collect()
     }
 }
 

@@ -32,7 +32,10 @@ impl Server {
 
     fn read(info: &str) -> Result<Self, Failed> {
         let value = |name: &str| {
-            info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default().trim()
+            info.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .unwrap_or_default()
+                .trim()
         };
         let passing = |why: &str| Failed { passing: true, why: why.into() };
         if value("loading") == "1" {
@@ -44,7 +47,10 @@ impl Server {
         let version = version(value("redis_version"));
         let fatal = |why: String| Failed { passing: false, why };
         if version < OLDEST {
-            return Err(fatal(format!("Redis {} is too old: 7.0 or later is needed", value("redis_version"))));
+            return Err(fatal(format!(
+                "Redis {} is too old: 7.0 or later is needed",
+                value("redis_version")
+            )));
         }
         let policy = value("maxmemory_policy");
         if policy != "noeviction" {

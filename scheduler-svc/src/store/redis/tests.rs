@@ -36,7 +36,10 @@ fn put(n: u128, value: &str) -> Write {
 }
 
 fn cold(n: u128, value: &str) -> Write {
-    Write { key: Key::new(&Name::Succeeded(Uid(n), 0)), value: Some(Bytes::copy_from_slice(value.as_bytes())) }
+    Write {
+        key: Key::new(&Name::Succeeded(Uid(n), 0)),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+    }
 }
 
 fn batch(writes: impl IntoIterator<Item = Write>) -> Batch {
@@ -159,7 +162,8 @@ fn o7_a_lost_tail_is_sent_again() {
         let store = store(&redis);
         let epoch = open(&store).epoch;
         for seq in 1..=30 {
-            commit(&store, epoch, seq, &batch([put(seq.into(), "x"), cold(seq.into(), "y")])).expect("commit");
+            commit(&store, epoch, seq, &batch([put(seq.into(), "x"), cold(seq.into(), "y")]))
+                .expect("commit");
         }
         redis.kill();
         let log = redis.log();
