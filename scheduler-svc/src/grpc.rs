@@ -4,6 +4,7 @@ mod bulk;
 mod convert;
 mod explain;
 mod field;
+mod forecast;
 mod history;
 mod limit;
 mod page;

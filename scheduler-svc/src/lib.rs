@@ -2,9 +2,10 @@
 //!
 //! Calls come in through [`grpc`], which checks them and turns them into commands. [`shard`] pumps commands through the
 //! [`pipeline`], which applies them to the pure [`state_machine`], commits what changed to the [`store`], and only then
-//! lets replies and jobs out. [`record`] is the disk format.
+//! lets replies and jobs out. [`record`] is the disk format. [`forecast`] adds up what comes.
 
 pub mod config;
+pub mod forecast;
 pub mod grpc;
 pub mod http;
 pub mod pipeline;

@@ -8,7 +8,8 @@
 //! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
 //! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
 //! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs;
-//! `api` changes schedules, `bulk` many of them, `read` shows them, `load` brings a machine back from its records,
+//! `api` changes schedules, `bulk` many of them, `read` shows them, `forecast` names what comes (`pace` and `crowd` count
+//! for it), `load` brings a machine back from its records,
 //! `quarantine` sets aside what cannot be processed; `check` says what must always hold.
 //!
 //! Absent on purpose: async, IO, clocks, randomness, gRPC.
@@ -29,13 +30,16 @@ mod api;
 mod bulk;
 mod catch_up;
 mod check;
+mod crowd;
 mod dispatch;
 mod fire;
+pub mod forecast;
 pub mod gate;
 mod lease;
 mod load;
 mod lost;
 mod overlap;
+mod pace;
 mod partial;
 pub mod poison;
 mod quarantine;
@@ -55,12 +59,14 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 use command::Command;
+use crowd::Crowds;
 use definition::ScheduleKey;
 use gate::Gates;
 use id::{ReplyTo, RunId, SessionId, Uid};
 use lease::Session;
 pub use load::LoadError;
 use output::{Answer, Event, Output, Refusal, Totals};
+use pace::Pace;
 use quarantine::Handling;
 use queue::Queue;
 use request::Requests;
@@ -133,6 +139,8 @@ pub struct StateMachine {
     archives: BTreeMap<String, Box<str>>,
 
     crons: Interner,
+    crowds: Crowds,
+    pace: Pace,
     names: HashSet<Arc<str>>,
     next_token: u64,
     heartbeats: u64,
@@ -187,6 +195,7 @@ impl StateMachine {
             Command::GetRun(get) => self.get_run(to, get),
             Command::ListRuns(list) => self.list_runs(to, list),
             Command::GetStatus { namespace } => self.status(to, namespace),
+            Command::Forecast(forecast) => self.forecast(to, forecast),
             Command::ListWorkers { namespace } => self.list_workers(to, namespace),
             Command::SetLimit(set) => self.set_limit(to, set),
             Command::ListLimits(list) => self.list_limits(to, list),
@@ -316,6 +325,7 @@ impl StateMachine {
         if named {
             *self.per_namespace.entry(key.namespace.clone()).or_default() += 1;
             self.gates.count_uses(None, Some(&self.schedules[slot].definition));
+            self.crowds.count_uses(None, Some(&self.schedules[slot].definition));
             self.index.insert(key, slot);
         }
         slot
@@ -327,6 +337,7 @@ impl StateMachine {
         if self.index.get(&key) == Some(&slot) {
             self.index.remove(&key);
             self.gates.count_uses(Some(&self.schedules[slot].definition), None);
+            self.crowds.count_uses(Some(&self.schedules[slot].definition), None);
             if let Some(count) = self.per_namespace.get_mut(&key.namespace) {
                 *count -= 1;
             }

@@ -3,13 +3,12 @@
 use std::{sync::Arc, time::SystemTime};
 
 use docket::{
-    errors::not_implemented,
     identity,
     schedule::v1::{self as pb, status_service_server::StatusService},
 };
 use tonic::{Request, Response, Status};
 
-use super::{Services, call_error, convert, deadline, field, mismatch};
+use super::{Services, call_error, convert, deadline, field, forecast, mismatch};
 use crate::state_machine::{command::Command, output::Answer};
 
 pub struct Api(pub Arc<Services>);
@@ -62,7 +61,9 @@ impl StatusService for Api {
         }))
     }
 
-    async fn get_forecast(&self, _: Request<pb::GetForecastRequest>) -> Reply<pb::GetForecastResponse> {
-        Err(not_implemented("GetForecast"))
+    async fn get_forecast(&self, request: Request<pb::GetForecastRequest>) -> Reply<pb::GetForecastResponse> {
+        let identity = identity::of(&request)?;
+        let until = deadline(&request);
+        Ok(Response::new(forecast::forecast(&self.0.shard, &identity, request.get_ref(), until).await?))
     }
 }

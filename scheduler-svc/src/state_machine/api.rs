@@ -5,6 +5,7 @@ use std::{mem, sync::Arc};
 use super::{
     StateMachine,
     command::{Delete, Pause as PauseCommand, Resume, TriggerNow, Upsert},
+    crowd,
     definition::Definition,
     failure::{Class, Failure},
     id::{ReplyTo, RunId, Trigger},
@@ -132,6 +133,7 @@ impl StateMachine {
         }
         let former = self.schedules[slot].generation;
         self.gates.count_uses(Some(&old), Some(&changed.definition));
+        self.crowds.count_uses(Some(&old), Some(&changed.definition));
         self.schedules[slot] = changed;
         self.replace_behind(slot);
         for range in replaced {
@@ -193,8 +195,16 @@ impl StateMachine {
     fn answer_view(&mut self, to: ReplyTo, schedule: &Schedule, change: Change) {
         let active = schedule.live.iter().map(|key| self.runs[*key].id).collect();
         let no_worker = !self.has_worker(&schedule.definition);
+        let crowd = self.others_in_crowd(&schedule.definition);
         let schedule = Box::new(ScheduleView::of(schedule, active));
-        self.answer(to, Answer::Upserted { schedule, change, no_worker });
+        self.answer(to, Answer::Upserted { schedule, change, no_worker, crowd });
+    }
+
+    /// How many others are due in the same seconds. The schedule itself may be counted with them, or not yet.
+    fn others_in_crowd(&self, definition: &Definition) -> u32 {
+        let saved = self.index.get(&definition.key).map(|slot| &self.schedules[*slot].definition);
+        let itself = saved.is_some_and(|saved| crowd::same(saved, definition));
+        self.crowds.of(definition).saturating_sub(u32::from(itself))
     }
 
     // --- delete ----------------------------------------------------------------------------------------------

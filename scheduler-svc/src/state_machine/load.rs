@@ -81,6 +81,8 @@ impl StateMachine {
             requests: Default::default(),
             archives: BTreeMap::new(),
             crons: Default::default(),
+            crowds: Default::default(),
+            pace: Default::default(),
             names: HashSet::new(),
             triggered: Vec::new(),
             unreadable: Vec::new(),

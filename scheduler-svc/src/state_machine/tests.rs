@@ -9,6 +9,7 @@ mod judge;
 mod bad_input;
 mod bulk;
 mod fairness;
+mod forecast;
 mod gates;
 mod late;
 mod lease;

@@ -348,6 +348,7 @@ impl StateMachine {
         }
         self.schedules[slot].live.retain(|live| *live != key);
         self.totals.count(outcome);
+        self.pace.note(&run.definition, &finished);
         self.keep_history(slot, &finished, run.last_token);
         self.forget_generation(slot, run.generation);
         self.after_failure(slot, &finished, run.last_token);
