@@ -7,7 +7,8 @@
 //!
 //! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
 //! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
-//! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs;
+//! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs,
+//! [`history`] keeps what became of them;
 //! `api` changes schedules, `bulk` many of them, `read` shows them, `forecast` names what comes (`pace` and `crowd` count
 //! for it), `load` brings a machine back from its records,
 //! `quarantine` sets aside what cannot be processed; `check` says what must always hold.
@@ -17,6 +18,7 @@
 pub mod command;
 pub mod definition;
 pub mod failure;
+pub mod history;
 pub mod id;
 pub mod output;
 pub mod request;
@@ -62,6 +64,7 @@ use command::Command;
 use crowd::Crowds;
 use definition::ScheduleKey;
 use gate::Gates;
+use history::{History, Kept};
 use id::{ReplyTo, RunId, SessionId, Uid};
 use lease::Session;
 pub use load::LoadError;
@@ -97,6 +100,11 @@ pub struct Config {
     pub losses_per_turn: usize,
     /// Jobs in one message.
     pub max_batch: usize,
+    pub history: Kept,
+    /// Of namespaces that have their own, by name. Leaked at the start, so that all of this is `Copy`.
+    pub history_of: &'static [(Box<str>, Kept)],
+    /// Over it, the history that is oldest is given up.
+    pub history_bytes_max: u64,
 }
 
 impl Default for Config {
@@ -111,6 +119,9 @@ impl Default for Config {
             assignments_per_turn: 4_000,
             losses_per_turn: 1_000,
             max_batch: 1_000,
+            history: Kept::default(),
+            history_of: &[],
+            history_bytes_max: 8 << 30,
         }
     }
 }
@@ -141,6 +152,7 @@ pub struct StateMachine {
     crons: Interner,
     crowds: Crowds,
     pace: Pace,
+    history: History,
     names: HashSet<Arc<str>>,
     next_token: u64,
     heartbeats: u64,
@@ -233,7 +245,9 @@ impl StateMachine {
     pub fn seal(&mut self) -> Output {
         self.handling = Handling::Nothing;
         let rechecking = self.recheck_gates();
-        self.more_to_do = self.dispatch() || rechecking;
+        let assigning = self.dispatch();
+        let trimming = self.trim_history();
+        self.more_to_do = assigning || rechecking || trimming;
         self.answer_triggered();
         self.write_dirty();
         self.batch += 1;
@@ -321,6 +335,7 @@ impl StateMachine {
         let slot = self.schedules.insert(schedule);
         let schedules = &self.schedules;
         self.by_uid.insert_unique(hash(uid), slot, |slot| hash(schedules[*slot].uid));
+        self.history.add(&self.schedules[slot]);
         // A deleted one lives on for its last run, while its name may belong to another by now.
         if named {
             *self.per_namespace.entry(key.namespace.clone()).or_default() += 1;
@@ -362,12 +377,7 @@ impl StateMachine {
         let uid = schedule.uid;
         self.delete(&Name::State(uid));
         self.delete(&Name::Definition(uid, schedule.generation));
-        (0..schedule.rings.decisions.min(schedule::DECISIONS_KEPT))
-            .for_each(|n| self.delete(&Name::Decision(uid, n)));
-        (0..schedule.rings.succeeded.min(schedule::RUNS_KEPT))
-            .for_each(|n| self.delete(&Name::Succeeded(uid, n)));
-        (0..schedule.rings.unsucceeded.min(schedule::RUNS_KEPT))
-            .for_each(|n| self.delete(&Name::Unsucceeded(uid, n)));
+        self.forget_history(&schedule);
     }
 
     /// Drops the definition of a generation that is neither current nor pinned by a live run.

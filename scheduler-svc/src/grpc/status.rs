@@ -58,6 +58,8 @@ impl StatusService for Api {
             lateness_p50: Some(convert::duration(view.lateness_p50)),
             lateness_p99: Some(convert::duration(view.lateness_p99)),
             backlog: backlog.collect(),
+            history_bytes: view.history_bytes as i64,
+            history_trimmed: view.history_trimmed as i64,
         }))
     }
 

@@ -118,7 +118,7 @@ impl StateMachine {
         }
         if matches!(changed.status, Status::Ended | Status::Quarantined) {
             changed.status = Status::Active;
-            changed.quarantine = None;
+            changed.set_rare(|rare| rare.quarantine = None);
         }
         (changed.generation, changed.revision, changed.updated) =
             (changed.generation + 1, changed.revision + 1, now);
@@ -129,7 +129,7 @@ impl StateMachine {
         changed.acted = self.next_token;
         if new_timing {
             // What is left of them names times of a timing that is no more.
-            (changed.catch_up, changed.backfill) = (None, Box::default());
+            changed.set_rare(|rare| (rare.catch_up, rare.backfill) = (None, Box::default()));
         }
         let former = self.schedules[slot].generation;
         self.gates.count_uses(Some(&old), Some(&changed.definition));
@@ -425,8 +425,8 @@ impl StateMachine {
 
     pub(super) fn create_manual(&mut self, slot: SlotKey, room: Room) -> RunId {
         let now = self.now.wall;
-        let nominal = now.max(self.schedules[slot].last_manual + 1);
-        self.schedules[slot].last_manual = nominal;
+        let nominal = now.max(self.schedules[slot].rare().last_manual + 1);
+        self.schedules[slot].set_rare(|rare| rare.last_manual = nominal);
         let key = match room {
             Room::Behind { .. } => self.create_behind(slot, Trigger::Manual, nominal, now),
             Room::Free | Room::Taken(_) | Room::Full(_) => {

@@ -11,6 +11,7 @@ mod bulk;
 mod fairness;
 mod forecast;
 mod gates;
+mod history;
 mod late;
 mod lease;
 mod limit;
