@@ -8,9 +8,8 @@
 //! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
 //! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
 //! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs,
-//! [`history`] keeps what became of them;
-//! `api` changes schedules, `bulk` many of them, `read` shows them, `forecast` names what comes (`pace` and `crowd` count
-//! for it), `load` brings a machine back from its records,
+//! [`history`] keeps what became of them; `api` changes schedules, `bulk` many of them, `read` shows them, [`forecast`]
+//! names what comes (`pace` measures for it, `crowd` warns), `load` brings a machine back from its records,
 //! `quarantine` sets aside what cannot be processed; `check` says what must always hold.
 //!
 //! Absent on purpose: async, IO, clocks, randomness, gRPC.

@@ -194,9 +194,9 @@ impl Schedule {
 
     /// Changes what is rare. Once all of it is at its default it takes no memory.
     pub fn set_rare(&mut self, change: impl FnOnce(&mut Rare)) {
-        let mut rare = self.rare.take().unwrap_or_default();
+        let mut rare = self.rare.take().map_or_else(Rare::default, |rare| *rare);
         change(&mut rare);
-        self.rare = Some(rare).filter(|rare| **rare != Rare::default());
+        self.rare = (rare != Rare::default()).then(|| Box::new(rare));
     }
 
     pub fn times(&self) -> Times<'_> {
