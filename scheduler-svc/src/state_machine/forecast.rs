@@ -14,7 +14,7 @@ use super::{
 };
 
 /// Schedules that one page looks at.
-pub(super) const LOOKED_AT: usize = 5_000;
+pub(super) const LOOKED_AT: usize = 2_000;
 
 /// A schedule that fires by itself, now or once its pause ends.
 #[derive(Clone, Debug)]

@@ -111,7 +111,7 @@ impl Rings {
     }
 }
 
-/// Units of each end of a run that is kept: those that succeeded, oldest first, then the others. A decision is one unit.
+/// Units of each end of a run that is kept: those that succeeded, oldest first, then the others. A decision is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sizes(SmallVec<[u8; 16]>);
 
