@@ -3,6 +3,7 @@
 //! It is checked as a whole before anything is opened.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -14,7 +15,10 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::store::redis::connect::Address;
+use crate::{state_machine::history::Kept, store::redis::connect::Address};
+
+/// Entries of one ring of history.
+const KEPT_MAX: u64 = 100;
 
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../default.toml");
@@ -29,6 +33,7 @@ pub struct Config {
     pub lease: Lease,
     pub limits: Limits,
     pub events: Events,
+    pub history: History,
     pub schedules: Schedules,
     pub log: Log,
     pub telemetry: Telemetry,
@@ -105,6 +110,26 @@ pub struct Events {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct History {
+    pub runs: u8,
+    pub failed_runs: u8,
+    pub decisions: u8,
+    pub bytes_max: u64,
+    #[serde(default)]
+    pub namespaces: BTreeMap<String, HistoryOf>,
+}
+
+/// What a namespace keeps; None is as for all.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryOf {
+    pub runs: Option<u8>,
+    pub failed_runs: Option<u8>,
+    pub decisions: Option<u8>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Schedules {
     pub default_spread_ms: u32,
 }
@@ -157,7 +182,7 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 11] = [
+    const SECTIONS: [&str; 12] = [
         "grpc",
         "http",
         "store",
@@ -165,6 +190,7 @@ fn environment() -> Env {
         "lease",
         "limits",
         "events",
+        "history",
         "schedules",
         "log",
         "telemetry",
@@ -175,6 +201,25 @@ fn environment() -> Env {
         key.as_str().contains("__") && SECTIONS.iter().any(|one| one.eq_ignore_ascii_case(section))
     };
     Env::prefixed("DOCKET_").filter(ours).split("__")
+}
+
+impl History {
+    pub fn kept(&self) -> Kept {
+        Kept { runs: self.runs, failed_runs: self.failed_runs, decisions: self.decisions }
+    }
+
+    /// Namespaces that have their own, in the order of their names.
+    pub fn of_namespaces(&self) -> impl Iterator<Item = (Box<str>, Kept)> {
+        let all = self.kept();
+        self.namespaces.iter().map(move |(namespace, own)| {
+            let kept = Kept {
+                runs: own.runs.unwrap_or(all.runs),
+                failed_runs: own.failed_runs.unwrap_or(all.failed_runs),
+                decisions: own.decisions.unwrap_or(all.decisions),
+            };
+            (namespace.as_str().into(), kept)
+        })
+    }
 }
 
 impl Config {
@@ -215,6 +260,16 @@ impl Config {
         bounds("events.kept", self.events.kept as u64, 1_000, 10_000_000)?;
         bounds("events.kept_bytes", self.events.kept_bytes as u64, 1 << 20, 16 << 30)?;
         bounds("events.watchers", self.events.watchers as u64, 0, 10_000)?;
+        bounds("history.bytes_max", self.history.bytes_max, 1 << 20, 1 << 40)?;
+        let kept = |section: &str, kept: Kept| {
+            bounds(&format!("{section}.runs"), kept.runs.into(), 1, KEPT_MAX)?;
+            bounds(&format!("{section}.failed_runs"), kept.failed_runs.into(), 1, KEPT_MAX)?;
+            bounds(&format!("{section}.decisions"), kept.decisions.into(), 1, KEPT_MAX)
+        };
+        kept("history", self.history.kept())?;
+        for (namespace, own) in self.history.of_namespaces() {
+            kept(&format!("history.namespaces.{namespace}"), own)?;
+        }
         bounds("schedules.default_spread_ms", self.schedules.default_spread_ms.into(), 0, 86_400_000)
     }
 
@@ -233,5 +288,40 @@ impl Config {
                 self.store.shown()
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        Config::load(Some(file.path()))
+    }
+
+    #[test]
+    fn h_a_namespace_takes_what_it_leaves_out_from_all() {
+        let config =
+            load("[history]\ndecisions = 20\n[history.namespaces.shop]\nruns = 50\n").expect("valid");
+        let own: Vec<_> = config.history.of_namespaces().collect();
+        assert_eq!(own, [("shop".into(), Kept { runs: 50, failed_runs: 10, decisions: 20 })]);
+        assert_eq!(load("").expect("the defaults").history.kept(), Kept::default());
+    }
+
+    #[test]
+    fn h_sizes_of_history_have_their_bounds() {
+        for (text, error) in [
+            ("[history]\nruns = 0", "history.runs is 0; it must be 1 to 100"),
+            ("[history]\nbytes_max = 5", "history.bytes_max is 5; it must be 1048576 to 1099511627776"),
+            (
+                "[history.namespaces.shop]\nfailed_runs = 101",
+                "history.namespaces.shop.failed_runs is 101; it must be 1 to 100",
+            ),
+        ] {
+            assert_eq!(load(text).expect_err(text).to_string(), error);
+        }
+        assert!(load("[history.namespaces.shop]\nrun = 5").is_err(), "a key that does not exist");
     }
 }

@@ -5,6 +5,7 @@ mod convert;
 mod event;
 mod explain;
 mod field;
+mod forecast;
 mod forward;
 mod history;
 mod limit;

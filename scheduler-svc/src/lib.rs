@@ -3,11 +3,12 @@
 //! Calls come in through [`grpc`], which checks them and turns them into commands. [`shard`] pumps commands through the
 //! [`pipeline`], which applies them to the pure [`state_machine`], commits what changed to the [`store`], and only then
 //! lets replies, jobs and events out; [`event_log`] keeps the newest events for those who watch. [`record`] is the disk
-//! format.
+//! format. [`forecast`] adds up what comes.
 
 pub mod cluster;
 pub mod config;
 pub mod event_log;
+pub mod forecast;
 pub mod grpc;
 pub mod http;
 pub mod pipeline;

@@ -101,6 +101,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
         reconnect_grace: config.lease.reconnect_grace_ms,
         schedules_per_namespace: config.limits.schedules_per_namespace,
         live_runs_max: config.limits.live_runs_per_schedule,
+        history: config.history.kept(),
+        history_of: config.history.of_namespaces().collect::<Vec<_>>().leak(),
+        history_bytes_max: config.history.bytes_max,
         ..state_machine::Config::default()
     };
     let events = event_log::Bounds {

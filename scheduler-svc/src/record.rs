@@ -14,10 +14,11 @@ use prost::Message as _;
 use crate::state_machine::{
     definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
     failure::{Budget, Class, Failure},
+    history::{Rings, Sizes},
     id::{RunId, Trigger, Uid},
     request::Seen,
     run::{Attempt, Finished, Lease, Outcome, Phase, Run},
-    schedule::{Decision, LastRun, Pause, PauseReason, Rings, Schedule, Span, Status, Verdict},
+    schedule::{Decision, LastRun, Pause, PauseReason, Rare, Schedule, Span, Status, Verdict},
     timing::{Cron, CronSource, Fold, Gap, TZDB, Timing},
 };
 
@@ -212,14 +213,18 @@ pub fn state(schedule: &Schedule) -> Bytes {
         decisions: schedule.rings.decisions,
         succeeded: schedule.rings.succeeded,
         unsucceeded: schedule.rings.unsucceeded,
-        last_manual: schedule.last_manual,
+        last_manual: schedule.rare().last_manual,
         runs: schedule.runs,
         failures: schedule.failures,
-        catch_up: schedule.catch_up,
-        backfill: schedule.backfill.iter().flat_map(|range| [range.from, range.to]).collect(),
+        catch_up: schedule.rare().catch_up,
+        backfill: schedule.rare().backfill.iter().flat_map(|range| [range.from, range.to]).collect(),
         acted: schedule.acted,
-        quarantine: schedule.quarantine.as_deref().unwrap_or_default().into(),
+        quarantine: schedule.rare().quarantine.as_deref().unwrap_or_default().into(),
         next: schedule.next,
+        numbered: !schedule.rings.former,
+        kept_decisions: schedule.rings.kept_decisions.into(),
+        kept_succeeded: schedule.rings.kept_succeeded.into(),
+        sizes: Bytes::copy_from_slice(schedule.sizes.as_bytes()),
         last_run: schedule.last_run.map(|last| stored::LastRun {
             trigger: last.trigger as u32,
             nominal: last.nominal,
@@ -235,12 +240,10 @@ pub fn read_state(uid: Uid, value: Bytes, definitions: &Definitions) -> Result<S
     let definition =
         definitions.get(&(uid, stored.generation)).ok_or("a schedule without its definition")?.clone();
     let statuses = [Status::Active, Status::Paused, Status::Ended, Status::Quarantined, Status::Deleted];
-    Ok(Schedule {
-        uid,
-        definition,
+    let rings = read_rings(&stored)?;
+    let mut schedule = Schedule {
         generation: stored.generation,
         revision: stored.revision,
-        created: stored.created,
         updated: stored.updated,
         anchor: stored.anchor,
         status: statuses.into_iter().find(|s| *s as u32 == stored.status).ok_or("an unknown status")?,
@@ -248,22 +251,42 @@ pub fn read_state(uid: Uid, value: Bytes, definitions: &Definitions) -> Result<S
         decided_through: stored.decided_through,
         next: stored.next,
         decision: stored.decision.map(load_decision).transpose()?,
-        rings: Rings {
-            decisions: stored.decisions,
-            succeeded: stored.succeeded,
-            unsucceeded: stored.unsucceeded,
-        },
-        last_manual: stored.last_manual,
+        rings,
+        sizes: Sizes::from_bytes(&stored.sizes),
         runs: stored.runs,
         failures: stored.failures,
         last_run: stored.last_run.map(read_last_run).transpose()?,
-        catch_up: stored.catch_up,
-        backfill: stored.backfill.chunks_exact(2).map(|pair| Span { from: pair[0], to: pair[1] }).collect(),
         acted: stored.acted,
-        quarantine: Some(stored.quarantine).filter(|why| !why.is_empty()).map(Into::into),
-        live: Default::default(),
-        armed: None,
-        dirty: Default::default(),
+        ..Schedule::new(uid, definition, stored.created)
+    };
+    schedule.set_rare(|rare| {
+        *rare = Rare {
+            quarantine: Some(stored.quarantine).filter(|why| !why.is_empty()).map(Into::into),
+            catch_up: stored.catch_up,
+            backfill: stored
+                .backfill
+                .chunks_exact(2)
+                .map(|pair| Span { from: pair[0], to: pair[1] })
+                .collect(),
+            last_manual: stored.last_manual,
+        };
+    });
+    Ok(schedule)
+}
+
+fn read_rings(stored: &stored::State) -> Result<Rings, Unreadable> {
+    let kept = |number: usize| u8::try_from(number).map_err(|_| "more history than can be kept");
+    let written = [stored.decisions, stored.succeeded, stored.unsucceeded];
+    let kept_succeeded = stored.kept_succeeded as usize;
+    let unsucceeded = stored.sizes.len().checked_sub(kept_succeeded).ok_or("ends without their sizes")?;
+    Ok(Rings {
+        decisions: stored.decisions,
+        succeeded: stored.succeeded,
+        unsucceeded: stored.unsucceeded,
+        kept_decisions: kept(stored.kept_decisions as usize)?,
+        kept_succeeded: kept(kept_succeeded)?,
+        kept_unsucceeded: kept(unsucceeded)?,
+        former: !stored.numbered && written != [0; 3],
     })
 }
 
@@ -303,7 +326,6 @@ fn store_decision(decision: &Decision) -> stored::Decision {
         time: decision.time,
         trigger,
         nominal,
-        actor: decision.actor.as_deref().unwrap_or_default().into(),
     }
 }
 
@@ -321,7 +343,6 @@ fn load_decision(stored: stored::Decision) -> Result<Decision, Unreadable> {
         count: Some(stored.count).filter(|count| *count > 0),
         time: stored.time,
         run: run.transpose()?,
-        actor: Some(stored.actor).filter(|actor| !actor.is_empty()).map(Into::into),
     })
 }
 
@@ -547,6 +568,13 @@ pub mod tests {
             tzdb: tzdb.into(),
             archives: BTreeMap::new(),
         })
+    }
+
+    /// A state as it was before records lay under their numbers.
+    pub fn as_former(state: &Bytes) -> Bytes {
+        let state = stored::State::decode(state.clone()).expect("a state");
+        let (kept, sizes) = (0, Bytes::new());
+        bytes(&stored::State { numbered: false, kept_decisions: kept, kept_succeeded: kept, sizes, ..state })
     }
 
     /// A state whose next time is another one.

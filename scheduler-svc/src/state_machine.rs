@@ -7,9 +7,10 @@
 //!
 //! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
 //! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
-//! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs;
-//! `api` changes schedules, `bulk` many of them, `read` shows them, `load` brings a machine back from its records,
-//! `snapshot` makes them all anew,
+//! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs,
+//! [`history`] keeps what became of them; `api` changes schedules, `bulk` many of them, `read` shows them, [`forecast`]
+//! names what comes (`pace` measures for it, `crowd` warns), `load` brings a machine back from its records,
+//! `everything` makes them all anew,
 //! `quarantine` sets aside what cannot be processed; `check` says what must always hold.
 //!
 //! Absent on purpose: async, IO, clocks, randomness, gRPC.
@@ -17,6 +18,7 @@
 pub mod command;
 pub mod definition;
 pub mod failure;
+pub mod history;
 pub mod id;
 pub mod output;
 pub mod request;
@@ -30,20 +32,24 @@ mod api;
 mod bulk;
 mod catch_up;
 mod check;
+mod crowd;
 mod dispatch;
+mod everything;
 mod fire;
+pub mod forecast;
 pub mod gate;
 mod lease;
 mod load;
 mod lost;
 mod overlap;
+mod pace;
 mod partial;
 pub mod poison;
 mod quarantine;
 mod queue;
 mod read;
 mod retime;
-mod snapshot;
+
 mod work;
 
 use std::{
@@ -57,12 +63,15 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 use command::Command;
+use crowd::Crowds;
 use definition::ScheduleKey;
 use gate::Gates;
+use history::{History, Kept};
 use id::{ReplyTo, RunId, SessionId, Uid};
 use lease::Session;
 pub use load::LoadError;
 use output::{Answer, Event, Output, Refusal, Totals};
+use pace::Pace;
 use quarantine::Handling;
 use queue::Queue;
 use request::Requests;
@@ -93,6 +102,11 @@ pub struct Config {
     pub losses_per_turn: usize,
     /// Jobs in one message.
     pub max_batch: usize,
+    pub history: Kept,
+    /// Of namespaces that have their own, by name. Leaked at the start, so that all of this is `Copy`.
+    pub history_of: &'static [(Box<str>, Kept)],
+    /// Over it, the history that is oldest is given up.
+    pub history_bytes_max: u64,
 }
 
 impl Default for Config {
@@ -107,6 +121,9 @@ impl Default for Config {
             assignments_per_turn: 4_000,
             losses_per_turn: 1_000,
             max_batch: 1_000,
+            history: Kept::default(),
+            history_of: &[],
+            history_bytes_max: 8 << 30,
         }
     }
 }
@@ -135,6 +152,9 @@ pub struct StateMachine {
     archives: BTreeMap<String, Box<str>>,
 
     crons: Interner,
+    crowds: Crowds,
+    pace: Pace,
+    history: History,
     names: HashSet<Arc<str>>,
     next_token: u64,
     heartbeats: u64,
@@ -189,6 +209,7 @@ impl StateMachine {
             Command::GetRun(get) => self.get_run(to, get),
             Command::ListRuns(list) => self.list_runs(to, list),
             Command::GetStatus { namespace } => self.status(to, namespace),
+            Command::Forecast(forecast) => self.forecast(to, forecast),
             Command::ListWorkers { namespace } => self.list_workers(to, namespace),
             Command::SetLimit(set) => self.set_limit(to, set),
             Command::ListLimits(list) => self.list_limits(to, list),
@@ -226,7 +247,9 @@ impl StateMachine {
     pub fn seal(&mut self) -> Output {
         self.handling = Handling::Nothing;
         let rechecking = self.recheck_gates();
-        self.more_to_do = self.dispatch() || rechecking;
+        let assigning = self.dispatch();
+        let trimming = self.trim_history();
+        self.more_to_do = assigning || rechecking || trimming;
         self.answer_triggered();
         self.write_dirty();
         self.batch += 1;
@@ -314,10 +337,12 @@ impl StateMachine {
         let slot = self.schedules.insert(schedule);
         let schedules = &self.schedules;
         self.by_uid.insert_unique(hash(uid), slot, |slot| hash(schedules[*slot].uid));
+        self.history.add(&self.schedules[slot]);
         // A deleted one lives on for its last run, while its name may belong to another by now.
         if named {
             *self.per_namespace.entry(key.namespace.clone()).or_default() += 1;
             self.gates.count_uses(None, Some(&self.schedules[slot].definition));
+            self.crowds.count_uses(None, Some(&self.schedules[slot].definition));
             self.index.insert(key, slot);
         }
         slot
@@ -329,6 +354,7 @@ impl StateMachine {
         if self.index.get(&key) == Some(&slot) {
             self.index.remove(&key);
             self.gates.count_uses(Some(&self.schedules[slot].definition), None);
+            self.crowds.count_uses(Some(&self.schedules[slot].definition), None);
             if let Some(count) = self.per_namespace.get_mut(&key.namespace) {
                 *count -= 1;
             }
@@ -358,12 +384,7 @@ impl StateMachine {
         let uid = schedule.uid;
         self.delete(&Name::State(uid));
         self.delete(&Name::Definition(uid, schedule.generation));
-        (0..schedule.rings.decisions.min(schedule::DECISIONS_KEPT))
-            .for_each(|n| self.delete(&Name::Decision(uid, n)));
-        (0..schedule.rings.succeeded.min(schedule::RUNS_KEPT))
-            .for_each(|n| self.delete(&Name::Succeeded(uid, n)));
-        (0..schedule.rings.unsucceeded.min(schedule::RUNS_KEPT))
-            .for_each(|n| self.delete(&Name::Unsucceeded(uid, n)));
+        self.forget_history(&schedule);
     }
 
     /// Drops the definition of a generation that is neither current nor pinned by a live run.

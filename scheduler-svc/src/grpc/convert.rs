@@ -345,7 +345,7 @@ pub fn decision(uid: Uid, decision: &Decision) -> pb::Decision {
         verdict: verdict(decision.verdict).into(),
         detail: detail(decision, run.as_deref()),
         run_id: run.unwrap_or_default(),
-        actor: decision.actor.as_deref().unwrap_or_default().into(),
+        actor: String::new(),
         decide_time: Some(timestamp(decision.time)),
     }
 }

@@ -105,7 +105,7 @@ fn zone(view: &ScheduleView) -> String {
     }
 }
 
-fn instant(millis: i64) -> String {
+pub fn instant(millis: i64) -> String {
     DateTime::from_timestamp_millis(millis)
         .unwrap_or_default()
         .format("%Y-%m-%dT%H:%M:%S%.3fZ")

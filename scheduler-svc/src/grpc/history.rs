@@ -7,13 +7,14 @@ use crate::{
     record,
     shard::Handle,
     state_machine::{
-        id::{RunId, Uid},
+        history::Ring,
+        id::RunId,
         output::Refusal,
         run::Finished,
-        schedule::{DECISIONS_KEPT, Decision, RUNS_KEPT},
+        schedule::Decision,
         view::{RunView, ScheduleView},
     },
-    store::{Key, key::Name},
+    store::Key,
 };
 use docket::schedule::v1 as pb;
 
@@ -23,12 +24,12 @@ pub async fn schedules(shard: &Handle, views: &[ScheduleView]) -> Result<Vec<pb:
     let mut places = Vec::new();
     for (index, view) in views.iter().enumerate() {
         if let Some(last) = view.last_run {
-            let ring = if last.succeeded { Name::Succeeded } else { Name::Unsucceeded };
-            keys.push(Key::new(&ring(view.uid, last.slot)));
+            let ring = if last.succeeded { Ring::Succeeded } else { Ring::Unsucceeded };
+            keys.push(Key::new(&ring.name(view.uid, last.slot)));
             places.push((index, false));
         }
-        if let Some(newest) = view.rings.succeeded.checked_sub(1) {
-            keys.push(Key::new(&Name::Succeeded(view.uid, newest % RUNS_KEPT)));
+        if let Some(newest) = view.rings.numbers(Ring::Succeeded).last() {
+            keys.push(Key::new(&Ring::Succeeded.name(view.uid, newest)));
             places.push((index, true));
         }
     }
@@ -52,14 +53,15 @@ pub async fn schedule(shard: &Handle, view: ScheduleView) -> Result<pb::Schedule
     schedules.pop().ok_or_else(|| internal("no schedule for a view"))
 }
 
+/// Keys of what a ring keeps, oldest first.
+fn keys(view: &ScheduleView, ring: Ring) -> impl DoubleEndedIterator<Item = Key> {
+    let uid = view.uid;
+    view.rings.numbers(ring).map(move |number| Key::new(&ring.name(uid, number)))
+}
+
 /// All ends of runs that a schedule keeps, newest first.
 pub async fn finished(shard: &Handle, view: &ScheduleView) -> Result<Vec<Finished>, Status> {
-    let ring = |count: u32, name: fn(Uid, u32) -> Name| {
-        let uid = view.uid;
-        (0..count.min(RUNS_KEPT)).map(move |slot| Key::new(&name(uid, slot)))
-    };
-    let keys =
-        ring(view.rings.succeeded, Name::Succeeded).chain(ring(view.rings.unsucceeded, Name::Unsucceeded));
+    let keys = keys(view, Ring::Succeeded).chain(keys(view, Ring::Unsucceeded));
     let values = shard.read(keys.collect()).await.map_err(super::call_error)?;
     let mut finished = Vec::new();
     for value in values.into_iter().flatten() {
@@ -71,10 +73,7 @@ pub async fn finished(shard: &Handle, view: &ScheduleView) -> Result<Vec<Finishe
 
 /// The decision log, newest first.
 pub async fn decisions(shard: &Handle, view: &ScheduleView) -> Result<Vec<Decision>, Status> {
-    let kept = view.rings.decisions.min(DECISIONS_KEPT);
-    let slots = (0..kept).map(|age| (view.rings.decisions - 1 - age) % DECISIONS_KEPT);
-    let keys = slots.map(|slot| Key::new(&Name::Decision(view.uid, slot))).collect();
-    let values = shard.read(keys).await.map_err(super::call_error)?;
+    let values = shard.read(keys(view, Ring::Decisions).rev().collect()).await.map_err(super::call_error)?;
     let mut decisions: Vec<Decision> = view.decision.iter().cloned().collect();
     for value in values.into_iter().flatten() {
         decisions.push(record::read_decision(value).map_err(|error| internal(&error.0))?);

@@ -96,7 +96,7 @@ impl ScheduleService for Api {
             actor: identity.name().into(),
         };
         let answer = self.ask(&request, Command::Upsert(Box::new(upsert))).await?;
-        let Answer::Upserted { schedule, change, no_worker } = answer else { return Err(mismatch()) };
+        let Answer::Upserted { schedule, change, no_worker, crowd } = answer else { return Err(mismatch()) };
         let mut warnings = Vec::new();
         if no_worker {
             warnings.push(format!("no connected worker takes kind {}", schedule.definition.task.kind));
@@ -104,6 +104,7 @@ impl ScheduleService for Api {
         if let Timing::Cron(cron) = &schedule.definition.timing {
             warnings.extend(cron.warnings());
         }
+        warnings.extend(super::forecast::crowd_warning(crowd, next_times(&schedule).next()));
         Ok(Response::new(pb::UpsertScheduleResponse {
             next_times: next_times(&schedule).take(NEXT_TIMES).map(convert::timestamp).collect(),
             change: change as i32,

@@ -6,13 +6,12 @@ use std::{
 };
 
 use docket::{
-    errors::not_implemented,
     identity,
     schedule::v1::{self as pb, status_service_server::StatusService},
 };
 use tonic::{Request, Response, Status};
 
-use super::{Services, call_error, convert, deadline, field, mismatch};
+use super::{Services, call_error, convert, deadline, field, forecast, mismatch};
 use crate::{
     cluster::Leadership,
     shard::CallError,
@@ -96,10 +95,14 @@ impl StatusService for Api {
             lateness_p50: Some(convert::duration(view.lateness_p50)),
             lateness_p99: Some(convert::duration(view.lateness_p99)),
             backlog: backlog.collect(),
+            history_bytes: view.history_bytes as i64,
+            history_trimmed: view.history_trimmed as i64,
         }))
     }
 
-    async fn get_forecast(&self, _: Request<pb::GetForecastRequest>) -> Reply<pb::GetForecastResponse> {
-        Err(not_implemented("GetForecast"))
+    async fn get_forecast(&self, request: Request<pb::GetForecastRequest>) -> Reply<pb::GetForecastResponse> {
+        let identity = identity::of(&request)?;
+        let until = deadline(&request);
+        Ok(Response::new(forecast::forecast(&self.0.shard, &identity, request.get_ref(), until).await?))
     }
 }

@@ -5,6 +5,7 @@ use std::{mem, sync::Arc};
 use super::{
     StateMachine,
     command::{Delete, Pause as PauseCommand, Resume, TriggerNow, Upsert},
+    crowd,
     definition::Definition,
     failure::{Class, Failure},
     id::{ReplyTo, RunId, Trigger},
@@ -117,7 +118,7 @@ impl StateMachine {
         }
         if matches!(changed.status, Status::Ended | Status::Quarantined) {
             changed.status = Status::Active;
-            changed.quarantine = None;
+            changed.set_rare(|rare| rare.quarantine = None);
         }
         (changed.generation, changed.revision, changed.updated) =
             (changed.generation + 1, changed.revision + 1, now);
@@ -128,10 +129,11 @@ impl StateMachine {
         changed.acted = self.next_token;
         if new_timing {
             // What is left of them names times of a timing that is no more.
-            (changed.catch_up, changed.backfill) = (None, Box::default());
+            changed.set_rare(|rare| (rare.catch_up, rare.backfill) = (None, Box::default()));
         }
         let former = self.schedules[slot].generation;
         self.gates.count_uses(Some(&old), Some(&changed.definition));
+        self.crowds.count_uses(Some(&old), Some(&changed.definition));
         self.schedules[slot] = changed;
         self.replace_behind(slot);
         for range in replaced {
@@ -193,8 +195,16 @@ impl StateMachine {
     fn answer_view(&mut self, to: ReplyTo, schedule: &Schedule, change: Change) {
         let active = schedule.live.iter().map(|key| self.runs[*key].id).collect();
         let no_worker = !self.has_worker(&schedule.definition);
+        let crowd = self.others_in_crowd(&schedule.definition);
         let schedule = Box::new(ScheduleView::of(schedule, active));
-        self.answer(to, Answer::Upserted { schedule, change, no_worker });
+        self.answer(to, Answer::Upserted { schedule, change, no_worker, crowd });
+    }
+
+    /// How many others are due in the same seconds. The schedule itself may be counted with them, or not yet.
+    fn others_in_crowd(&self, definition: &Definition) -> u32 {
+        let saved = self.index.get(&definition.key).map(|slot| &self.schedules[*slot].definition);
+        let itself = saved.is_some_and(|saved| crowd::same(saved, definition));
+        self.crowds.of(definition).saturating_sub(u32::from(itself))
     }
 
     // --- delete ----------------------------------------------------------------------------------------------
@@ -416,8 +426,8 @@ impl StateMachine {
 
     pub(super) fn create_manual(&mut self, slot: SlotKey, room: Room, actor: &Arc<str>) -> RunId {
         let now = self.now.wall;
-        let nominal = now.max(self.schedules[slot].last_manual + 1);
-        self.schedules[slot].last_manual = nominal;
+        let nominal = now.max(self.schedules[slot].rare().last_manual + 1);
+        self.schedules[slot].set_rare(|rare| rare.last_manual = nominal);
         let key = match room {
             Room::Behind { .. } => self.create_behind(slot, Trigger::Manual, nominal, now, Some(actor)),
             Room::Free | Room::Taken(_) | Room::Full(_) => {

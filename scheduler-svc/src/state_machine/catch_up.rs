@@ -45,9 +45,9 @@ impl StateMachine {
         window: u32,
         max_runs: u32,
     ) {
-        if self.schedules[slot].catch_up.is_none_or(|through| first > through) {
+        if self.schedules[slot].rare().catch_up.is_none_or(|through| first > through) {
             if first == latest {
-                self.schedules[slot].catch_up = None;
+                self.schedules[slot].set_rare(|rare| rare.catch_up = None);
                 return self.fire_latest(slot, first, latest);
             }
             self.begin_catch_up(slot, (first, latest), window, max_runs);
@@ -56,7 +56,7 @@ impl StateMachine {
             return self.arm(slot);
         }
         let Some(next) = self.schedules[slot].next else { return };
-        self.schedules[slot].catch_up = self.schedules[slot].catch_up.filter(|through| next < *through);
+        self.schedules[slot].set_rare(|rare| rare.catch_up = rare.catch_up.filter(|through| next < *through));
         self.fire(slot, next, Room::Free);
         self.decided(slot, next);
     }
@@ -85,7 +85,7 @@ impl StateMachine {
         let schedule = &mut self.schedules[slot];
         schedule.decided_through = schedule.decided_through.max(kept_from - 1);
         schedule.next = Some(kept_from);
-        schedule.catch_up = Some(latest);
+        schedule.set_rare(|rare| rare.catch_up = Some(latest));
         self.touch(slot);
     }
 
@@ -113,11 +113,11 @@ impl StateMachine {
         let known = command.known.iter().copied().chain(self.known_times(slot));
         let fresh = known.fold(vec![wanted], |rest, known| without(&rest, known));
         let accepted: u64 = fresh.iter().filter_map(|span| count(schedule, *span)).sum();
-        let spans = joined(&schedule.backfill, &fresh, schedule);
+        let spans = joined(&schedule.rare().backfill, &fresh, schedule);
         if spans.len() > SPANS_MAX {
             return self.refuse(to, Refusal::BackfillUnderWay);
         }
-        self.schedules[slot].backfill = spans.into();
+        self.schedules[slot].set_rare(|rare| rare.backfill = spans.into());
         self.touch(slot);
         let existing = named - accepted;
         let seen = Seen { skipped: existing, ..Seen::count(accepted) };
@@ -134,27 +134,27 @@ impl StateMachine {
         let fired = schedule.decision.iter().filter(|decision| decision.verdict == Verdict::Fired);
         let fired = fired.map(|decision| Span { from: decision.first, to: decision.last + 1 });
         let undecided = Span { from: schedule.decided_through + 1, to: i64::MAX };
-        live.chain(fired).chain(schedule.backfill.iter().copied()).chain([undecided]).collect()
+        live.chain(fired).chain(schedule.rare().backfill.iter().copied()).chain([undecided]).collect()
     }
 
     /// The next time of a backfill, if there is one and nothing is live.
     pub(super) fn backfill_next(&mut self, slot: SlotKey) {
         let schedule = &mut self.schedules[slot];
-        let Some(span) = schedule.backfill.first().copied() else { return };
+        let Some(span) = schedule.rare().backfill.first().copied() else { return };
         let next = schedule.times().next(span.from - 1).filter(|next| *next < span.to);
         let Some(nominal) = next else {
             // Only spans that name a time are kept, so the timing has changed.
-            schedule.backfill = Box::default();
+            schedule.set_rare(|rare| rare.backfill = Box::default());
             return self.touch(slot);
         };
         let later = schedule.times().next(nominal).is_some_and(|later| later < span.to);
-        schedule.backfill = if later {
-            let mut rest = schedule.backfill.to_vec();
-            rest[0].from = nominal + 1;
-            rest.into()
-        } else {
-            schedule.backfill[1..].into()
-        };
+        schedule.set_rare(|rare| {
+            if later {
+                rare.backfill[0].from = nominal + 1;
+            } else {
+                rare.backfill = rare.backfill[1..].into();
+            }
+        });
         self.create_run(slot, Trigger::Backfill, nominal, self.now.wall, None);
     }
 }

@@ -30,6 +30,7 @@ pub enum Command {
     GetStatus {
         namespace: Arc<str>,
     },
+    Forecast(Forecast),
     ListWorkers {
         namespace: Arc<str>,
     },
@@ -192,6 +193,14 @@ pub struct ListRuns {
     pub labels: BTreeMap<String, String>,
     /// How many schedules to look at.
     pub limit: usize,
+}
+
+/// The schedules of a forecast, page by page.
+#[derive(Clone, Debug)]
+pub struct Forecast {
+    pub namespace: Arc<str>,
+    /// Only ids after it.
+    pub after: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug)]

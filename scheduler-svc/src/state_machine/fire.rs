@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     StateMachine,
     definition::Misfire,
+    history::Ring,
     id::{RunId, Trigger},
     output::{Event, ScheduleChange},
     overlap::Room,
@@ -13,10 +14,7 @@ use super::{
     schedule::{Decision, SlotKey, Status, Verdict},
     timer::WallTimer,
 };
-use crate::{
-    planted::{Bug, planted},
-    store::key::Name,
-};
+use crate::planted::{Bug, planted};
 
 impl StateMachine {
     /// Decides every time of a schedule that is due by now. Any change of a schedule begins here, so that a change
@@ -39,7 +37,7 @@ impl StateMachine {
             return self.arm(slot);
         }
         let Some(first) = schedule.next.filter(|next| *next <= last_due) else {
-            self.schedules[slot].catch_up = None;
+            self.schedules[slot].set_rare(|rare| rare.catch_up = None);
             return self.arm(slot);
         };
         let times = schedule.times();
@@ -187,10 +185,8 @@ impl StateMachine {
     ) {
         let time = self.now.wall;
         let schedule = &mut self.schedules[slot];
-        let older = schedule.record(Decision { verdict, first, last, count, time, run, actor: None });
-        let uid = schedule.uid;
-        if let Some((ring_slot, older)) = older {
-            self.put(&Name::Decision(uid, ring_slot), crate::record::decision(&older));
+        if let Some(older) = schedule.record(Decision { verdict, first, last, count, time, run }) {
+            self.keep_record(slot, Ring::Decisions, crate::record::decision(&older));
         }
         self.touch(slot);
     }
@@ -234,7 +230,7 @@ impl StateMachine {
         self.decide_range(slot, verdict, first, last, None);
         let schedule = &mut self.schedules[slot];
         schedule.decided_through = last;
-        schedule.catch_up = None;
+        schedule.set_rare(|rare| rare.catch_up = None);
         schedule.next = schedule.times().next(last);
     }
 

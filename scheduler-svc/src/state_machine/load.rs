@@ -81,6 +81,9 @@ impl StateMachine {
             requests: Default::default(),
             archives: BTreeMap::new(),
             crons: Default::default(),
+            crowds: Default::default(),
+            history: Default::default(),
+            pace: Default::default(),
             names: HashSet::new(),
             triggered: Vec::new(),
             unreadable: Vec::new(),
@@ -224,7 +227,7 @@ impl StateMachine {
         let mut schedule = Schedule::new(uid, definition.clone(), self.now.wall);
         schedule.generation = *generation;
         schedule.status = Status::Quarantined;
-        schedule.quarantine = Some("its state could not be read".into());
+        schedule.set_rare(|rare| rare.quarantine = Some("its state could not be read".into()));
         Some(schedule)
     }
 

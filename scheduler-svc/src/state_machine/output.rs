@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{
     definition::{Definition, ScheduleKey},
     failure::Failure,
+    forecast,
     id::{ReplyTo, RunId, SessionId, Trigger},
     run::{Finished, Outcome},
     view::{LimitView, LiveRun, RunView, ScheduleView, StatusView, WorkerView},
@@ -40,6 +41,8 @@ pub enum Answer {
         schedule: Box<ScheduleView>,
         change: Change,
         no_worker: bool,
+        /// Others with the same cron timing that have no spread either.
+        crowd: u32,
     },
     Deleted(u64),
     Paused {
@@ -76,6 +79,7 @@ pub enum Answer {
         next: Option<Box<str>>,
     },
     Status(Box<StatusView>),
+    Forecast(forecast::Page),
     Workers(Vec<WorkerView>),
     Limit(Box<LimitView>),
     Limits {

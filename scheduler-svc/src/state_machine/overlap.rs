@@ -159,7 +159,7 @@ impl StateMachine {
         if !self.schedules[slot].live.is_empty() {
             return;
         }
-        if self.schedules[slot].catch_up.is_some() && self.schedules[slot].status == Status::Active {
+        if self.schedules[slot].rare().catch_up.is_some() && self.schedules[slot].status == Status::Active {
             self.fire_due(slot);
         }
         if self.schedules.get(slot).is_some_and(|schedule| schedule.live.is_empty()) {

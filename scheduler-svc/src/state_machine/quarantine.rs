@@ -51,7 +51,7 @@ impl StateMachine {
         }
         let end = (0..=REASON_BYTES.min(why.len())).rfind(|end| why.is_char_boundary(*end)).unwrap_or(0);
         schedule.status = Status::Quarantined;
-        schedule.quarantine = Some(why[..end].into());
+        schedule.set_rare(|rare| rare.quarantine = Some(why[..end].into()));
         schedule.pause = None;
         schedule.revision += 1;
         for key in schedule.live.clone() {

@@ -190,7 +190,13 @@ impl StateMachine {
 
     /// Counts by walking: meant for people and scrapers, not for hot paths.
     pub(super) fn status(&mut self, to: ReplyTo, namespace: &Arc<str>) {
-        let mut view = StatusView { epoch: self.epoch, totals: self.totals, ..StatusView::default() };
+        let mut view = StatusView {
+            epoch: self.epoch,
+            totals: self.totals,
+            history_bytes: self.history.bytes(),
+            history_trimmed: self.history.trimmed(),
+            ..StatusView::default()
+        };
         for (_, schedule) in self.schedules.iter().filter(|(_, s)| s.definition.key.namespace == *namespace) {
             match schedule.status {
                 Status::Active => view.active += 1,

@@ -1,22 +1,18 @@
 //! One schedule's state, and the log of what became of its times.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use smallvec::SmallVec;
 
 use super::{
     definition::Definition,
+    history::{Rings, Sizes},
     id::{RunId, Trigger, Uid},
     run::RunKey,
     timer::WallTimer,
     timing::Times,
 };
 use crate::planted::{Bug, planted};
-
-/// Entries kept of each ring (rule H). The slot of an entry is its number modulo the size.
-pub const RUNS_KEPT: u32 = 10;
-/// One more is inside the hot state.
-pub const DECISIONS_KEPT: u32 = 15;
 
 /// Where a schedule lies in the machine's memory.
 pub type SlotKey = usize;
@@ -35,31 +31,40 @@ pub struct Schedule {
     pub anchor: i64,
     pub status: Status,
     pub pause: Option<Box<Pause>>,
-    /// Why it was set aside.
-    pub quarantine: Option<Box<str>>,
+    /// None where all of it is at its default.
+    pub rare: Option<Box<Rare>>,
     /// Every nominal time up to it has its decision.
     pub decided_through: i64,
     /// The first nominal time after `decided_through`; derived.
     pub next: Option<i64>,
+    /// The newest entry of the log.
     pub decision: Option<Decision>,
     pub rings: Rings,
-    /// Nominal time of the last manual run.
-    pub last_manual: i64,
+    pub sizes: Sizes,
     /// Scheduled runs that were ever created.
     pub runs: u64,
     /// Runs that failed since the last success.
     pub failures: u32,
     pub last_run: Option<LastRun>,
-    /// Misfire `all`: missed times up to it run one after another.
-    pub catch_up: Option<i64>,
-    /// What is left of a backfill, ascending.
-    pub backfill: Box<[Span]>,
     /// The last token that was given when a user last acted on it (rule R5).
     pub acted: u64,
     pub live: SmallVec<[RunKey; 1]>,
     /// The timer that is set for it.
     pub armed: Option<(i64, WallTimer)>,
     pub dirty: Dirty,
+}
+
+/// What few schedules have, kept apart so that all others are smaller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rare {
+    /// Why it was set aside.
+    pub quarantine: Option<Box<str>>,
+    /// Misfire `all`: missed times up to it run one after another.
+    pub catch_up: Option<i64>,
+    /// What is left of a backfill, ascending.
+    pub backfill: Box<[Span]>,
+    /// Nominal time of the last manual run.
+    pub last_manual: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,15 +112,7 @@ pub struct Span {
     pub to: i64,
 }
 
-/// How many entries were ever written to each ring.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rings {
-    pub decisions: u32,
-    pub succeeded: u32,
-    pub unsucceeded: u32,
-}
-
-/// The end of the run that ended last: where its record is, and the token that recognises a repeated report.
+/// The end of the run that ended last: the number of its record, and the token that recognises a repeated report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastRun {
     pub trigger: Trigger,
@@ -136,7 +133,6 @@ pub struct Decision {
     pub time: i64,
     /// FIRED: its run. OVERLAP: the run in the way. COALESCED: the run that stands for them.
     pub run: Option<(Trigger, i64)>,
-    pub actor: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,22 +171,32 @@ impl Schedule {
             anchor: now,
             status: Status::Active,
             pause: None,
-            quarantine: None,
+            rare: None,
             decided_through: now,
             next: None,
             decision: None,
             rings: Rings::default(),
-            last_manual: 0,
+            sizes: Sizes::default(),
             runs: 0,
             failures: 0,
             last_run: None,
-            catch_up: None,
-            backfill: Box::default(),
             acted: 0,
             live: SmallVec::new(),
             armed: None,
             dirty: Dirty::default(),
         }
+    }
+
+    pub fn rare(&self) -> &Rare {
+        static NOTHING: LazyLock<Rare> = LazyLock::new(Rare::default);
+        self.rare.as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// Changes what is rare. Once all of it is at its default it takes no memory.
+    pub fn set_rare(&mut self, change: impl FnOnce(&mut Rare)) {
+        let mut rare = self.rare.take().map_or_else(Rare::default, |rare| *rare);
+        change(&mut rare);
+        self.rare = (rare != Rare::default()).then(|| Box::new(rare));
     }
 
     pub fn times(&self) -> Times<'_> {
@@ -208,7 +214,7 @@ impl Schedule {
 
     /// Whether its next time waits for the end of a live run rather than for its due time.
     pub fn is_catching_up(&self) -> bool {
-        self.catch_up.is_some() && !self.live.is_empty()
+        self.rare().catch_up.is_some() && !self.live.is_empty()
     }
 
     /// The last nominal time that is due at `now`.
@@ -232,24 +238,22 @@ impl Schedule {
         RunId { uid: self.uid, trigger, nominal }
     }
 
-    /// Adds to the log. Returns the entry that leaves the hot state, with its slot in the ring.
-    pub fn record(&mut self, decision: Decision) -> Option<(u32, Decision)> {
+    /// Adds to the log. Returns the entry that leaves the hot state.
+    pub fn record(&mut self, decision: Decision) -> Option<Decision> {
         self.dirty.state = true;
         let Some(newest) = &mut self.decision else {
             self.decision = Some(decision);
             return None;
         };
         let follows = newest.last < decision.first;
-        if follows && newest.verdict == decision.verdict && newest.actor == decision.actor {
+        if follows && newest.verdict == decision.verdict {
             newest.last = decision.last;
             newest.count = newest.count.zip(decision.count).map(|(one, other)| one + other);
             newest.time = decision.time;
             newest.run = decision.run;
             return None;
         }
-        let slot = self.rings.decisions % DECISIONS_KEPT;
-        self.rings.decisions += 1;
-        self.decision.replace(decision).map(|older| (slot, older))
+        self.decision.replace(decision)
     }
 }
 
@@ -259,6 +263,6 @@ mod tests {
 
     #[test]
     fn an_idle_schedule_takes_little_memory() {
-        assert!(size_of::<Schedule>() <= 376, "{}", size_of::<Schedule>());
+        assert!(size_of::<Schedule>() <= 320, "{}", size_of::<Schedule>());
     }
 }

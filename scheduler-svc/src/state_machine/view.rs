@@ -7,10 +7,11 @@ use super::{
     definition::Definition,
     failure::Failure,
     gate::limit::Limit,
+    history::Rings,
     id::{RunId, SessionId, Uid},
     output::Totals,
     run::{Attempt, Finished, Phase, Run},
-    schedule::{Decision, LastRun, Pause, Rings, Schedule, Status},
+    schedule::{Decision, LastRun, Pause, Schedule, Status},
 };
 
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ impl ScheduleView {
             etag: schedule.etag(),
             status: schedule.status,
             pause: schedule.pause.as_deref().cloned(),
-            quarantine: schedule.quarantine.clone(),
+            quarantine: schedule.rare().quarantine.clone(),
             anchor: schedule.anchor,
             decided_through: schedule.decided_through,
             next: schedule.next.filter(|_| schedule.status == Status::Active),
@@ -152,6 +153,9 @@ pub struct StatusView {
     pub queued: u64,
     pub running: u64,
     pub totals: Totals,
+    /// Of all namespaces: what history takes, and the entries that were given up for its bound.
+    pub history_bytes: u64,
+    pub history_trimmed: u64,
     pub workers: u64,
     pub slots: u64,
     pub lateness_p50: i64,

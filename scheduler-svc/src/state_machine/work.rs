@@ -10,7 +10,7 @@ use super::{
     output::{Answer, Event, Receipt},
     partial,
     run::{Finished, Lease, Outcome, Phase, RunKey},
-    schedule::{LastRun, Pause, PauseReason, RUNS_KEPT, SlotKey, Status},
+    schedule::{Pause, PauseReason, SlotKey, Status},
     timer::ElapsedTimer,
     view::{RunView, ScheduleView},
 };
@@ -355,6 +355,7 @@ impl StateMachine {
         }
         self.schedules[slot].live.retain(|live| *live != key);
         self.totals.count(outcome);
+        self.pace.note(&run.definition, &finished);
         self.keep_history(slot, &finished, run.last_token);
         self.forget_generation(slot, run.generation);
         let pause = self.pause_after(slot, &finished, run.last_token);
@@ -372,27 +373,6 @@ impl StateMachine {
         }
         self.advance(slot);
         self.remove_if_over(slot);
-    }
-
-    /// Two rings (rule H): runs that succeeded, and runs that did not. So a last success outlives a row of failures.
-    fn keep_history(&mut self, slot: SlotKey, finished: &Finished, token: u64) {
-        let schedule = &mut self.schedules[slot];
-        let succeeded = finished.outcome == Outcome::Succeeded;
-        let count = if succeeded { &mut schedule.rings.succeeded } else { &mut schedule.rings.unsucceeded };
-        let ring_slot = *count % RUNS_KEPT;
-        *count += 1;
-        let (trigger, nominal) = (finished.id.trigger, finished.id.nominal);
-        schedule.last_run = Some(LastRun { trigger, nominal, token, succeeded, slot: ring_slot });
-        match finished.outcome {
-            Outcome::Succeeded => schedule.failures = 0,
-            Outcome::Failed => schedule.failures += 1,
-            Outcome::Cancelled => {}
-        }
-        let uid = schedule.uid;
-        let name =
-            if succeeded { Name::Succeeded(uid, ring_slot) } else { Name::Unsucceeded(uid, ring_slot) };
-        self.put(&name, crate::record::finished(finished));
-        self.touch(slot);
     }
 
     /// A revoked consent pauses at once, a row of failures if the user wants it.

@@ -181,3 +181,21 @@ async fn a_backfill_runs_past_times_once() {
         assert!(status.message().starts_with("to"), "{}", status.message());
     }
 }
+
+/// A run's end is counted, and goes with its schedule.
+#[tokio::test]
+async fn h_status_shows_what_history_takes() {
+    let mut served = Served::start().await;
+    served.upsert(schedule("a", every(86_400))).await.expect("upsert");
+    let run = served.trigger("a").await;
+    served.cancel(&run.run_id).await.expect("cancelled");
+    let status =
+        served.status.get_status(pb::GetStatusRequest::default()).await.expect("status").into_inner();
+    assert!((128..1_024).contains(&status.history_bytes), "{}", status.history_bytes);
+    assert_eq!((status.history_bytes % 128, status.history_trimmed), (0, 0));
+    let delete = pb::DeleteScheduleRequest { schedule_id: "a".into(), ..Default::default() };
+    served.schedules.delete_schedule(delete).await.expect("deleted");
+    let status =
+        served.status.get_status(pb::GetStatusRequest::default()).await.expect("status").into_inner();
+    assert_eq!(status.history_bytes, 0);
+}

@@ -13,7 +13,7 @@ use scheduler_svc::{
         id::{RunId, Uid},
         request::Seen,
         run::{Finished, Phase, Run},
-        schedule::{DECISIONS_KEPT, Decision, Schedule, Status},
+        schedule::{Decision, Schedule, Status},
     },
     store::{Key, Write, key::Name},
 };
@@ -27,7 +27,7 @@ pub struct Durable {
     pub schedules: BTreeMap<Uid, Schedule>,
     pub runs: BTreeMap<RunId, Run>,
     pub requests: BTreeMap<(String, String), Seen>,
-    /// The cold part of each schedule's decision log, by slot.
+    /// The cold part of each schedule's decision log, by number.
     log: BTreeMap<(Uid, u32), Decision>,
 }
 
@@ -223,7 +223,7 @@ impl Durable {
         let uid = after.uid;
         let (from, to) = (before.map_or(0, |before| before.rings.decisions), after.rings.decisions);
         let mut entries: Vec<Decision> =
-            (from..to).filter_map(|number| self.log.get(&(uid, number % DECISIONS_KEPT)).cloned()).collect();
+            (from..to).filter_map(|number| self.log.get(&(uid, number)).cloned()).collect();
         holds("P1 decision logs are whole", entries.len() == (to - from) as usize, || {
             format!("{uid}: {} of {} entries are stored", entries.len(), to - from)
         })?;

@@ -14,10 +14,11 @@ use crate::{
         command::*,
         definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
         failure::{Class, Failure},
+        history::{Ring, UNIT},
         id::{ReplyTo, RunId, SessionId, Uid},
         output::*,
         run::Finished,
-        schedule::{DECISIONS_KEPT, Decision, RUNS_KEPT, Span, Verdict},
+        schedule::{Decision, Span, Verdict},
         timer::Now,
         timing::{Cron, CronSource, Fold, Gap, Timing},
         view::{LiveRun, RunView, ScheduleView},
@@ -250,6 +251,12 @@ impl Bench {
         self.records.keys().filter(|key| **key != Key::new(&Name::Meta)).count()
     }
 
+    /// What history takes, by what is stored: each record in whole units.
+    pub fn cold_bytes(&self) -> u64 {
+        let cold = self.records.iter().filter(|(key, _)| key.is_cold());
+        cold.map(|(key, value)| ((key.as_bytes().len() + value.len()) as u64).div_ceil(UNIT) * UNIT).sum()
+    }
+
     /// Another machine from the same records.
     pub fn loaded(&self) -> StateMachine {
         let hot = self.records.iter().filter(|(key, _)| !key.is_cold());
@@ -413,9 +420,8 @@ impl Bench {
     /// The decision log, oldest first.
     pub fn decisions(&mut self, id: &str) -> Vec<Decision> {
         let view = self.view(id);
-        let oldest = view.rings.decisions.saturating_sub(DECISIONS_KEPT);
-        let kept = (oldest..view.rings.decisions).map(|number| {
-            let name = Name::Decision(view.uid, number % DECISIONS_KEPT);
+        let kept = view.rings.numbers(Ring::Decisions).map(|number| {
+            let name = Ring::Decisions.name(view.uid, number);
             record::read_decision(self.records[&Key::new(&name)].clone()).expect("a decision")
         });
         kept.chain(view.decision.clone()).collect()
@@ -424,11 +430,9 @@ impl Bench {
     /// Both rings of ends, newest first.
     pub fn history(&mut self, id: &str) -> Vec<Finished> {
         let view = self.view(id);
-        let ring = |count: u32, name: fn(Uid, u32) -> Name| {
-            (0..count.min(RUNS_KEPT)).map(move |slot| Key::new(&name(view.uid, slot)))
-        };
-        let keys = ring(view.rings.succeeded, Name::Succeeded)
-            .chain(ring(view.rings.unsucceeded, Name::Unsucceeded));
+        let ring =
+            |ring: Ring| view.rings.numbers(ring).map(move |number| Key::new(&ring.name(view.uid, number)));
+        let keys = ring(Ring::Succeeded).chain(ring(Ring::Unsucceeded));
         let read = |key| record::read_finished(view.uid, self.records[&key].clone()).expect("an end");
         let mut finished: Vec<Finished> = keys.map(read).collect();
         finished.sort_by_key(|finished| std::cmp::Reverse((finished.finish, finished.id)));

@@ -6,10 +6,11 @@ use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
 use super::{bench::*, *};
 use crate::state_machine::{
-    StateMachine,
+    Config, StateMachine,
     command::{BulkChange, CancelRun, Command, Heartbeat, Held, Page, Report, Reported, RetryRuns},
     definition::{Definition, Misfire, Overlap},
     failure::{Class, Failure},
+    history::Kept,
     id::SessionId,
     output::{Body, Job},
     schedule::{Decision, Span, Verdict},
@@ -70,7 +71,10 @@ const LIMITS: [&[&str]; 4] = [&[], &["k"], &["m:1"], &["k", "m:1", "m:2"]];
 impl World {
     fn new(seed: u64) -> Self {
         Self {
-            bench: Bench::new(),
+            bench: Bench::with(Config {
+                history_bytes_max: [4 << 30, 4_096][seed as usize % 2],
+                ..Config::default()
+            }),
             dice: SmallRng::seed_from_u64(seed),
             workers: Vec::new(),
             letters: Vec::new(),
@@ -332,6 +336,8 @@ impl World {
             drop(self.bench.machine.seal());
         }
         let outage = [0, 3 * SECOND, MINUTE][self.roll(3)];
+        let size = 1 + self.roll(10) as u8;
+        self.bench.config.history = Kept { runs: size, failed_runs: 11 - size, decisions: size };
         self.bench.restart(outage);
     }
 
@@ -371,6 +377,7 @@ impl World {
         loaded.check().unwrap_or_else(|broken| panic!("loaded: {broken}"));
         assert_eq!(shown(&self.bench.machine), shown(&loaded));
         assert_eq!(shown(&self.bench.machine), shown(&self.bench.rewritten()));
+        assert_eq!(self.bench.machine.history.bytes(), self.bench.cold_bytes(), "the meter is exact");
         for id in IDS {
             if !self.bench.gone(id) {
                 let log = self.bench.decisions(id);
