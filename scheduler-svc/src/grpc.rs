@@ -3,8 +3,10 @@
 mod bulk;
 mod convert;
 mod explain;
+mod export;
 mod field;
 mod history;
+mod import;
 mod limit;
 mod page;
 mod retry;
@@ -93,7 +95,8 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(bounded!(pb::schedule_service_server::ScheduleServiceServer::new(schedule::Api(
-            services.clone()
+            services.clone(),
+            import::Lane::default()
         ))))
         .add_service(bounded!(pb::run_service_server::RunServiceServer::new(run::Api(services.clone()))))
         .add_service(bounded!(pb::worker_service_server::WorkerServiceServer::new(worker::Api(
@@ -227,6 +230,7 @@ fn refusal(refusal: Refusal) -> Status {
                  they do not end up in two places"
             ),
         ),
+        R::Conflict(conflict) => errors::status(Reason::ScheduleConflict, import::about_conflict(conflict)),
         R::LimitNotFound => errors::status(
             Reason::LimitNotFound,
             "no limit is set on this key or pattern, and it is not closed: see ListLimits",

@@ -8,7 +8,7 @@
 //! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
 //! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
 //! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs;
-//! `api` changes schedules, `bulk` many of them, `read` shows them, `load` brings a machine back from its records,
+//! `api` changes schedules, `bulk` many of them, `import` takes and [`snapshot`] gives them whole, `read` shows them, `load` brings a machine back from its records,
 //! `quarantine` sets aside what cannot be processed; `check` says what must always hold.
 //!
 //! Absent on purpose: async, IO, clocks, randomness, gRPC.
@@ -21,6 +21,7 @@ pub mod output;
 pub mod request;
 pub mod run;
 pub mod schedule;
+pub mod snapshot;
 pub mod timer;
 pub mod timing;
 pub mod view;
@@ -29,9 +30,11 @@ mod api;
 mod bulk;
 mod catch_up;
 mod check;
+mod difference;
 mod dispatch;
 mod fire;
 pub mod gate;
+mod import;
 mod lease;
 mod load;
 mod lost;
@@ -182,6 +185,9 @@ impl StateMachine {
             Command::CancelRun(cancel) => self.cancel_run(to, cancel),
             Command::RetryRuns(retry) => self.retry_runs(to, retry),
             Command::Bulk(bulk) => self.bulk(to, bulk),
+            Command::Import(import) => self.import(to, import),
+            Command::DeleteNamed(delete) => self.delete_named(to, delete),
+            Command::Export(list) => self.export(to, list),
             Command::GetSchedule(key) => self.get_schedule(to, key),
             Command::ListSchedules(list) => self.list_schedules(to, list),
             Command::GetRun(get) => self.get_run(to, get),

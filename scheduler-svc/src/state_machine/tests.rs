@@ -10,6 +10,7 @@ mod bad_input;
 mod bulk;
 mod fairness;
 mod gates;
+mod import;
 mod late;
 mod lease;
 mod limit;
