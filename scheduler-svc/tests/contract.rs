@@ -253,7 +253,6 @@ async fn what_is_not_served_yet_says_so() {
     let not_served = |status: Status| {
         assert_eq!((status.code(), reason_of(&status)), (Code::Unimplemented, Some(Reason::NotImplemented)));
     };
-    not_served(served.schedules.export_schedules(pb::ExportSchedulesRequest::default()).await.unwrap_err());
     not_served(served.runs.list_events(pb::ListEventsRequest::default()).await.unwrap_err());
     not_served(served.runs.watch_events(pb::WatchEventsRequest::default()).await.unwrap_err());
 }
