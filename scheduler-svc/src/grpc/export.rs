@@ -85,7 +85,7 @@ impl Export {
     }
 }
 
-fn record(snapshot: Snapshot) -> pb::ScheduleRecord {
+pub fn record(snapshot: Snapshot) -> pb::ScheduleRecord {
     let time = |millis: Option<i64>| millis.map(convert::timestamp);
     let range =
         |span: &schedule::Span| pb::BackfillRange { from: time(Some(span.from)), to: time(Some(span.to)) };

@@ -170,3 +170,6 @@ fn names_its_times(snapshot: &Snapshot) -> Result<(), Violation> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
