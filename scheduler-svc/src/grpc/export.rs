@@ -2,15 +2,15 @@
 //!
 //! The next page is asked for when the client has read the last one, so a slow reader holds no more than a page.
 
-use std::{pin::Pin, sync::Arc, time::Instant};
+use std::{pin::Pin, time::Instant};
 
-use docket::schedule::v1 as pb;
+use docket::{identity, schedule::v1 as pb};
 use futures_util::{Stream, stream};
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Request, Status};
 
-use super::{Services, call_error, convert, mismatch, text};
+use super::{Services, bulk, call_error, convert, deadline, mismatch, text};
 use crate::{
     shard::{CallError, Handle},
     state_machine::{
@@ -41,17 +41,24 @@ struct Export {
     page: std::vec::IntoIter<Snapshot>,
 }
 
-pub fn records(services: &Arc<Services>, list: command::ListSchedules, deadline: Option<Instant>) -> Records {
+pub fn records(
+    services: &Services,
+    request: &Request<pb::ExportSchedulesRequest>,
+) -> Result<Records, Status> {
+    let identity = identity::of(request)?;
+    let body = request.get_ref();
+    let filter = body.filter.clone().unwrap_or_default();
+    let list = bulk::list(&identity, &body.namespace, &filter)?;
     let export = Export {
         shard: services.shard.clone(),
         stopping: services.stopping.clone(),
-        deadline,
+        deadline: deadline(request),
         list: Some(command::ListSchedules { limit: PAGE, ..list }),
         page: Vec::new().into_iter(),
     };
-    Box::pin(stream::try_unfold(export, |mut export| async move {
+    Ok(Box::pin(stream::try_unfold(export, |mut export| async move {
         Ok(export.message().await?.map(|message| (message, export)))
-    }))
+    })))
 }
 
 impl Export {

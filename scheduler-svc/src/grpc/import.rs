@@ -15,20 +15,20 @@ use std::{sync::Arc, time::Instant};
 
 use docket::{
     errors::Violation,
-    identity::Identity,
+    identity::{self, Identity},
     schedule::v1::{self as pb, ImportMode},
 };
 use futures_util::{Stream, TryStreamExt as _, future, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 use check::{Checked, Checker};
 use missing::Missing;
 use tally::Tally;
 
-use super::{Services, bulk, call_error, field, internal, mismatch, schedule::now};
+use super::{Services, bulk, call_error, deadline, field, internal, mismatch, schedule::now};
 use crate::{
-    shard::{Handle, Pending},
+    shard::{CallError, Handle, Pending},
     state_machine::{
         command::{self, Command, ImportItem},
         output::{Answer, Conflict, Imported},
@@ -55,13 +55,23 @@ impl Default for Lane {
 pub async fn import(
     services: &Services,
     lane: &Lane,
-    identity: &Identity,
-    deadline: Option<Instant>,
-    mut messages: Streaming<pb::ImportSchedulesRequest>,
+    request: Request<Streaming<pb::ImportSchedulesRequest>>,
 ) -> Result<pb::ImportSchedulesResponse, Status> {
-    let begun = now();
+    tokio::select! {
+        imported = all(services, lane, request) => imported,
+        () = services.stopping.cancelled() => Err(call_error(CallError::Stopped)),
+    }
+}
+
+async fn all(
+    services: &Services,
+    lane: &Lane,
+    request: Request<Streaming<pb::ImportSchedulesRequest>>,
+) -> Result<pb::ImportSchedulesResponse, Status> {
+    let (begun, deadline, identity) = (now(), deadline(&request), identity::of(&request)?);
+    let mut messages = request.into_inner();
     let first = messages.message().await?.unwrap_or_default();
-    let plan = Arc::new(Plan::new(services, identity, first.options)?);
+    let plan = Arc::new(Plan::new(services, &identity, first.options)?);
     let pages = Pages { messages, rest: first.schedules.into_iter(), named: 0, ended: false };
     let machine = Machine { shard: services.shard.clone(), lane: lane.clone(), deadline, plan: plan.clone() };
     let mut tally = Tally::default();

@@ -335,25 +335,13 @@ impl ScheduleService for Api {
         &self,
         request: Request<Streaming<pb::ImportSchedulesRequest>>,
     ) -> Reply<pb::ImportSchedulesResponse> {
-        let identity = identity::of(&request)?;
-        let deadline = deadline(&request);
-        let stopping = self.0.stopping.clone();
-        tokio::select! {
-            imported = import::import(&self.0, &self.1, &identity, deadline, request.into_inner()) => {
-                Ok(Response::new(imported?))
-            }
-            () = stopping.cancelled() => Err(call_error(CallError::Stopped)),
-        }
+        import::import(&self.0, &self.1, request).await.map(Response::new)
     }
 
     type ExportSchedulesStream = export::Records;
 
     async fn export_schedules(&self, request: Request<pb::ExportSchedulesRequest>) -> Reply<export::Records> {
-        let identity = identity::of(&request)?;
-        let body = request.get_ref();
-        let filter = body.filter.clone().unwrap_or_default();
-        let list = bulk::list(&identity, &body.namespace, &filter)?;
-        Ok(Response::new(export::records(&self.0, list, deadline(&request))))
+        export::records(&self.0, &request).map(Response::new)
     }
 }
 

@@ -178,7 +178,7 @@ pub struct Import {
 #[derive(Clone, Debug)]
 pub enum ImportItem {
     /// As an upsert. The uid is for a schedule that is new.
-    Save(Definition, Uid),
+    Save(Box<Definition>, Uid),
     /// As another server had it.
     Restore(Box<Snapshot>),
 }

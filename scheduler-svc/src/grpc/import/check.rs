@@ -81,7 +81,7 @@ impl Checker {
             let snapshot = validate::record::snapshot(record, schedule, definition, now)?;
             return Ok((ImportItem::Restore(Box::new(snapshot)), size));
         }
-        Ok((ImportItem::Save(definition, Uid(rand::random())), size))
+        Ok((ImportItem::Save(Box::new(definition), Uid(rand::random())), size))
     }
 }
 

@@ -42,8 +42,9 @@ pub fn snapshot(
         anchor: anchor(record, &definition.timing, created)?,
         status,
         pause: pause(schedule.pause.as_ref(), status)?,
-        quarantine: Some(text::clean(&record.quarantine_reason, REASON_BYTES).into())
-            .filter(|why: &Box<str>| status == Status::Quarantined && !why.is_empty()),
+        quarantine: Some(text::clean(&record.quarantine_reason, REASON_BYTES))
+            .filter(|why| status == Status::Quarantined && !why.is_empty())
+            .map(Into::into),
         decided_through: required("decided_through", record.decided_through.as_ref())
             .and_then(|time| passed("decided_through", time, now))?,
         waiting: passed_time("waiting_time", record.waiting_time.as_ref(), now)?,

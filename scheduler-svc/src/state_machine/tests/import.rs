@@ -50,7 +50,7 @@ pub fn restore(bench: &mut Bench, snapshots: &[Snapshot]) -> Imported {
 
 fn save(bench: &mut Bench, definitions: Vec<Definition>, validate_only: bool) -> Imported {
     let uid = |bench: &mut Bench| Uid(u128::from(bench.number()) << 64 | 7);
-    let items = definitions.into_iter().map(|one| ImportItem::Save(one, uid(bench))).collect();
+    let items = definitions.into_iter().map(|one| ImportItem::Save(Box::new(one), uid(bench))).collect();
     import(bench, items, validate_only)
 }
 
