@@ -49,12 +49,13 @@ mod work;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    hash::BuildHasher as _,
     mem,
     sync::Arc,
 };
 
 use bytes::Bytes;
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 
 use command::Command;
@@ -161,7 +162,9 @@ pub struct StateMachine {
 
     batch: u64,
     out: Output,
-    written: HashMap<Key, usize>,
+    /// Where in [`Output::writes`] a key stands.
+    written: HashTable<usize>,
+    hasher: DefaultHashBuilder,
     dirty_schedules: Vec<SlotKey>,
     dirty_runs: Vec<RunKey>,
     meta_dirty: bool,
@@ -413,12 +416,14 @@ impl StateMachine {
 
     /// A batch names each key once: stores may apply its writes in any order.
     fn write(&mut self, key: Key, value: Option<Bytes>) {
-        if let Some(index) = self.written.get(&key) {
-            self.out.writes[*index].value = value;
+        let (hasher, writes) = (&self.hasher, &mut self.out.writes);
+        let hash = hasher.hash_one(&key);
+        if let Some(index) = self.written.find(hash, |index| writes[*index].key == key) {
+            writes[*index].value = value;
             return;
         }
-        self.written.insert(key.clone(), self.out.writes.len());
-        self.out.writes.push(Write { key, value });
+        self.written.insert_unique(hash, writes.len(), |index| hasher.hash_one(&writes[*index].key));
+        writes.push(Write { key, value });
     }
 
     fn write_dirty(&mut self) {

@@ -45,12 +45,15 @@ impl Checker {
     /// `first`: the number of the page's first schedule in the stream, from 0.
     pub fn check(&self, first: u64, page: Vec<pb::ScheduleRecord>, now: i64) -> Vec<Checked> {
         let (mut parts, mut part, mut bytes) = (Vec::new(), Checked::default(), 0);
+        // Uids are random. Those of a page share their first half, so that its records stand together in the store:
+        // that doubles the rate.
+        let near = u128::from(rand::random::<u64>()) << 64;
         for (record, number) in page.into_iter().zip(first..) {
             let id = record.schedule.as_ref().map_or("", |schedule| &schedule.schedule_id);
             if self.digests {
                 part.named.push(digest(id));
             }
-            match self.item(&record, now) {
+            match self.item(&record, near, now) {
                 Ok((item, size)) => {
                     part.items.push(item);
                     bytes += size;
@@ -67,7 +70,12 @@ impl Checker {
     }
 
     /// An item, and the bytes of its task.
-    fn item(&self, record: &pb::ScheduleRecord, now: i64) -> Result<(ImportItem, usize), Violation> {
+    fn item(
+        &self,
+        record: &pb::ScheduleRecord,
+        near: u128,
+        now: i64,
+    ) -> Result<(ImportItem, usize), Violation> {
         let schedule = record.schedule.as_ref().ok_or_else(|| Violation::new("schedule", "is required"))?;
         if !schedule.namespace.is_empty() && *schedule.namespace != *self.namespace {
             let remedy = format!("must be empty or {}, that of the options", self.namespace);
@@ -81,7 +89,8 @@ impl Checker {
             let snapshot = validate::record::snapshot(record, schedule, definition, now)?;
             return Ok((ImportItem::Restore(Box::new(snapshot)), size));
         }
-        Ok((ImportItem::Save(Box::new(definition), Uid(rand::random())), size))
+        let uid = Uid(near | u128::from(rand::random::<u64>()));
+        Ok((ImportItem::Save(Box::new(definition), uid), size))
     }
 }
 
