@@ -165,7 +165,8 @@ fn call_error(error: CallError) -> Status {
     }
 }
 
-fn refusal(refusal: Refusal) -> Status {
+/// What a caller is told of a refused command.
+pub fn refusal(refusal: Refusal) -> Status {
     use Refusal as R;
     match refusal {
         R::ScheduleNotFound => errors::status(Reason::ScheduleNotFound, "there is no schedule of this id"),

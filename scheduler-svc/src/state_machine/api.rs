@@ -369,7 +369,8 @@ impl StateMachine {
     pub(super) fn pause_over(&mut self, slot: SlotKey) {
         let until = self.schedules[slot].pause.as_ref().and_then(|pause| pause.until);
         let actor = self.own_name();
-        self.resume(slot, until.unwrap_or(self.now.wall), false, &actor);
+        // A time at the very end is not the pause's: "until noon" leaves noon alone.
+        self.resume(slot, until.map_or(self.now.wall, |until| until - 1), false, &actor);
     }
 
     /// Ends a pause as of `at`. Its times are skipped; with `catch_up` the latest of them runs after all.

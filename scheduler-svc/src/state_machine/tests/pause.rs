@@ -341,3 +341,14 @@ fn waiters_are_bounded_and_the_oldest_is_answered_first() {
     bench.delete("a", false);
     assert!(waiting[1..].iter().all(|to| bench.reply(*to).is_some()));
 }
+
+#[test]
+fn r4_a_pause_until_noon_leaves_noon_alone() {
+    let mut bench = Bench::new();
+    bench.save(definition("a", every(HOUR)));
+    bench.pause("a", Some(START + 2 * HOUR));
+    bench.pass(2 * HOUR);
+    assert_eq!(bench.fired(), [START + 2 * HOUR]);
+    let log: Vec<_> = bench.decisions("a").iter().map(|one| (one.verdict, one.last)).collect();
+    assert_eq!(log, [(Verdict::Paused, START + HOUR), (Verdict::Fired, START + 2 * HOUR)]);
+}
