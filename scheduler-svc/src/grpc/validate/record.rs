@@ -21,6 +21,9 @@ const NOTE_BYTES: usize = 1 << 10;
 const ACTOR_BYTES: usize = 256;
 /// How far the clock of the server that exported may be ahead.
 const AHEAD: i64 = 3_600_000;
+/// Of counters that go on growing here, so that none overflows.
+const COUNT_MAX: i64 = i32::MAX as i64;
+const RUNS_MAX: i64 = 1 << 53;
 /// As for backfills that users ask for.
 const BACKFILL_RANGES: usize = 64;
 
@@ -49,8 +52,7 @@ pub fn snapshot(
             .and_then(|time| passed("decided_through", time, now))?,
         waiting: passed_time("waiting_time", record.waiting_time.as_ref(), now)?,
         last_manual: passed_time("last_manual_time", record.last_manual_time.as_ref(), now)?.unwrap_or(0),
-        runs: u64::try_from(record.run_count)
-            .map_err(|_| Violation::new("run_count", "must be 0 or more"))?,
+        runs: number("run_count", record.run_count, 0, RUNS_MAX)?.unsigned_abs(),
         failures: count("failures", record.failures, 0)?,
         catch_up: passed_time("catch_up_through", record.catch_up_through.as_ref(), now)?,
         backfill: backfill(&record.backfill, now)?,
@@ -79,9 +81,15 @@ fn passed_time(field: &str, time: Option<&Timestamp>, now: i64) -> Result<Option
     field::optional_time(field, time)?.map(|time| passed(field, time, now)).transpose()
 }
 
-fn count(field: &str, value: i64, least: u32) -> Result<u32, Violation> {
-    let count = u32::try_from(value).ok().filter(|count| *count >= least);
-    count.ok_or_else(|| Violation::new(field, format!("must be {least} to {}", u32::MAX)))
+fn count(field: &str, value: i64, least: i64) -> Result<u32, Violation> {
+    Ok(number(field, value, least, COUNT_MAX)? as u32)
+}
+
+fn number(field: &str, value: i64, least: i64, most: i64) -> Result<i64, Violation> {
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    refuse(field, &format!("must be {least} to {most}"))
 }
 
 fn uid(text: &str) -> Result<Uid, Violation> {

@@ -82,7 +82,7 @@ prop_compose! {
     fn snapshot()(
         definition in definition(),
         uid in any::<u128>(),
-        (generation, revision, failures) in (1..=u32::MAX, 1..=u32::MAX, any::<u32>()),
+        (generation, revision, failures) in (1..1_u32 << 31, 1..1_u32 << 31, 0..1_u32 << 31),
         (created, updated, anchor) in (0..NOW, 0..NOW, 0..NOW),
         status in prop::sample::select(vec![Status::Active, Status::Paused, Status::Ended, Status::Quarantined]),
         (time, until, actor) in (0..NOW, option::of(0..NOW + 99 * HOUR), "[a-z]{0,9}"),
