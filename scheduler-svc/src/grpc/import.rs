@@ -35,12 +35,13 @@ use crate::{
     },
 };
 
-/// Schedules of one command: some 2 ms of the machine's time.
+/// Schedules of one command: less than 2 ms of the machine's time.
 const PAGE: usize = 250;
 /// Pages that are checked at once.
 const CHECKING: usize = 3;
-/// Pages that wait for the machine or for their commit, of all imports together.
-const IN_FLIGHT: usize = 8;
+/// Pages that wait for the machine or for their commit, of all imports together. Half of them make up the next batch
+/// while the other half is committed, so a sync to disk is shared by some 2 000 schedules.
+const IN_FLIGHT: usize = 16;
 
 /// What the imports of a process share: places in the machine's queue.
 #[derive(Clone, Debug)]
