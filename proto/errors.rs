@@ -93,6 +93,8 @@ reasons! {
     TooManyRuns = "TOO_MANY_RUNS", ResourceExhausted;
     /// The namespace holds as many limits as it may.
     TooManyLimits = "TOO_MANY_LIMITS", ResourceExhausted;
+    /// As many streams of WatchEvents are open as configured.
+    TooManyWatchers = "TOO_MANY_WATCHERS", ResourceExhausted;
     /// A message is larger than 4 MiB.
     MessageTooLarge = "MESSAGE_TOO_LARGE", ResourceExhausted;
     /// The caller's deadline passed before the call was applied; nothing was changed.

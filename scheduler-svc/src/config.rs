@@ -25,6 +25,7 @@ pub struct Config {
     pub store: Store,
     pub lease: Lease,
     pub limits: Limits,
+    pub events: Events,
     pub schedules: Schedules,
     pub log: Log,
     pub telemetry: Telemetry,
@@ -56,6 +57,14 @@ pub struct Lease {
 pub struct Limits {
     pub schedules_per_namespace: usize,
     pub live_runs_per_schedule: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Events {
+    pub kept: usize,
+    pub kept_bytes: usize,
+    pub watchers: usize,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -111,8 +120,8 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 9] =
-        ["grpc", "http", "store", "lease", "limits", "schedules", "log", "telemetry", "runtime"];
+    const SECTIONS: [&str; 10] =
+        ["grpc", "http", "store", "lease", "limits", "events", "schedules", "log", "telemetry", "runtime"];
     let ours = |key: &figment::value::UncasedStr| {
         let section = key.as_str().split("__").next().unwrap_or_default();
         key.as_str().contains("__") && SECTIONS.iter().any(|one| one.eq_ignore_ascii_case(section))
@@ -151,6 +160,9 @@ impl Config {
         bounds("lease.reconnect_grace_ms", self.lease.reconnect_grace_ms, 1_000, self.lease.term_ms)?;
         bounds("limits.schedules_per_namespace", self.limits.schedules_per_namespace as u64, 1, 100_000_000)?;
         bounds("limits.live_runs_per_schedule", self.limits.live_runs_per_schedule as u64, 1, 1_000)?;
+        bounds("events.kept", self.events.kept as u64, 1_000, 10_000_000)?;
+        bounds("events.kept_bytes", self.events.kept_bytes as u64, 1 << 20, 16 << 30)?;
+        bounds("events.watchers", self.events.watchers as u64, 0, 10_000)?;
         bounds("schedules.default_spread_ms", self.schedules.default_spread_ms.into(), 0, 86_400_000)
     }
 

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod convert;
+mod event;
 mod explain;
 mod export;
 mod field;

@@ -2,9 +2,11 @@
 //!
 //! Calls come in through [`grpc`], which checks them and turns them into commands. [`shard`] pumps commands through the
 //! [`pipeline`], which applies them to the pure [`state_machine`], commits what changed to the [`store`], and only then
-//! lets replies and jobs out. [`record`] is the disk format.
+//! lets replies, jobs and events out; [`event_log`] keeps the newest events for those who watch. [`record`] is the disk
+//! format.
 
 pub mod config;
+pub mod event_log;
 pub mod grpc;
 pub mod http;
 pub mod pipeline;

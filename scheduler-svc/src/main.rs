@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use scheduler_svc::{
     config::{Config, DEFAULTS, StoreUrl},
+    event_log,
     grpc::{self, Services},
     http, shard, state_machine,
     store::{Store, embedded::EmbeddedStore, memory::MemoryStore},
@@ -93,8 +94,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
         live_runs_max: config.limits.live_runs_per_schedule,
         ..state_machine::Config::default()
     };
+    let events = event_log::Bounds {
+        events: config.events.kept,
+        bytes: config.events.kept_bytes,
+        watchers: config.events.watchers,
+    };
     let observer = telemetry.observer();
-    let shard = tokio::task::spawn_blocking(move || shard::start(store, machine, observer)).await??;
+    let options = shard::Options { machine, events };
+    let shard = tokio::task::spawn_blocking(move || shard::start(store, options, observer)).await??;
     info!(epoch = shard.epoch, records = shard.loaded, store = config.store.url, "loaded");
 
     let grpc = TcpListener::bind(config.grpc.listen)

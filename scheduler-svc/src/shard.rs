@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use outbox::{Messages, Outbox, outbox};
 
 use crate::{
+    event_log::{self, EventLog},
     pipeline::{Halt, Pipeline, Step},
     state_machine::{
         Config, LoadError, StateMachine,
@@ -54,6 +55,7 @@ pub struct Handle {
     calls: mpsc::Sender<Call>,
     epoch: u64,
     store: Arc<dyn Store>,
+    events: Arc<EventLog>,
 }
 
 impl fmt::Debug for Handle {
@@ -148,6 +150,11 @@ impl Handle {
         read.map_err(|error| CallError::Store(error.to_string()))
     }
 
+    /// What happened last, for those who watch.
+    pub fn events(&self) -> &Arc<EventLog> {
+        &self.events
+    }
+
     /// Of this process's leadership.
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -200,15 +207,34 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
+/// How the shard is set up. A bare [`Config`] leaves the rest at its defaults.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    pub machine: Config,
+    pub events: event_log::Bounds,
+}
+
+impl From<Config> for Options {
+    fn from(machine: Config) -> Self {
+        Self { machine, ..Self::default() }
+    }
+}
+
 /// Opens the store, loads the machine and starts both threads. Blocking.
 ///
 /// # Errors
 /// See [`StartError`].
-pub fn start(store: Arc<dyn Store>, config: Config, observer: impl Observer) -> Result<Shard, StartError> {
+pub fn start(
+    store: Arc<dyn Store>,
+    options: impl Into<Options>,
+    observer: impl Observer,
+) -> Result<Shard, StartError> {
+    let Options { machine: config, events } = options.into();
     let clock = Clock::new();
     let opened = store.open()?;
     let loaded = opened.hot.len();
     let machine = load(config, clock.now(), opened.epoch, opened.hot)?;
+    let events = Arc::new(EventLog::new(events, opened.epoch));
     let (commits, outcomes) = start_committer(store.clone())?;
     let (calls, queue) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel();
@@ -226,13 +252,15 @@ pub fn start(store: Arc<dyn Store>, config: Config, observer: impl Observer) -> 
         store: store.clone(),
         config,
         epoch: opened.epoch,
+        events: events.clone(),
     };
     thread::Builder::new().name("shard".into()).spawn(move || {
         let halt = runtime.block_on(pump.run());
         // Nobody may be listening any more.
         let _ = stop.send(halt);
     })?;
-    Ok(Shard { handle: Handle { calls, epoch: opened.epoch, store }, stopped, epoch: opened.epoch, loaded })
+    let handle = Handle { calls, epoch: opened.epoch, store, events };
+    Ok(Shard { handle, stopped, epoch: opened.epoch, loaded })
 }
 
 fn load(config: Config, now: Now, epoch: u64, hot: Vec<(Key, Bytes)>) -> Result<StateMachine, LoadError> {
@@ -279,6 +307,7 @@ struct Pump {
     store: Arc<dyn Store>,
     config: Config,
     epoch: u64,
+    events: Arc<EventLog>,
 }
 
 impl Pump {
@@ -306,6 +335,7 @@ impl Pump {
         let opened = self.store.open()?;
         let machine = load(self.config, self.clock.now(), opened.epoch, opened.hot)?;
         self.epoch = opened.epoch;
+        self.events.begin(opened.epoch);
         self.waiting.retain(|to, _| self.pipeline.keeps(*to));
         self.sessions.retain(|id, _| self.pipeline.keeps_session(*id));
         self.pipeline.reloaded(machine, opened.seq);
@@ -397,6 +427,8 @@ impl Pump {
         for event in &output.events {
             self.observer.observe(event);
         }
+        // Before the replies: whoever has an answer finds its event.
+        self.events.append(output.events);
         for (to, reply) in output.replies {
             if let Some(waiting) = self.waiting.remove(&to) {
                 let _ = waiting.send(reply);

@@ -349,6 +349,11 @@ impl StateMachine {
         if !schedule.live.is_empty() || !(ended || schedule.status == schedule::Status::Deleted) {
             return;
         }
+        if ended {
+            self.schedules[slot].status = schedule::Status::Deleted;
+            let actor = self.own_name();
+            self.emit_schedule(slot, output::ScheduleChange::Deleted, &actor);
+        }
         self.hide_schedule(slot);
         if let Some((at, timer)) = self.schedules[slot].armed.take() {
             self.timers.clear_wall(at, timer);

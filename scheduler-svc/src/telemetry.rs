@@ -146,8 +146,8 @@ impl Observer for RunObserver {
     fn observe(&self, event: &Event) {
         log(event);
         match event {
-            Event::Started { id, definition, attempt, due, at, .. } => {
-                self.child(*id, definition, "queued", (*due, *at), *attempt, "", None);
+            Event::Started { run, at } => {
+                self.child(run.id, &run.definition, "queued", (run.due, *at), run.attempt, "", None);
             }
             Event::AttemptEnded { id, definition, attempt, worker_id, start, at, failure } => {
                 self.child(
@@ -161,7 +161,10 @@ impl Observer for RunObserver {
                 );
             }
             Event::Finished { definition, finished } => self.root(definition, finished),
-            Event::Fired { .. }
+            Event::Created { .. }
+            | Event::Fired { .. }
+            | Event::Retrying { .. }
+            | Event::Discarded { .. }
             | Event::Schedule { .. }
             | Event::TimesMoved { .. }
             | Event::GateClosed { .. }
@@ -267,8 +270,10 @@ fn log(event: &Event) {
         Event::Fired { id, definition, .. } => {
             debug!(schedule = %definition.key.id, run = %id, trace_id = %trace(*id), "fired");
         }
-        Event::Started { id, definition, attempt, worker_id, .. } => {
-            debug!(schedule = %definition.key.id, run = %id, attempt, worker = %worker_id, trace_id = %trace(*id), "handed out");
+        Event::Started { run, .. } => {
+            let (worker, trace_id) = (run.worker_id.as_deref().unwrap_or_default(), trace(run.id));
+            let schedule = &run.definition.key.id;
+            debug!(%schedule, run = %run.id, attempt = run.attempt, worker, %trace_id, "handed out");
         }
         Event::AttemptEnded { id, definition, attempt, worker_id, failure, .. } => {
             let Some(failure) = failure else { return };
@@ -278,7 +283,12 @@ fn log(event: &Event) {
             );
         }
         Event::Finished { definition, finished } => log_finished(definition, finished),
-        Event::Schedule { change, view, actor } => log_schedule(*change, view, actor),
+        Event::Discarded { definition, finished } => {
+            debug!(schedule = %definition.key.id, run = %finished.id, "gone before it began");
+        }
+        // Told with `Fired` and `AttemptEnded`.
+        Event::Created { .. } | Event::Retrying { .. } => {}
+        Event::Schedule { change, view, actor, .. } => log_schedule(*change, view, actor),
         Event::TimesMoved { former, moved, ids } => {
             let ids: Vec<&str> = ids.iter().map(|key| &*key.id).collect();
             warn!(%former, now = TZDB, moved, first = ?ids, "the tz database has changed; next times were computed anew");

@@ -174,7 +174,7 @@ pub fn live_run(run: &LiveRun) -> pb::Run {
         RunState::Cancelling => pb::RunState::Cancelling,
     };
     let wait = match &run.state {
-        RunState::Queued(cause) => Some(wait(cause)),
+        RunState::Queued(cause) => cause.as_ref().map(wait),
         RunState::Running | RunState::Cancelling => None,
     };
     let mut attempts: Vec<pb::Attempt> = run.attempts.iter().map(attempt).collect();
@@ -237,6 +237,15 @@ pub fn finished_run(view: &ScheduleView, finished: &Finished) -> pb::Run {
     } else {
         bare_run(id, &view.definition, generation, due)
     };
+    ended(base, finished)
+}
+
+/// A final run whose definition is at hand.
+pub fn ended_run(definition: &Definition, finished: &Finished) -> pb::Run {
+    ended(pinned_run(finished.id, definition, finished.generation, finished.due), finished)
+}
+
+fn ended(base: pb::Run, finished: &Finished) -> pb::Run {
     pb::Run {
         state: outcome(finished.outcome).into(),
         attempt: finished.attempt as i32,

@@ -16,7 +16,7 @@ pub fn covers(view: &ScheduleView, decision: &Decision, nominal: i64) -> bool {
 
 /// What a live run waits for, where a limit keeps it back.
 pub fn about_limit(run: &LiveRun) -> Option<String> {
-    let RunState::Queued(Wait::Limit { key, until }) = &run.state else { return None };
+    let RunState::Queued(Some(Wait::Limit { key, until })) = &run.state else { return None };
     let until = until.map_or_else(
         || "until a permit is free".into(),
         |until| format!("until {} at least", instant(until)),

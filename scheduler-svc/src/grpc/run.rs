@@ -1,18 +1,17 @@
 //! `RunService`.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use docket::{
-    errors::not_implemented,
     identity,
     schedule::v1::{self as pb, run_service_server::RunService},
 };
-use futures_util::Stream;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Services, call_error, convert, deadline, field, history, mismatch, page, refusal, request_id, validate,
+    Services, call_error, convert, deadline, event, field, history, mismatch, page, refusal, request_id,
+    validate,
 };
 use crate::shard::CallError;
 use crate::state_machine::{
@@ -28,7 +27,6 @@ const NOTE_BYTES: usize = 1 << 10;
 pub struct Api(pub Arc<Services>);
 
 type Reply<T> = Result<Response<T>, Status>;
-type EventStream = Pin<Box<dyn Stream<Item = Result<pb::WatchEventsResponse, Status>> + Send>>;
 
 impl Api {
     async fn get(&self, get: command::GetRun, until: Option<std::time::Instant>) -> Result<RunView, Status> {
@@ -139,14 +137,18 @@ impl RunService for Api {
         Ok(Response::new(retried))
     }
 
-    async fn list_events(&self, _: Request<pb::ListEventsRequest>) -> Reply<pb::ListEventsResponse> {
-        Err(not_implemented("ListEvents"))
+    async fn list_events(&self, request: Request<pb::ListEventsRequest>) -> Reply<pb::ListEventsResponse> {
+        let identity = identity::of(&request)?;
+        let listed = event::list(&self.0, &identity, request.get_ref(), deadline(&request))?;
+        Ok(Response::new(listed))
     }
 
-    type WatchEventsStream = EventStream;
+    type WatchEventsStream = event::EventStream;
 
-    async fn watch_events(&self, _: Request<pb::WatchEventsRequest>) -> Reply<EventStream> {
-        Err(not_implemented("WatchEvents"))
+    async fn watch_events(&self, request: Request<pb::WatchEventsRequest>) -> Reply<event::EventStream> {
+        let identity = identity::of(&request)?;
+        let events = event::watch(&self.0, &identity, request.get_ref(), deadline(&request))?;
+        Ok(Response::new(events))
     }
 }
 

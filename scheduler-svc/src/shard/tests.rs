@@ -4,11 +4,13 @@ use std::{sync::Barrier, time::Duration};
 
 use super::*;
 use crate::{
+    event_log::{Cursor, Expired, Kind},
     state_machine::{
         command::{GetRun, OpenSession, Report, Reported, TriggerNow, Upsert},
         definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
         id::{RunId, Uid},
-        output::{Body, Job, Receipt},
+        output::{Body, Job, Receipt, ScheduleChange},
+        poison,
         timing::Timing,
         view::RunView,
     },
@@ -239,4 +241,56 @@ async fn a_stream_that_breaks_is_heard_of() {
         panic!("workers")
     };
     assert!(!workers[0].connected);
+}
+
+/// What the log says happened to schedules after a cursor.
+fn told(shard: &Handle, cursor: Cursor) -> Result<Vec<(Kind, String)>, Expired> {
+    let slice = shard.events().after(cursor)?;
+    Ok(slice.iter().map(|(_, entry)| (entry.kind, entry.definition().key.id.to_string())).collect())
+}
+
+#[tokio::test]
+async fn p1_an_event_is_told_after_its_commit_and_before_its_answer() {
+    let slow = Arc::new(Slow { store: MemoryStore::default(), gate: Barrier::new(2) });
+    let shard = start(slow.clone(), Config::default(), Deaf).expect("start").handle;
+    let begin = shard.events().now();
+    let mut write = Box::pin(shard.call(upsert("a"), None));
+    assert!(futures_util::poll!(&mut write).is_pending());
+    // The commit waits at the gate, so whatever the log holds now was said too early.
+    let open = slow.clone();
+    let before = told(&shard, begin);
+    tokio::task::spawn_blocking(move || open.gate.wait()).await.expect("the gate opens");
+    write.await.expect("written");
+    assert_eq!(before, Ok(vec![]));
+    assert_eq!(told(&shard, begin), Ok(vec![(Kind::Schedule(ScheduleChange::Created), "a".into())]));
+}
+
+/// Poisons the shard's thread when it sees a schedule named `trap`.
+struct Trapper;
+
+impl Observer for Trapper {
+    fn observe(&self, event: &Event) {
+        if let Event::Schedule { view, .. } = event
+            && &*view.definition.key.id == "trap"
+        {
+            poison::arm(poison::At::Command, "bad");
+        }
+    }
+}
+
+/// The machine is loaded anew, so nobody can say that nothing was missed: cursors are void, and watchers hear of it.
+#[tokio::test]
+async fn p4_after_a_panic_the_log_begins_anew() {
+    let shard = start(Arc::new(MemoryStore::default()), Config::default(), Trapper).expect("start").handle;
+    shard.call(upsert("trap"), None).await.expect("upsert");
+    let mut watcher = shard.events().watch().expect("a place");
+    let before = shard.events().now();
+    watcher.listen();
+    let refused = shard.call(upsert("bad"), None).await.err();
+    assert_eq!(refused, Some(CallError::Refused(Refusal::Poisonous)));
+    watcher.rung().await;
+    assert_eq!(told(&shard, before), Err(Expired));
+    let begin = shard.events().now();
+    shard.call(upsert("good"), None).await.expect("upsert");
+    assert_eq!(told(&shard, begin), Ok(vec![(Kind::Schedule(ScheduleChange::Created), "good".into())]));
 }

@@ -339,7 +339,7 @@ impl StateMachine {
 
     pub(super) fn emit_schedule(&mut self, slot: SlotKey, change: ScheduleChange, actor: &Arc<str>) {
         let view = Box::new(self.view(slot));
-        self.emit(Event::Schedule { change, view, actor: actor.clone() });
+        self.emit(Event::Schedule { change, view, actor: actor.clone(), at: self.now.wall });
     }
 
     /// The service itself, as an actor.
@@ -440,21 +440,21 @@ impl StateMachine {
         let room = self.room(slot);
         let (id, created) = match room {
             Room::Taken(live) | Room::Full(live) => (live, false),
-            Room::Free | Room::Behind { .. } => (self.create_manual(slot, room), true),
+            Room::Free | Room::Behind { .. } => (self.create_manual(slot, room, &command.actor), true),
         };
         self.remember(&command.key.namespace, request, Seen::run(id, created));
         let run = Box::new(self.run_view(slot, id));
         self.triggered.push((to, run, created));
     }
 
-    pub(super) fn create_manual(&mut self, slot: SlotKey, room: Room) -> RunId {
+    pub(super) fn create_manual(&mut self, slot: SlotKey, room: Room, actor: &Arc<str>) -> RunId {
         let now = self.now.wall;
         let nominal = now.max(self.schedules[slot].last_manual + 1);
         self.schedules[slot].last_manual = nominal;
         let key = match room {
-            Room::Behind { .. } => self.create_behind(slot, Trigger::Manual, nominal, now),
+            Room::Behind { .. } => self.create_behind(slot, Trigger::Manual, nominal, now, Some(actor)),
             Room::Free | Room::Taken(_) | Room::Full(_) => {
-                self.create_run(slot, Trigger::Manual, nominal, now)
+                self.create_run(slot, Trigger::Manual, nominal, now, Some(actor))
             }
         };
         self.schedules[slot].run_id(Trigger::Manual, self.runs[key].id.nominal)

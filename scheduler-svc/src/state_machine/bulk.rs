@@ -72,7 +72,7 @@ impl StateMachine {
             Asked::Before(seen) => return self.answer_progress(to, &seen),
             Asked::Otherwise => return self.refuse(to, Refusal::RequestIdReused),
         }
-        let accepted = retry.ids.iter().filter(|id| self.retry_run(&retry.namespace, **id)).count() as u64;
+        let accepted = retry.ids.iter().filter(|id| self.retry_run(retry, **id)).count() as u64;
         let progress = Seen {
             skipped: retry.page.skipped + retry.ids.len() as u64 - accepted,
             after: retry.page.through.clone(),
@@ -82,9 +82,10 @@ impl StateMachine {
         self.close_page(to, &retry.namespace, retry.request.as_ref(), progress);
     }
 
-    fn retry_run(&mut self, namespace: &Arc<str>, failed: RunId) -> bool {
+    fn retry_run(&mut self, retry: &RetryRuns, failed: RunId) -> bool {
         let slot = self.slot_of(failed.uid);
-        let Some(slot) = slot.filter(|slot| self.schedules[*slot].definition.key.namespace == *namespace)
+        let Some(slot) =
+            slot.filter(|slot| self.schedules[*slot].definition.key.namespace == retry.namespace)
         else {
             return false;
         };
@@ -92,7 +93,7 @@ impl StateMachine {
             && matches!(self.schedules[slot].status, Status::Active | Status::Ended)
             && self.room(slot) == Room::Free;
         if runs {
-            self.create_manual(slot, Room::Free);
+            self.create_manual(slot, Room::Free, &retry.actor);
         }
         runs
     }

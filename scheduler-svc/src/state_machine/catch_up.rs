@@ -155,7 +155,7 @@ impl StateMachine {
         } else {
             schedule.backfill[1..].into()
         };
-        self.create_run(slot, Trigger::Backfill, nominal, self.now.wall);
+        self.create_run(slot, Trigger::Backfill, nominal, self.now.wall, None);
     }
 }
 

@@ -146,21 +146,14 @@ impl StateMachine {
             start: now.wall,
             timer,
         });
-        let event = Event::Started {
-            id: run.id,
-            definition: run.definition.clone(),
-            attempt: run.attempt,
-            worker_id: session.worker_id.clone(),
-            due: run.due,
-            at: now.wall,
-        };
         self.timers.set(timer, ElapsedTimer::Attempt(key));
         self.clear_queue_timer(key);
         if !self.runs[key].definition.limits.is_empty() {
             self.gates.start(key, now.elapsed);
         }
         self.touch_run(key);
-        self.emit(event);
+        let run = Box::new(self.told_view(key));
+        self.emit(Event::Started { run, at: now.wall });
     }
 
     /// Tells the worker to stop a run, if it is connected; heartbeats repeat it.

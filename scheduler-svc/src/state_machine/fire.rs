@@ -1,5 +1,7 @@
 //! Nominal times become decisions: fired, or skipped and why. Every time gets exactly one.
 
+use std::sync::Arc;
+
 use super::{
     StateMachine,
     definition::Misfire,
@@ -80,20 +82,33 @@ impl StateMachine {
         let due = nominal.saturating_add(self.schedules[slot].definition.spread_offset());
         self.note_lateness(due);
         if let Room::Behind { .. } = room {
-            self.create_behind(slot, Trigger::Scheduled, nominal, due);
+            self.create_behind(slot, Trigger::Scheduled, nominal, due, None);
             return;
         }
         self.decide_behind(slot);
         self.schedules[slot].runs += 1;
         self.decide(slot, Verdict::Fired, (nominal, nominal, Some(1)), Some((Trigger::Scheduled, nominal)));
-        self.create_run(slot, Trigger::Scheduled, nominal, due);
+        self.create_run(slot, Trigger::Scheduled, nominal, due, None);
     }
 
-    /// A run that may begin.
-    pub(super) fn create_run(&mut self, slot: SlotKey, trigger: Trigger, nominal: i64, due: i64) -> RunKey {
+    /// A run that may begin. `actor` asked for it, if somebody did.
+    pub(super) fn create_run(
+        &mut self,
+        slot: SlotKey,
+        trigger: Trigger,
+        nominal: i64,
+        due: i64,
+        actor: Option<&Arc<str>>,
+    ) -> RunKey {
         let key = self.insert_run(slot, trigger, nominal, due, Phase::Ready(None));
         self.make_ready(key);
+        self.emit_created(key, actor);
         key
+    }
+
+    pub(super) fn emit_created(&mut self, key: RunKey, actor: Option<&Arc<str>>) {
+        let run = Box::new(self.told_view(key));
+        self.emit(Event::Created { run, actor: actor.cloned(), at: self.now.wall });
     }
 
     pub(super) fn insert_run(

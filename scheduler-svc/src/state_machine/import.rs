@@ -147,6 +147,8 @@ impl StateMachine {
         derive(&mut later);
         (later.decision, later.rings, later.last_run) = (here.decision.clone(), here.rings, here.last_run);
         (later.live, later.armed) = (here.live.clone(), here.armed);
+        // Times that were decided elsewhere change nothing that an event tells.
+        let shows = (later.revision, later.status) != (here.revision, here.status);
         self.exchange(slot, later);
         self.replace_behind(slot);
         self.arm(slot);
@@ -157,7 +159,9 @@ impl StateMachine {
                 self.make_ready(key);
             }
         }
-        self.emit_schedule(slot, ScheduleChange::Updated, actor);
+        if shows {
+            self.emit_schedule(slot, ScheduleChange::Updated, actor);
+        }
         self.go_on(slot, waiting);
         if self.schedules.contains(slot) {
             self.remove_if_over(slot);
@@ -168,11 +172,7 @@ impl StateMachine {
     fn go_on(&mut self, slot: SlotKey, waiting: Option<i64>) {
         if let Some(nominal) = waiting {
             let due = nominal.saturating_add(self.schedules[slot].definition.spread_offset());
-            if self.schedules[slot].live.is_empty() {
-                self.insert_run(slot, Trigger::Scheduled, nominal, due, Phase::Behind);
-            } else {
-                self.create_behind(slot, Trigger::Scheduled, nominal, due);
-            }
+            self.create_behind(slot, Trigger::Scheduled, nominal, due, None);
         }
         self.advance(slot);
     }

@@ -11,7 +11,7 @@ use super::{
     id::{ReplyTo, RunId, SessionId, Trigger, Uid},
     run::{Finished, Outcome},
     snapshot::Snapshot,
-    view::{LimitView, RunView, ScheduleView, StatusView, WorkerView},
+    view::{LimitView, LiveRun, RunView, ScheduleView, StatusView, WorkerView},
 };
 use crate::store::Write;
 
@@ -224,21 +224,26 @@ pub enum Receipt {
     Invalid(Box<str>),
 }
 
-/// A fact, for traces, logs, metrics and (later) watchers.
+/// A fact, for traces, logs, metrics and watchers. Runs and schedules are shown as they are after the change.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// A run can be found from now on. Its time may not be decided yet, if it is behind others.
+    Created {
+        run: Box<LiveRun>,
+        /// Who asked for it; None = the service itself.
+        actor: Option<Arc<str>>,
+        at: i64,
+    },
+    /// Its time is decided: it will run.
     Fired {
         id: RunId,
         definition: Arc<Definition>,
         due: i64,
         at: i64,
     },
+    /// A worker is given an attempt of it.
     Started {
-        id: RunId,
-        definition: Arc<Definition>,
-        attempt: u32,
-        worker_id: Arc<str>,
-        due: i64,
+        run: Box<LiveRun>,
         at: i64,
     },
     AttemptEnded {
@@ -250,7 +255,17 @@ pub enum Event {
         at: i64,
         failure: Option<Box<Failure>>,
     },
+    /// An attempt ended without success, and another one is to come.
+    Retrying {
+        run: Box<LiveRun>,
+        at: i64,
+    },
     Finished {
+        definition: Arc<Definition>,
+        finished: Box<Finished>,
+    },
+    /// A run that never began is gone, since its time was decided otherwise. History keeps nothing of it.
+    Discarded {
         definition: Arc<Definition>,
         finished: Box<Finished>,
     },
@@ -260,6 +275,7 @@ pub enum Event {
         view: Box<ScheduleView>,
         /// Who caused it; `docket` for the service itself.
         actor: Arc<str>,
+        at: i64,
     },
     /// Next times were computed anew with another tz database (rule R9).
     TimesMoved {

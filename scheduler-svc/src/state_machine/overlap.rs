@@ -3,12 +3,14 @@
 //! At most one run of a schedule is [`Phase::Behind`] the others. Its nominal time is not decided until it may begin,
 //! since a newer time may take its place: so no time is ever said to have fired whose run never began.
 
+use std::sync::Arc;
+
 use super::{
     StateMachine,
     definition::Overlap,
     failure::{Class, Failure},
     id::{RunId, Trigger},
-    output::Answer,
+    output::{Answer, Event},
     run::{Finished, Outcome, Phase, RunKey},
     schedule::{SlotKey, Status, Verdict},
     view::{RunView, ScheduleView},
@@ -54,12 +56,14 @@ impl StateMachine {
         trigger: Trigger,
         nominal: i64,
         due: i64,
+        actor: Option<&Arc<str>>,
     ) -> RunKey {
         let cancel = self.schedules[slot].definition.overlap == Overlap::CancelRunning;
         let waiting = self.behind(slot);
         let others: Vec<RunKey> =
             self.schedules[slot].live.iter().copied().filter(|other| Some(*other) != waiting).collect();
         let key = self.insert_run(slot, trigger, nominal, due, Phase::Behind);
+        self.emit_created(key, actor);
         if let Some(waiting) = waiting {
             self.replace(waiting);
         }
@@ -100,10 +104,6 @@ impl StateMachine {
         }
         self.forget_generation(slot, run.generation);
         self.touch(slot);
-        if run.waiters.is_empty() {
-            return;
-        }
-        let schedule = Box::new(ScheduleView::of(&self.schedules[slot], self.active_runs(slot)));
         let finished = Box::new(Finished {
             id: run.id,
             generation: run.generation,
@@ -117,11 +117,15 @@ impl StateMachine {
             failure: Some(Box::new(failure)),
             worker_id: self.name(&"".into()),
         });
-        for to in run.waiters {
-            let finished = Some(finished.clone());
-            let view = RunView::Final { id: run.id, schedule: schedule.clone(), finished };
-            self.answer(to, Answer::Run(Box::new(view)));
+        if !run.waiters.is_empty() {
+            let schedule = Box::new(ScheduleView::of(&self.schedules[slot], self.active_runs(slot)));
+            for to in run.waiters {
+                let finished = Some(finished.clone());
+                let view = RunView::Final { id: run.id, schedule: schedule.clone(), finished };
+                self.answer(to, Answer::Run(Box::new(view)));
+            }
         }
+        self.emit(Event::Discarded { definition: run.definition, finished });
     }
 
     /// Decides the time of a run that waits behind others: it fires, whatever comes later. Needed before a later time

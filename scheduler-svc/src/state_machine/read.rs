@@ -114,7 +114,20 @@ impl StateMachine {
 
     pub(super) fn live_view(&self, key: RunKey) -> LiveRun {
         let wait = self.wait(key, || self.has_worker(&self.runs[key].definition));
-        LiveRun::of(&self.runs[key], wait)
+        LiveRun::of(&self.runs[key], Some(wait))
+    }
+
+    /// A run as events show it: what it waits for is said where the run itself knows, since asking the workers takes
+    /// long when many runs begin at once.
+    pub(super) fn told_view(&self, key: RunKey) -> LiveRun {
+        let run = &self.runs[key];
+        let wait = match run.phase {
+            Phase::Backoff { until, .. } => Some(Wait::Backoff { until }),
+            Phase::Behind => Some(Wait::Overlap),
+            Phase::Ready(None) => Some(Wait::Paused),
+            Phase::Ready(Some(_)) | Phase::Running(_) | Phase::Cancelling { .. } => None,
+        };
+        LiveRun::of(run, wait)
     }
 
     fn wait(&self, key: RunKey, has_worker: impl FnOnce() -> bool) -> Wait {

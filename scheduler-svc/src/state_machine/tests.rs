@@ -5,9 +5,11 @@
 
 mod bench;
 mod judge;
+mod mirror;
 
 mod bad_input;
 mod bulk;
+mod event;
 mod fairness;
 mod gates;
 mod import;

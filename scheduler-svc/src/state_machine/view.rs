@@ -89,7 +89,8 @@ pub struct LiveRun {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
-    Queued(Wait),
+    /// None = what it waits for was not looked at.
+    Queued(Option<Wait>),
     Running,
     Cancelling,
 }
@@ -112,7 +113,8 @@ pub enum Wait {
 }
 
 impl LiveRun {
-    pub fn of(run: &Run, wait: Wait) -> Self {
+    /// `wait` counts only while the run is queued.
+    pub fn of(run: &Run, wait: Option<Wait>) -> Self {
         let state = match &run.phase {
             Phase::Behind | Phase::Ready(_) | Phase::Backoff { .. } => RunState::Queued(wait),
             Phase::Running(_) => RunState::Running,

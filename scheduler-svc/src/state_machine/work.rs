@@ -128,14 +128,21 @@ impl StateMachine {
             Next::Again => {
                 self.runs[key].failure = Some(Box::new(failure));
                 self.make_ready(key);
+                self.emit_retrying(key);
                 Some(self.now.wall)
             }
             Next::After(wait) => {
                 self.runs[key].failure = Some(Box::new(failure));
                 self.back_off(key, wait);
+                self.emit_retrying(key);
                 Some(self.now.wall + wait)
             }
         }
+    }
+
+    fn emit_retrying(&mut self, key: RunKey) {
+        let run = Box::new(self.told_view(key));
+        self.emit(Event::Retrying { run, at: self.now.wall });
     }
 
     /// A revoked consent counts as a passing failure if the user acted after the attempt began: it says nothing about
@@ -350,7 +357,7 @@ impl StateMachine {
         self.totals.count(outcome);
         self.keep_history(slot, &finished, run.last_token);
         self.forget_generation(slot, run.generation);
-        self.after_failure(slot, &finished, run.last_token);
+        let pause = self.pause_after(slot, &finished, run.last_token);
         if !run.waiters.is_empty() {
             let schedule = Box::new(ScheduleView::of(&self.schedules[slot], self.active_runs(slot)));
             for to in run.waiters {
@@ -360,6 +367,9 @@ impl StateMachine {
             }
         }
         self.emit(Event::Finished { definition: run.definition, finished: Box::new(finished) });
+        if let Some((reason, note)) = pause {
+            self.pause_by_itself(slot, reason, note);
+        }
         self.advance(slot);
         self.remove_if_over(slot);
     }
@@ -386,21 +396,22 @@ impl StateMachine {
     }
 
     /// A revoked consent pauses at once, a row of failures if the user wants it.
-    fn after_failure(&mut self, slot: SlotKey, finished: &Finished, token: u64) {
-        let Some(failure) = finished.failure.as_ref().filter(|_| finished.outcome == Outcome::Failed) else {
-            return;
-        };
+    fn pause_after(&self, slot: SlotKey, finished: &Finished, token: u64) -> Option<(PauseReason, Box<str>)> {
+        let failure = finished.failure.as_ref().filter(|_| finished.outcome == Outcome::Failed)?;
         let schedule = &self.schedules[slot];
         let limit = schedule.definition.pause_after_failures;
-        let (reason, note) = if planted(Bug::ReauthorizeIgnored) && failure.class == Class::Reauthorize {
-            return;
+        if planted(Bug::ReauthorizeIgnored) && failure.class == Class::Reauthorize {
+            None
         } else if failure.class == Class::Reauthorize && token > schedule.acted {
-            (PauseReason::Reauthorize, failure.message.clone())
+            Some((PauseReason::Reauthorize, failure.message.clone()))
         } else if limit > 0 && schedule.failures >= limit && schedule.pause.is_none() {
-            (PauseReason::Failures, format!("{} runs failed in a row", schedule.failures).into())
+            Some((PauseReason::Failures, format!("{} runs failed in a row", schedule.failures).into()))
         } else {
-            return;
-        };
+            None
+        }
+    }
+
+    fn pause_by_itself(&mut self, slot: SlotKey, reason: PauseReason, note: Box<str>) {
         if self.schedules[slot].status == Status::Active {
             // What was due before the pause is not the pause's to skip.
             self.fire_due(slot);

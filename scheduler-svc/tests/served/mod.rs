@@ -8,7 +8,7 @@ use docket::schedule::v1::{
 };
 use scheduler_svc::{
     grpc::{self, Services},
-    shard,
+    shard::{self, Options},
     state_machine::{Config, output::Event},
     store::memory::MemoryStore,
 };
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Channel};
 
 pub struct Served {
+    pub url: String,
     pub channel: Channel,
     pub schedules: ScheduleServiceClient<Channel>,
     pub runs: RunServiceClient<Channel>,
@@ -35,8 +36,10 @@ impl Served {
         Self::start_with(Config::default()).await
     }
 
-    pub async fn start_with(config: Config) -> Self {
-        let shard = shard::start(Arc::new(MemoryStore::default()), config, Deaf).expect("a shard");
+    pub async fn start_with(options: impl Into<Options>) -> Self {
+        let options = options.into();
+        let config = options.machine;
+        let shard = shard::start(Arc::new(MemoryStore::default()), options, Deaf).expect("a shard");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let stopping = CancellationToken::new();
@@ -50,9 +53,11 @@ impl Served {
             stopping: stopping.clone(),
         };
         tokio::spawn(grpc::serve(listener, services));
-        let endpoint = Channel::from_shared(format!("http://{address}")).expect("a URL");
+        let url = format!("http://{address}");
+        let endpoint = Channel::from_shared(url.clone()).expect("a URL");
         let channel = endpoint.connect().await.expect("a connection");
         Self {
+            url,
             schedules: ScheduleServiceClient::new(channel.clone()),
             runs: RunServiceClient::new(channel.clone()),
             workers: WorkerServiceClient::new(channel.clone()),
@@ -60,6 +65,11 @@ impl Served {
             channel,
             stopping,
         }
+    }
+
+    /// Streams end; calls that are under way may finish.
+    pub fn stop(&self) {
+        self.stopping.cancel();
     }
 
     pub async fn upsert(&mut self, schedule: pb::Schedule) -> Result<pb::UpsertScheduleResponse, Status> {
@@ -70,7 +80,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.stopping.cancel();
+        self.stop();
     }
 }
 

@@ -43,7 +43,8 @@ impl Said {
                 let stored = runs.knows(*id) || gone(*id, durable);
                 holds(P1, stored, || format!("{id} fired, and is not stored"))
             }
-            Event::Started { id, attempt, .. } => {
+            Event::Started { run, .. } => {
+                let (id, attempt) = (&run.id, &run.attempt);
                 let stored = runs.leases.values().any(|lease| lease.id == *id && lease.attempt == *attempt);
                 holds(P1, stored, || format!("{id} attempt {attempt} started, and is not stored"))?;
                 holds("no two live leases on a run", self.started.insert((*id, *attempt)), || {
@@ -62,7 +63,10 @@ impl Said {
                 })?;
                 holds("a run ends once", self.finished.insert(id), || format!("{id} finished again"))
             }
-            Event::Schedule { .. }
+            Event::Created { .. }
+            | Event::Retrying { .. }
+            | Event::Discarded { .. }
+            | Event::Schedule { .. }
             | Event::TimesMoved { .. }
             | Event::GateClosed { .. }
             | Event::GateReopened { .. }

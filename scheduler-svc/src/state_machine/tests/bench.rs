@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{START, judge::Judge};
+use super::{START, judge::Judge, mirror::Mirror};
 use crate::{
     record,
     state_machine::{
@@ -36,6 +36,7 @@ pub struct Bench {
     pub closed: Vec<SessionId>,
     pub replies: Vec<(ReplyTo, Reply)>,
     pub judge: Judge,
+    mirror: Mirror,
     /// Workers that send their heartbeats while time passes.
     attended: Vec<SessionId>,
     epoch: u64,
@@ -117,6 +118,7 @@ impl Bench {
             closed: Vec::new(),
             replies: Vec::new(),
             judge: Judge::default(),
+            mirror: Mirror::default(),
             attended: Vec::new(),
             epoch: 1,
             next_number: 0,
@@ -173,6 +175,7 @@ impl Bench {
                 };
             }
             self.judge.hear(self.now, &output);
+            self.mirror.hear(&output);
             self.events.append(&mut output.events);
             self.messages.append(&mut output.messages);
             self.closed.append(&mut output.closed);
@@ -182,6 +185,7 @@ impl Bench {
                 break;
             }
         }
+        self.mirror.compare(&self.machine);
         self.machine.next_wake();
     }
 
@@ -236,6 +240,7 @@ impl Bench {
         self.skip(outage);
         self.epoch += 1;
         self.machine = self.loaded();
+        self.mirror = Mirror::of(&self.machine);
         self.machine.check().unwrap_or_else(|broken| panic!("after a restart: {broken}"));
         self.machine.next_wake();
     }

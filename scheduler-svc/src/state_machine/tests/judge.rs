@@ -49,7 +49,8 @@ impl Judge {
     fn event(&mut self, now: Now, event: &Event) {
         match event {
             Event::Fired { id, .. } => assert!(self.fired.insert(*id), "{id} fired twice"),
-            Event::Started { id, .. } => {
+            Event::Started { run, .. } => {
+                let id = &run.id;
                 assert!(self.leased.insert(*id), "{id} has two live leases");
                 assert!(!self.finished.contains(id), "{id} starts after its end");
                 assert!(!self.deleted.contains(&id.uid), "{id} starts after its schedule was deleted");

@@ -74,7 +74,7 @@ impl Bench {
         match self.call(&Command::GetRun(get)) {
             Answer::Run(view) => match *view {
                 RunView::Live(live) => match live.state {
-                    RunState::Queued(wait) => wait,
+                    RunState::Queued(wait) => wait.expect("looked at"),
                     other => panic!("{other:?}"),
                 },
                 RunView::Final { .. } => panic!("final"),

@@ -28,7 +28,7 @@ fn buffer_one_keeps_the_newest_time_and_runs_it_next() {
     bench.pass(3 * MINUTE);
     let first = bench.job();
     let waiting = bench.view("s").active[1];
-    assert_eq!(bench.live(waiting).expect("live").state, RunState::Queued(Wait::Overlap));
+    assert_eq!(bench.live(waiting).expect("live").state, RunState::Queued(Some(Wait::Overlap)));
     assert_eq!(
         verdicts(&bench.decisions("s")),
         [(Verdict::Fired, 1, 1), (Verdict::Overlap, 2, 2)],

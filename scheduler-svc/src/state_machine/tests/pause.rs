@@ -22,7 +22,7 @@ fn r4_nothing_is_assigned_after_pause() {
     bench.worker(1);
     bench.pass(3 * HOUR);
     assert!(bench.jobs().is_empty());
-    assert_eq!(bench.live(id).expect("held").state, RunState::Queued(Wait::Paused));
+    assert_eq!(bench.live(id).expect("held").state, RunState::Queued(Some(Wait::Paused)));
     let trigger = bench.trigger("a");
     assert_eq!(bench.refused(&trigger), Refusal::SchedulePaused);
     assert!(bench.resume("a", false));
