@@ -109,12 +109,22 @@ impl StateMachine {
                 let fields = difference::snapshot(&self.snapshot(slot), record);
                 Ok((Change::Updated, fields))
             }
-            // What was due here before is decided by what held here.
-            Standing::Later if self.settle(slot) => {
+            Standing::Later => self.restore_later(slot, record, actor),
+        }
+    }
+
+    /// What was due here before is decided by what held here, which may end a pause: then it is to be asked again.
+    fn restore_later(&mut self, slot: SlotKey, record: &Snapshot, actor: &Arc<str>) -> Outcome {
+        if !self.settle(slot) {
+            return self.restore_new(record, false, actor);
+        }
+        match standing(&self.schedules[slot], record) {
+            Standing::Older => Ok((Change::Unchanged, Vec::new())),
+            Standing::Apart => conflict(Conflict::Diverged),
+            Standing::Later => {
                 self.restore_over(slot, record, actor);
                 Ok((Change::Updated, Vec::new()))
             }
-            Standing::Later => self.restore_new(record, validate_only, actor),
         }
     }
 
@@ -144,6 +154,11 @@ impl StateMachine {
         later.last_manual = later.last_manual.max(here.last_manual);
         later.runs = later.runs.max(here.runs);
         later.status = record.status;
+        if record.revision == here.revision {
+            // Only its times have gone on.
+            (later.status, later.updated) = (here.status, here.updated);
+            later.quarantine = here.quarantine.clone();
+        }
         derive(&mut later);
         (later.decision, later.rings, later.last_run) = (here.decision.clone(), here.rings, here.last_run);
         (later.live, later.armed) = (here.live.clone(), here.armed);
