@@ -33,7 +33,7 @@ run: ## Start both services on their default ports, with data in ./data
 	trap 'kill $$scheduler $$worker 2>/dev/null' INT TERM; \
 	wait $$scheduler; wait $$worker; wait
 
-bench: ## Measure upserts, the herd and timing with release builds, beside their goals
+bench: ## Measure upserts, imports, the herd and timing with release builds, beside their goals
 	@echo "Building for release. The first time takes some 8 minutes on 2 cores."
 	@$(CARGO) build --quiet --release $(PROGRAMS) --bins --example bench
 	@target/release/examples/bench

@@ -67,6 +67,8 @@ reasons! {
     FolderNotFound = "FOLDER_NOT_FOUND", NotFound;
     /// The stored etag is another one: read again, then write.
     EtagMismatch = "ETAG_MISMATCH", Aborted;
+    /// The schedule that is there does not go together with the imported record: ImportError says why.
+    ScheduleConflict = "SCHEDULE_CONFLICT", Aborted;
     /// The schedule is paused: resume it first.
     SchedulePaused = "SCHEDULE_PAUSED", FailedPrecondition;
     /// The schedule was set aside: save it again.
@@ -163,6 +165,12 @@ pub fn invalid(reason: Reason, violation: Violation) -> Status {
 pub fn reason_of(status: &Status) -> Option<Reason> {
     let info = status.get_details_error_info()?;
     Reason::ALL.iter().copied().find(|reason| info.domain == DOMAIN && info.reason == reason.name())
+}
+
+/// The field of a received status, and what would be right.
+pub fn violation_of(status: &Status) -> Option<Violation> {
+    let violation = status.get_details_bad_request()?.field_violations.into_iter().next()?;
+    Some(Violation { field: violation.field, message: violation.description })
 }
 
 fn details(reason: Reason) -> ErrorDetails {

@@ -1,4 +1,4 @@
-//! First figures, with real processes on loopback and the embedded store: unary upserts and the herd.
+//! First figures, with real processes on loopback and the embedded store: unary upserts, imports and the herd.
 //!
 //! `make bench` builds everything for release and runs this. Client, scheduler and worker share the machine.
 
@@ -6,6 +6,7 @@
 
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
+mod import;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,6 +27,9 @@ async fn main() -> anyhow::Result<()> {
     println!("{:<44} {:>14}   goal (client, scheduler and worker on 2 cores)", "work", "measured");
     if wanted("upsert") {
         upserts().await?;
+    }
+    if wanted("import") {
+        import::imports(row).await?;
     }
     if wanted("herd") {
         herd_of(herd).await?;

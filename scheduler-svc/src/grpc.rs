@@ -4,10 +4,12 @@ mod bulk;
 mod convert;
 mod event;
 mod explain;
+mod export;
 mod field;
 mod forecast;
 mod forward;
 mod history;
+mod import;
 mod limit;
 mod page;
 mod retry;
@@ -104,7 +106,8 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(bounded!(pb::schedule_service_server::ScheduleServiceServer::new(schedule::Api(
-            services.clone()
+            services.clone(),
+            import::Lane::default()
         ))))
         .add_service(bounded!(pb::run_service_server::RunServiceServer::new(run::Api(services.clone()))))
         .add_service(bounded!(pb::worker_service_server::WorkerServiceServer::new(worker::Api(
@@ -253,6 +256,7 @@ pub fn refusal(refusal: Refusal) -> Status {
                  they do not end up in two places"
             ),
         ),
+        R::Conflict(conflict) => errors::status(Reason::ScheduleConflict, import::about_conflict(conflict)),
         R::LimitNotFound => errors::status(
             Reason::LimitNotFound,
             "no limit is set on this key or pattern, and it is not closed: see ListLimits",

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use handle::{Call, Desk};
-pub use handle::{CallError, Handle};
+pub use handle::{CallError, Handle, Pending};
 pub use outbox::{Messages, Outbox, outbox};
 
 use crate::{

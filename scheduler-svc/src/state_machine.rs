@@ -8,7 +8,8 @@
 //! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
 //! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
 //! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs,
-//! [`history`] keeps what became of them; `api` changes schedules, `bulk` many of them, `read` shows them, [`forecast`]
+//! [`history`] keeps what became of them; `api` changes schedules, `bulk` many of them, `import` takes and [`snapshot`] gives them
+//! whole, `read` shows them, [`forecast`]
 //! names what comes (`pace` measures for it, `crowd` warns), `load` brings a machine back from its records,
 //! `everything` makes them all anew,
 //! `quarantine` sets aside what cannot be processed; `check` says what must always hold.
@@ -24,6 +25,7 @@ pub mod output;
 pub mod request;
 pub mod run;
 pub mod schedule;
+pub mod snapshot;
 pub mod timer;
 pub mod timing;
 pub mod view;
@@ -33,11 +35,13 @@ mod bulk;
 mod catch_up;
 mod check;
 mod crowd;
+mod difference;
 mod dispatch;
 mod everything;
 mod fire;
 pub mod forecast;
 pub mod gate;
+mod import;
 mod lease;
 mod load;
 mod lost;
@@ -54,12 +58,13 @@ mod work;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    hash::BuildHasher as _,
     mem,
     sync::Arc,
 };
 
 use bytes::Bytes;
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 
 use command::Command;
@@ -180,7 +185,9 @@ pub struct StateMachine {
 
     batch: u64,
     out: Output,
-    written: HashMap<Key, usize>,
+    /// Where in [`Output::writes`] a key stands.
+    written: HashTable<usize>,
+    hasher: DefaultHashBuilder,
     dirty_schedules: Vec<SlotKey>,
     dirty_runs: Vec<RunKey>,
     meta_dirty: bool,
@@ -204,6 +211,9 @@ impl StateMachine {
             Command::CancelRun(cancel) => self.cancel_run(to, cancel),
             Command::RetryRuns(retry) => self.retry_runs(to, retry),
             Command::Bulk(bulk) => self.bulk(to, bulk),
+            Command::Import(import) => self.import(to, import),
+            Command::DeleteNamed(delete) => self.delete_named(to, delete),
+            Command::Export(list) => self.export(to, list),
             Command::GetSchedule(key) => self.get_schedule(to, key),
             Command::ListSchedules(list) => self.list_schedules(to, list),
             Command::GetRun(get) => self.get_run(to, get),
@@ -435,12 +445,14 @@ impl StateMachine {
 
     /// A batch names each key once: stores may apply its writes in any order.
     fn write(&mut self, key: Key, value: Option<Bytes>) {
-        if let Some(index) = self.written.get(&key) {
-            self.out.writes[*index].value = value;
+        let (hasher, writes) = (&self.hasher, &mut self.out.writes);
+        let hash = hasher.hash_one(&key);
+        if let Some(index) = self.written.find(hash, |index| writes[*index].key == key) {
+            writes[*index].value = value;
             return;
         }
-        self.written.insert(key.clone(), self.out.writes.len());
-        self.out.writes.push(Write { key, value });
+        self.written.insert_unique(hash, writes.len(), |index| hasher.hash_one(&writes[*index].key));
+        writes.push(Write { key, value });
     }
 
     fn write_dirty(&mut self) {

@@ -254,7 +254,7 @@ async fn what_is_not_served_yet_says_so() {
     let not_served = |status: Status| {
         assert_eq!((status.code(), reason_of(&status)), (Code::Unimplemented, Some(Reason::NotImplemented)));
     };
-    not_served(served.schedules.export_schedules(pb::ExportSchedulesRequest::default()).await.unwrap_err());
+    not_served(served.status.get_forecast(pb::GetForecastRequest::default()).await.unwrap_err());
 }
 
 /// From a due job to the end of its run, as the user who waits for it sees it.

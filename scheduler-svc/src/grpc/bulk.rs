@@ -75,24 +75,33 @@ pub fn list(
     filter: &pb::ScheduleFilter,
 ) -> Result<command::ListSchedules, Status> {
     let namespace = field::id("namespace", identity.namespace(namespace)?)?;
+    Ok(matching(namespace, "filter", filter)?)
+}
+
+/// `name` is that of the filter's field.
+pub fn matching(
+    namespace: &str,
+    name: &str,
+    filter: &pb::ScheduleFilter,
+) -> Result<command::ListSchedules, Violation> {
     Ok(command::ListSchedules {
         namespace: namespace.into(),
         after: None,
-        prefix: field::optional_id("filter.id_prefix", &filter.id_prefix)?.into(),
-        labels: validate::labels("filter.labels", &filter.labels)?,
-        states: states(&filter.states)?,
+        prefix: field::optional_id(&format!("{name}.id_prefix"), &filter.id_prefix)?.into(),
+        labels: validate::labels(&format!("{name}.labels"), &filter.labels)?,
+        states: states(&format!("{name}.states"), &filter.states)?,
         limit: 0,
     })
 }
 
-fn states(states: &[i32]) -> Result<Vec<ScheduleStatus>, Violation> {
+fn states(field: &str, states: &[i32]) -> Result<Vec<ScheduleStatus>, Violation> {
     let state = |number: &i32| match pb::ScheduleState::try_from(*number) {
         Ok(pb::ScheduleState::Active) => Ok(ScheduleStatus::Active),
         Ok(pb::ScheduleState::Paused) => Ok(ScheduleStatus::Paused),
         Ok(pb::ScheduleState::Ended) => Ok(ScheduleStatus::Ended),
         Ok(pb::ScheduleState::Quarantined) => Ok(ScheduleStatus::Quarantined),
         Ok(pb::ScheduleState::Unspecified) | Err(_) => {
-            Err(Violation::new("filter.states", "must be of ACTIVE, PAUSED, ENDED, QUARANTINED"))
+            Err(Violation::new(field, "must be of ACTIVE, PAUSED, ENDED, QUARANTINED"))
         }
     };
     states.iter().map(state).collect()

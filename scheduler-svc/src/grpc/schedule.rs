@@ -1,18 +1,18 @@
 //! `ScheduleService`.
 
-use std::{pin::Pin, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use docket::{
-    errors::{Violation, not_implemented},
+    errors::Violation,
     identity::{self, Identity},
     schedule::v1::{self as pb, schedule_service_server::ScheduleService},
 };
-use futures_util::Stream;
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Services, bulk, call_error, convert, deadline, field, history, mismatch, page, request_id, validate,
+    Services, bulk, call_error, convert, deadline, export, field, history, import, mismatch, page,
+    request_id, validate,
 };
 use crate::shard::CallError;
 use crate::state_machine::{
@@ -30,10 +30,9 @@ const NOTE_BYTES: usize = 1 << 10;
 const NEXT_TIMES: usize = 5;
 const PREVIEW_MAX: u32 = 1_000;
 
-pub struct Api(pub Arc<Services>);
+pub struct Api(pub Arc<Services>, pub import::Lane);
 
 type Reply<T> = Result<Response<T>, Status>;
-type ExportStream = Pin<Box<dyn Stream<Item = Result<pb::ExportSchedulesResponse, Status>> + Send>>;
 
 /// Namespace and id of a request, checked.
 fn key(identity: &Identity, namespace: &str, id: &str) -> Result<ScheduleKey, Status> {
@@ -41,7 +40,7 @@ fn key(identity: &Identity, namespace: &str, id: &str) -> Result<ScheduleKey, St
     Ok(ScheduleKey::new(field::id("namespace", namespace)?, field::id("schedule_id", id)?))
 }
 
-fn now() -> i64 {
+pub fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -335,15 +334,15 @@ impl ScheduleService for Api {
 
     async fn import_schedules(
         &self,
-        _: Request<Streaming<pb::ImportSchedulesRequest>>,
+        request: Request<Streaming<pb::ImportSchedulesRequest>>,
     ) -> Reply<pb::ImportSchedulesResponse> {
-        Err(not_implemented("ImportSchedules"))
+        import::import(&self.0, &self.1, request).await.map(Response::new)
     }
 
-    type ExportSchedulesStream = ExportStream;
+    type ExportSchedulesStream = export::Records;
 
-    async fn export_schedules(&self, _: Request<pb::ExportSchedulesRequest>) -> Reply<ExportStream> {
-        Err(not_implemented("ExportSchedules"))
+    async fn export_schedules(&self, request: Request<pb::ExportSchedulesRequest>) -> Reply<export::Records> {
+        export::records(&self.0, &request).map(Response::new)
     }
 }
 

@@ -236,5 +236,7 @@ pub fn labels(
     Ok(labels.clone())
 }
 
+pub mod record;
+
 #[cfg(test)]
 mod bad_input;

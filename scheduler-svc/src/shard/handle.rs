@@ -132,12 +132,19 @@ impl Handle {
                 mpsc::error::TrySendError::Closed(_) => CallError::Stopped,
             },
         )?;
-        match answer.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(refusal)) => Err(CallError::Refused(refusal)),
-            Err(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => Err(CallError::TooLate),
-            Err(_) => Err(CallError::Stopped),
-        }
+        Pending { answer, deadline }.answer().await
+    }
+
+    /// Waits until the queue has room, puts the command there, and resolves to the answer to come. For calls of many
+    /// commands: they wait their turn, and keep their order though several are under way.
+    ///
+    /// # Errors
+    /// [`CallError::NotLeader`] and [`CallError::Stopped`].
+    pub async fn enqueue(&self, command: Command, deadline: Option<Instant>) -> Result<Pending, CallError> {
+        let (reply, answer) = oneshot::channel();
+        let call = Call { command, reply, deadline, session: None };
+        self.desk()?.calls.send(call).await.map_err(|_| CallError::Stopped)?;
+        Ok(Pending { answer, deadline })
     }
 
     /// Tells the shard that a session's stream has ended; for drop guards, so nobody waits for the answer.
@@ -185,6 +192,28 @@ impl Handle {
 
     pub fn store_health(&self) -> Health {
         self.seat.store.health()
+    }
+}
+
+/// An answer to come.
+#[derive(Debug)]
+pub struct Pending {
+    answer: oneshot::Receiver<Reply>,
+    deadline: Option<Instant>,
+}
+
+impl Pending {
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn answer(self) -> Result<Answer, CallError> {
+        match self.answer.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(refusal)) => Err(CallError::Refused(refusal)),
+            Err(_) if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                Err(CallError::TooLate)
+            }
+            Err(_) => Err(CallError::Stopped),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     crowd,
     definition::Definition,
     failure::{Class, Failure},
-    id::{ReplyTo, RunId, Trigger},
+    id::{ReplyTo, RunId, Trigger, Uid},
     output::{Answer, Change, Event, Refusal, ScheduleChange},
     overlap::Room,
     poison,
@@ -20,6 +20,13 @@ use super::{
     view::{RunView, ScheduleView},
 };
 use crate::planted::{Bug, planted};
+
+/// What came of saving a definition.
+pub enum Saved {
+    Stored(SlotKey, Change),
+    /// Only checked: what there would be.
+    Checked(Box<Schedule>, Change),
+}
 
 impl StateMachine {
     // --- upsert ----------------------------------------------------------------------------------------------
@@ -42,63 +49,90 @@ impl StateMachine {
         if let Err(refusal) = self.check_etag(slot, upsert.etag.as_deref()) {
             return self.refuse(to, refusal);
         }
-        let definition = self.intern(&upsert.definition);
-        let unchanged = slot.filter(|slot| {
-            let schedule = &self.schedules[*slot];
-            *schedule.definition == definition && schedule.status != Status::Quarantined
-        });
-        if let Some(slot) = unchanged {
-            if !upsert.validate_only {
-                self.schedules[slot].acted = self.next_token;
-                self.remember(namespace, upsert.request.as_ref(), Seen::change(Change::Unchanged));
+        match self.save(&upsert.definition, upsert.uid, upsert.validate_only, &upsert.actor) {
+            Err(refusal) => self.refuse(to, refusal),
+            Ok(Saved::Stored(slot, change)) => {
+                self.remember(namespace, upsert.request.as_ref(), Seen::change(change));
+                self.answer_upserted(to, slot, change);
             }
-            return self.answer_upserted(to, slot, Change::Unchanged);
-        }
-        match slot {
-            Some(slot) => self.update(to, slot, definition, upsert),
-            None => self.create(to, definition, upsert),
+            Ok(Saved::Checked(schedule, change)) => self.answer_view(to, &schedule, change),
         }
     }
 
-    fn create(&mut self, to: ReplyTo, definition: Definition, upsert: &Upsert) {
-        let now = self.now.wall;
-        let limit = self.config.schedules_per_namespace;
-        if self.per_namespace.get(&definition.key.namespace).is_some_and(|count| *count >= limit) {
-            return self.refuse(to, Refusal::TooManySchedules { limit });
+    /// Creates or replaces. `uid` is for a schedule that is new. With `validate_only` nothing is changed.
+    pub(super) fn save(
+        &mut self,
+        definition: &Definition,
+        uid: Uid,
+        validate_only: bool,
+        actor: &Arc<str>,
+    ) -> Result<Saved, Refusal> {
+        let definition = self.intern(definition);
+        let Some(slot) = self.index.get(&definition.key).copied() else {
+            return self.create(definition, uid, validate_only, actor);
+        };
+        let schedule = &self.schedules[slot];
+        if *schedule.definition != definition || schedule.status == Status::Quarantined {
+            return self.update(slot, definition, uid, validate_only, actor);
         }
+        if validate_only {
+            return Ok(Saved::Checked(Box::new(schedule.clone()), Change::Unchanged));
+        }
+        self.schedules[slot].acted = self.next_token;
+        Ok(Saved::Stored(slot, Change::Unchanged))
+    }
+
+    fn create(
+        &mut self,
+        definition: Definition,
+        uid: Uid,
+        validate_only: bool,
+        actor: &Arc<str>,
+    ) -> Result<Saved, Refusal> {
+        let now = self.now.wall;
+        self.check_room(&definition.key.namespace)?;
         let (anchor, decided_through) =
             (anchor(&definition.timing).unwrap_or(now), begin(&definition.timing, now));
         let next = definition.times(anchor).next(decided_through);
         if next.is_none() {
-            return self.refuse(to, Refusal::NeverFires);
+            return Err(Refusal::NeverFires);
         }
         let schedule = Schedule {
             anchor,
             decided_through,
             next,
             dirty: Dirty { state: true, definition: true, listed: false },
-            ..Schedule::new(upsert.uid, Arc::new(definition), now)
+            ..Schedule::new(uid, Arc::new(definition), now)
         };
-        if upsert.validate_only {
-            return self.answer_view(to, &schedule, Change::Created);
+        if validate_only {
+            return Ok(Saved::Checked(Box::new(schedule), Change::Created));
         }
         let slot = self.insert_schedule(schedule);
         self.touch(slot);
         self.arm(slot);
-        self.emit_schedule(slot, ScheduleChange::Created, &upsert.actor);
-        self.remember(
-            &upsert.definition.key.namespace,
-            upsert.request.as_ref(),
-            Seen::change(Change::Created),
-        );
-        self.answer_upserted(to, slot, Change::Created);
+        self.emit_schedule(slot, ScheduleChange::Created, actor);
+        Ok(Saved::Stored(slot, Change::Created))
     }
 
-    fn update(&mut self, to: ReplyTo, slot: SlotKey, definition: Definition, upsert: &Upsert) {
+    /// Whether the namespace takes one more schedule.
+    pub(super) fn check_room(&self, namespace: &Arc<str>) -> Result<(), Refusal> {
+        let limit = self.config.schedules_per_namespace;
+        let full = self.per_namespace.get(namespace).is_some_and(|count| *count >= limit);
+        if full { Err(Refusal::TooManySchedules { limit }) } else { Ok(()) }
+    }
+
+    fn update(
+        &mut self,
+        slot: SlotKey,
+        definition: Definition,
+        uid: Uid,
+        validate_only: bool,
+        actor: &Arc<str>,
+    ) -> Result<Saved, Refusal> {
         let now = self.now.wall;
         let new_timing = !same_times(&self.schedules[slot].definition, &definition);
-        if !upsert.validate_only && !self.settle_for_update(slot, new_timing) {
-            return self.create(to, definition, upsert);
+        if !validate_only && !self.settle_for_update(slot, new_timing) {
+            return self.create(definition, uid, validate_only, actor);
         }
         let mut changed = self.schedules[slot].clone();
         let old = mem::replace(&mut changed.definition, Arc::new(definition));
@@ -114,7 +148,7 @@ impl StateMachine {
         changed.next = changed.times().next(changed.decided_through);
         let spent = changed.definition.max_runs > 0 && changed.runs >= changed.definition.max_runs;
         if changed.next.is_none() || spent {
-            return self.refuse(to, Refusal::NeverFires);
+            return Err(Refusal::NeverFires);
         }
         if matches!(changed.status, Status::Ended | Status::Quarantined) {
             changed.status = Status::Active;
@@ -122,39 +156,39 @@ impl StateMachine {
         }
         (changed.generation, changed.revision, changed.updated) =
             (changed.generation + 1, changed.revision + 1, now);
-        if upsert.validate_only {
-            return self.answer_view(to, &changed, Change::Updated);
+        if validate_only {
+            return Ok(Saved::Checked(Box::new(changed), Change::Updated));
         }
-        changed.dirty = Dirty { state: true, definition: true, listed: false };
         changed.acted = self.next_token;
         if new_timing {
             // What is left of them names times of a timing that is no more.
             changed.set_rare(|rare| (rare.catch_up, rare.backfill) = (None, Box::default()));
         }
-        let former = self.schedules[slot].generation;
-        self.gates.count_uses(Some(&old), Some(&changed.definition));
-        self.crowds.count_uses(Some(&old), Some(&changed.definition));
-        self.schedules[slot] = changed;
+        self.exchange(slot, changed);
         self.replace_behind(slot);
         for range in replaced {
             self.decide(slot, Verdict::Replaced, range, None);
         }
-        self.touch(slot);
-        self.forget_generation(slot, former);
         self.arm(slot);
-        self.emit_schedule(slot, ScheduleChange::Updated, &upsert.actor);
+        self.emit_schedule(slot, ScheduleChange::Updated, actor);
         self.release_held(slot);
         self.advance(slot);
-        self.remember(
-            &upsert.definition.key.namespace,
-            upsert.request.as_ref(),
-            Seen::change(Change::Updated),
-        );
-        self.answer_upserted(to, slot, Change::Updated);
+        Ok(Saved::Stored(slot, Change::Updated))
+    }
+
+    /// Puts a changed schedule in the place of what it was.
+    pub(super) fn exchange(&mut self, slot: SlotKey, mut changed: Schedule) {
+        changed.dirty = Dirty { state: true, definition: true, listed: false };
+        let former = mem::replace(&mut self.schedules[slot], changed);
+        let current = &self.schedules[slot].definition;
+        self.gates.count_uses(Some(&former.definition), Some(current));
+        self.crowds.count_uses(Some(&former.definition), Some(current));
+        self.touch(slot);
+        self.forget_generation(slot, former.generation);
     }
 
     /// What was due before a change is decided by what held then. Returns whether the schedule still exists.
-    fn settle_for_update(&mut self, slot: SlotKey, new_timing: bool) -> bool {
+    pub(super) fn settle_for_update(&mut self, slot: SlotKey, new_timing: bool) -> bool {
         if !self.settle(slot) {
             return false;
         }
@@ -380,7 +414,7 @@ impl StateMachine {
     }
 
     /// A time that waits behind a live run and that a new timing does not name.
-    fn replace_behind(&mut self, slot: SlotKey) {
+    pub(super) fn replace_behind(&mut self, slot: SlotKey) {
         let Some(key) = self.behind(slot).filter(|key| !self.runs[*key].decided) else { return };
         let nominal = self.runs[key].id.nominal;
         if !self.schedules[slot].times().names(nominal) {
@@ -391,7 +425,7 @@ impl StateMachine {
     }
 
     /// Runs that a pause held go back into the queue.
-    fn release_held(&mut self, slot: SlotKey) {
+    pub(super) fn release_held(&mut self, slot: SlotKey) {
         for key in self.schedules.get(slot).map(|schedule| schedule.live.clone()).unwrap_or_default() {
             if matches!(self.runs[key].phase, Phase::Ready(None)) && !planted(Bug::PauseLosesQueued) {
                 self.make_ready(key);

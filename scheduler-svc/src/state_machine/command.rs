@@ -10,6 +10,7 @@ use super::{
     gate::limit::Limit,
     id::{RunId, SessionId, Uid},
     schedule::{Span, Status},
+    snapshot::Snapshot,
 };
 
 #[derive(Clone, Debug)]
@@ -23,6 +24,10 @@ pub enum Command {
     CancelRun(CancelRun),
     RetryRuns(Box<RetryRuns>),
     Bulk(Box<Bulk>),
+    Import(Box<Import>),
+    DeleteNamed(Box<DeleteNamed>),
+    /// One page of what matches.
+    Export(ListSchedules),
     GetSchedule(ScheduleKey),
     ListSchedules(ListSchedules),
     GetRun(GetRun),
@@ -160,6 +165,30 @@ pub enum BulkChange {
     Delete { cancel_running: bool },
     Pause { note: Box<str>, until: Option<i64> },
     Resume { catch_up: bool },
+}
+
+/// One page of an import.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// In the order in which they apply. The caller bounds them, in number and bytes.
+    pub items: Vec<ImportItem>,
+    pub validate_only: bool,
+    pub actor: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+pub enum ImportItem {
+    /// As an upsert. The uid is for a schedule that is new.
+    Save(Box<Definition>, Uid),
+    /// As another server had it.
+    Restore(Box<Snapshot>),
+}
+
+/// Deletes these, each unless another one has its name by now.
+#[derive(Clone, Debug)]
+pub struct DeleteNamed {
+    pub schedules: Vec<(ScheduleKey, Uid)>,
+    pub actor: Arc<str>,
 }
 
 #[derive(Clone, Debug)]

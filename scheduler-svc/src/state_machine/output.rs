@@ -9,8 +9,9 @@ use super::{
     definition::{Definition, ScheduleKey},
     failure::Failure,
     forecast,
-    id::{ReplyTo, RunId, SessionId, Trigger},
+    id::{ReplyTo, RunId, SessionId, Trigger, Uid},
     run::{Finished, Outcome},
+    snapshot::Snapshot,
     view::{LimitView, LiveRun, RunView, ScheduleView, StatusView, WorkerView},
 };
 use crate::store::Write;
@@ -67,6 +68,11 @@ pub enum Answer {
         skipped: u64,
         next: Option<Box<str>>,
     },
+    Imported(Box<Imported>),
+    Exported {
+        snapshots: Vec<Snapshot>,
+        next: Option<Box<str>>,
+    },
     Schedule(Box<ScheduleView>),
     Schedules {
         schedules: Vec<ScheduleView>,
@@ -99,6 +105,25 @@ pub enum Answer {
     },
     Reported(Vec<Receipt>),
     Closed,
+}
+
+/// What one page of an import came to.
+#[derive(Debug, Default)]
+pub struct Imported {
+    pub created: u64,
+    pub updated: u64,
+    pub unchanged: u64,
+    pub refused: Vec<(Arc<str>, Refusal)>,
+    /// Of a page that was only checked.
+    pub differences: Vec<Difference>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub id: Arc<str>,
+    pub change: Change,
+    /// Fields of an update, as clients write them.
+    pub fields: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +163,7 @@ pub enum Refusal {
         limit: u64,
     },
     BackfillUnderWay,
+    Conflict(Conflict),
     LimitNotFound,
     TooManyLimits,
     ArchiveMismatch {
@@ -145,6 +171,21 @@ pub enum Refusal {
     },
     /// The command itself brought the machine down; it is not applied again.
     Poisonous,
+}
+
+/// Why a schedule cannot be restored beside what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// Another schedule has its id.
+    IdTaken(Uid),
+    /// Another schedule has its uid.
+    UidTaken,
+    /// It was deleted here, and its last run is not final yet.
+    Ending,
+    /// It was changed here and where it was exported.
+    Diverged,
+    /// It has ended, and would be deleted at once (delete_when_ended).
+    Over,
 }
 
 #[derive(Debug)]

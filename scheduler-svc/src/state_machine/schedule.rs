@@ -158,6 +158,10 @@ impl Verdict {
     }
 }
 
+pub fn etag(uid: Uid, revision: u32) -> String {
+    format!("{:08x}-{revision}", (uid.0 >> 96) as u32)
+}
+
 impl Schedule {
     /// A new one, active, of which all up to `now` counts as decided.
     pub fn new(uid: Uid, definition: Arc<Definition>, now: i64) -> Self {
@@ -231,7 +235,7 @@ impl Schedule {
     }
 
     pub fn etag(&self) -> String {
-        format!("{:08x}-{}", (self.uid.0 >> 96) as u32, self.revision)
+        etag(self.uid, self.revision)
     }
 
     pub fn run_id(&self, trigger: Trigger, nominal: i64) -> RunId {

@@ -14,6 +14,7 @@ mod fairness;
 mod forecast;
 mod gates;
 mod history;
+mod import;
 mod late;
 mod lease;
 mod limit;

@@ -4,10 +4,10 @@ use scheduler_svc::{
     record,
     state_machine::{
         command::{Command, GetRun, ListLimits},
+        history::Ring,
         id::{RunId, Uid},
         output::Answer,
         run::{Finished, Outcome},
-        schedule::RUNS_KEPT,
         view::RunView,
     },
     store::{Key, key::Name},
@@ -59,11 +59,9 @@ impl World {
     /// Both rings of ends, oldest first.
     fn ends(&mut self, id: &str) -> Result<Vec<Finished>, String> {
         let view = self.view(id).map_err(show::refused)?;
-        let ring = |count: u32, name: fn(Uid, u32) -> Name| {
-            (0..count.min(RUNS_KEPT)).map(move |slot| Key::new(&name(view.uid, slot)))
-        };
-        let keys = ring(view.rings.succeeded, Name::Succeeded)
-            .chain(ring(view.rings.unsucceeded, Name::Unsucceeded));
+        let keys =
+            |ring: Ring| view.rings.numbers(ring).map(move |number| Key::new(&ring.name(view.uid, number)));
+        let keys = keys(Ring::Succeeded).chain(keys(Ring::Unsucceeded));
         let read = |key| record::read_finished(view.uid, self.records[&key].clone()).expect("an end");
         let mut ends: Vec<Finished> = keys.map(read).collect();
         ends.sort_by_key(|end| (end.finish, end.id));

@@ -13,9 +13,10 @@ use scheduler_svc::{
     state_machine::{
         Config, StateMachine,
         command::Command,
+        history::Ring,
         id::{ReplyTo, RunId, Trigger, Uid},
         output::{Answer, Output, Refusal, Reply},
-        schedule::{DECISIONS_KEPT, Decision, Verdict},
+        schedule::{Decision, Verdict},
         timer::Now,
         view::ScheduleView,
     },
@@ -231,12 +232,11 @@ impl World {
 
     /// The decision log, oldest first, each entry with its number.
     pub fn decisions(&self, view: &ScheduleView) -> Vec<(u32, Decision)> {
-        let total = view.rings.decisions;
-        let kept = (total.saturating_sub(DECISIONS_KEPT)..total).map(|number| {
-            let name = Name::Decision(view.uid, number % DECISIONS_KEPT);
+        let kept = view.rings.numbers(Ring::Decisions).map(|number| {
+            let name = Ring::Decisions.name(view.uid, number);
             (number, record::read_decision(self.records[&Key::new(&name)].clone()).expect("a decision"))
         });
-        kept.chain(view.decision.clone().map(|newest| (total, newest))).collect()
+        kept.chain(view.decision.clone().map(|newest| (view.rings.decisions, newest))).collect()
     }
 
     /// What was decided about a schedule since it was last said; fires say so themselves.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::state_machine::{
     id::{RunId, Uid},
     output::{Body, Event, Output, ScheduleChange},
+    schedule::Status,
     timer::Now,
 };
 
@@ -26,10 +27,14 @@ impl Judge {
     pub fn hear(&mut self, now: Now, output: &Output) {
         // What a resume lets go is in the same batch, and so is what a pause still let through.
         for event in &output.events {
-            if let Event::Schedule {
-                change: ScheduleChange::Resumed | ScheduleChange::Deleted, view, ..
-            } = event
-            {
+            let Event::Schedule { change, view, .. } = event else { continue };
+            let lets_go = match change {
+                ScheduleChange::Resumed | ScheduleChange::Deleted => true,
+                // A restored one is as its record says.
+                ScheduleChange::Created | ScheduleChange::Updated => view.pause.is_none(),
+                ScheduleChange::Paused | ScheduleChange::Ended | ScheduleChange::Quarantined => false,
+            };
+            if lets_go {
                 self.paused.remove(&view.uid);
             }
         }
@@ -59,7 +64,7 @@ impl Judge {
                 assert!(self.finished.insert(id), "{id} finished twice");
                 assert!(!self.leased.contains(&id), "{id} finished while it is leased");
             }
-            Event::Schedule { change: ScheduleChange::Paused, view, .. } => {
+            Event::Schedule { view, .. } if view.status == Status::Paused => {
                 let until = view.pause.as_ref().and_then(|pause| pause.until);
                 self.paused.insert(view.uid, until);
             }

@@ -14,6 +14,7 @@ use crate::state_machine::{
     id::SessionId,
     output::{Body, Job},
     schedule::{Decision, Span, Verdict},
+    snapshot::Snapshot,
     timing::Timing,
 };
 
@@ -48,12 +49,14 @@ fn once(seed: u64) -> usize {
     world.bench.judge.jobs
 }
 
-struct World {
-    bench: Bench,
+pub struct World {
+    pub bench: Bench,
     dice: SmallRng,
     workers: Vec<Worker>,
     /// Reports that may still arrive, or arrive again.
     letters: Vec<Job>,
+    /// What was exported last.
+    pub exported: Vec<Snapshot>,
 }
 
 struct Worker {
@@ -78,10 +81,11 @@ impl World {
             dice: SmallRng::seed_from_u64(seed),
             workers: Vec::new(),
             letters: Vec::new(),
+            exported: Vec::new(),
         }
     }
 
-    fn roll(&mut self, sides: usize) -> usize {
+    pub fn roll(&mut self, sides: usize) -> usize {
         self.dice.random_range(0..sides)
     }
 
@@ -90,7 +94,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.roll(19) {
+        match self.roll(20) {
             0 | 1 => self.save(),
             2 => self.manage(),
             3 => {
@@ -108,6 +112,7 @@ impl World {
             11 => self.crash(),
             12 => self.intervene(),
             13 => self.limit(),
+            14 => self.carry(),
             _ => self.wait(),
         }
         self.receive();
