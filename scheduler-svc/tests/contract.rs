@@ -248,15 +248,6 @@ async fn page_tokens_go_on_and_forged_ones_are_refused() {
     assert_eq!(reason_of(&status), Some(Reason::InvalidPageToken));
 }
 
-#[tokio::test]
-async fn what_is_not_served_yet_says_so() {
-    let mut served = Served::start().await;
-    let not_served = |status: Status| {
-        assert_eq!((status.code(), reason_of(&status)), (Code::Unimplemented, Some(Reason::NotImplemented)));
-    };
-    not_served(served.status.get_forecast(pb::GetForecastRequest::default()).await.unwrap_err());
-}
-
 /// From a due job to the end of its run, as the user who waits for it sees it.
 #[tokio::test]
 async fn a_run_is_waited_for_and_listed() {

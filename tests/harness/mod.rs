@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // Each user of this module uses a part of it.
 
+pub mod redis;
+
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Write as _},
@@ -131,6 +133,12 @@ impl Service {
     pub fn terminate(&mut self) -> anyhow::Result<Option<i32>> {
         Command::new("kill").args(["-TERM", &self.pid().to_string()]).status()?;
         Ok(self.child.wait()?.code())
+    }
+
+    /// As in `kill`: "-STOP", "-CONT".
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.pid().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill {name}");
     }
 
     /// Whether it has ended by itself.

@@ -16,7 +16,7 @@ use super::{
     output::{Answer, Change, Conflict, Difference, Imported, Refusal, ScheduleChange},
     poison,
     run::Phase,
-    schedule::{Schedule, SlotKey, Status},
+    schedule::{Schedule, SlotKey, Span, Status},
     snapshot::{Snapshot, derive},
 };
 
@@ -151,7 +151,10 @@ impl StateMachine {
         let waiting = record.waiting.filter(|at| *at > here.decided_through);
         let mut later = record.to_schedule(definition, self.next_token);
         later.decided_through = later.decided_through.max(here.decided_through);
-        later.set_rare(|rare| rare.last_manual = rare.last_manual.max(here.rare().last_manual));
+        later.set_rare(|rare| {
+            rare.last_manual = rare.last_manual.max(here.rare().last_manual);
+            rare.backfill = common(&rare.backfill, &here.rare().backfill);
+        });
         later.runs = later.runs.max(here.runs);
         later.status = record.status;
         if record.revision == here.revision {
@@ -191,6 +194,13 @@ impl StateMachine {
         }
         self.advance(slot);
     }
+}
+
+/// What is left of a backfill on both sides: the rest has its run on one of them.
+fn common(one: &[Span], other: &[Span]) -> Box<[Span]> {
+    let overlap = |(a, b): (&Span, &Span)| Span { from: a.from.max(b.from), to: a.to.min(b.to) };
+    let pairs = one.iter().flat_map(|a| other.iter().map(move |b| (a, b)));
+    pairs.map(overlap).filter(|span| span.from < span.to).collect()
 }
 
 fn conflict(conflict: Conflict) -> Outcome {

@@ -240,6 +240,7 @@ impl World {
                 }
                 // Nothing is poisoned here, so a panic is a bug of the machine, however well it is got over.
                 Step::Reload => return broken("the machine never panics", format!("scheduler {index}")),
+                Step::Restore { .. } => return broken("this store never loses anything", format!("scheduler {index}")),
                 Step::Wait(_) if self.schedulers[index].pipeline.halted().is_some() => {
                     trace!(self, "scheduler {index} halts: {:?}", self.schedulers[index].pipeline.halted());
                     if self.leader() != Some(index) {
@@ -267,7 +268,7 @@ impl World {
                     return self.release(index, output, true);
                 }
                 Some(Step::Commit { seq, batch }) => self.send_commit(index, seq, batch),
-                Some(Step::Wait(_) | Step::Reload) | None => {}
+                Some(Step::Wait(_) | Step::Reload | Step::Restore { .. }) | None => {}
             }
             return Ok(true);
         }

@@ -1,0 +1,208 @@
+//! Two schedulers on one real Redis: any client may talk to either, and one takes over from the other (rules O and S).
+
+mod harness;
+
+use std::time::{Duration, Instant};
+
+use docket::{errors, schedule::v1 as pb};
+use harness::{Plan, Scheduler, Service, redis::Redis};
+use prost_types::Duration as ProtoDuration;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct World {
+    folder: tempfile::TempDir,
+    redis: Redis,
+    plans: [Plan; 2],
+    schedulers: [Service; 2],
+    clients: [Scheduler; 2],
+}
+
+impl World {
+    /// The first one leads.
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let redis = Redis::start(&folder.path().join("redis"));
+        let start = |name: &str| {
+            let plan = Plan::new("scheduler-svc", &folder.path().join(name))
+                .set("DOCKET_STORE__URL", redis.url())
+                .set("DOCKET_STORE__LEASE_MS", 1_500);
+            let service = plan.start().expect("scheduler-svc");
+            let plan = plan.set("DOCKET_GRPC__LISTEN", service.grpc).set("DOCKET_HTTP__LISTEN", service.http);
+            (plan, service)
+        };
+        let ((first_plan, first), (second_plan, second)) = (start("first"), start("second"));
+        let clients = [Scheduler::connect(&first), Scheduler::connect(&second)].map(|one| one.expect("clients"));
+        Self { folder, redis, plans: [first_plan, second_plan], schedulers: [first, second], clients }
+    }
+
+    /// A worker that knows only one of them.
+    fn worker(&self, of: usize) -> Service {
+        Plan::new("worker-svc", self.folder.path())
+            .set("DOCKET_SCHEDULER__URL", format!("http://{}", self.schedulers[of].grpc))
+            .set("DOCKET_WORKER__ID", "w1")
+            .set("DOCKET_WORKER__KINDS", "noop")
+            .start()
+            .expect("worker-svc")
+    }
+
+    async fn upsert(&self, by: usize, id: &str, seconds: i64) {
+        let every = pb::Every { interval: Some(ProtoDuration { seconds, nanos: 0 }), anchor: None };
+        let schedule = pb::Schedule {
+            schedule_id: id.into(),
+            timing: Some(pb::schedule::Timing::Every(every)),
+            task: Some(pb::Task { kind: "noop".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let request = pb::UpsertScheduleRequest { schedule: Some(schedule), ..Default::default() };
+        self.clients[by].schedules.clone().upsert_schedule(request).await.expect("an upsert");
+    }
+
+    async fn status(&self, of: usize) -> pb::GetStatusResponse {
+        let answer = self.clients[of].status.clone().get_status(pb::GetStatusRequest::default()).await;
+        answer.expect("a status").into_inner()
+    }
+
+    async fn until_leads(&self, which: usize) {
+        let begin = Instant::now();
+        while self.status(which).await.role() != pb::Role::Leader {
+            assert!(begin.elapsed() < PATIENCE, "it does not lead");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Runs a schedule now, and waits for the end of the run. Asked again while nobody leads.
+    async fn sync_now(&self, by: usize, id: &str) -> pb::Run {
+        let begin = Instant::now();
+        let request_id = format!("{id}-{}", begin.elapsed().as_nanos());
+        loop {
+            assert!(begin.elapsed() < PATIENCE, "no run came to its end");
+            let request = pb::TriggerScheduleRequest {
+                schedule_id: id.into(),
+                request_id: request_id.clone(),
+                ..Default::default()
+            };
+            let run = match self.clients[by].schedules.clone().trigger_schedule(request).await {
+                Ok(answer) => answer.into_inner().run.expect("a run"),
+                Err(status) => {
+                    assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+                    continue;
+                }
+            };
+            let wait = Some(ProtoDuration { seconds: 5, nanos: 0 });
+            let get = pb::GetRunRequest { run_id: run.run_id, wait, ..Default::default() };
+            match self.clients[by].runs.clone().get_run(get).await.map(tonic::Response::into_inner) {
+                Ok(pb::GetRunResponse { run: Some(run) }) if run.finish_time.is_some() => return run,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Every decision about a schedule, from first to last: no time twice, none left out.
+    async fn fired(&self, by: usize, id: &str) -> Vec<i64> {
+        let request = pb::ListRunsRequest {
+            filter: Some(pb::RunFilter { schedule_id: id.into(), ..Default::default() }),
+            page_size: 1_000,
+            ..Default::default()
+        };
+        let answer = self.clients[by].runs.clone().list_runs(request).await.expect("runs").into_inner();
+        let mut times: Vec<i64> =
+            answer.runs.iter().filter_map(|run| Some(run.nominal_time?.seconds)).collect();
+        times.sort_unstable();
+        times
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s1_any_client_may_talk_to_any_replica() {
+    let world = World::start();
+    let (leader, standby) = (world.status(0).await, world.status(1).await);
+    assert_eq!((leader.role(), standby.role()), (pb::Role::Leader, pb::Role::Standby));
+    assert_eq!(standby.leader, world.schedulers[0].grpc.to_string(), "it tells who leads");
+    assert_eq!((leader.store.expect("a store").kind, standby.epoch), ("redis".into(), leader.epoch));
+    world.upsert(1, "mb-1", 3_600).await;
+    let request = pb::GetScheduleRequest { schedule_id: "mb-2".into(), ..Default::default() };
+    let missing = world.clients[1].schedules.clone().get_schedule(request).await.expect_err("there is none");
+    assert_eq!(errors::reason_of(&missing), Some(errors::Reason::ScheduleNotFound), "errors come through whole");
+    let _worker = world.worker(1);
+    let run = world.sync_now(1, "mb-1").await;
+    assert_eq!((run.state(), run.worker_id.as_str()), (pb::RunState::Succeeded, "w1"));
+    assert_eq!(world.sync_now(0, "mb-1").await.state(), pb::RunState::Succeeded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn o2_a_killed_leader_is_replaced_and_its_worker_goes_on() {
+    let mut world = World::start();
+    world.upsert(0, "often", 1).await;
+    world.upsert(0, "mb-1", 3_600).await;
+    let _worker = world.worker(1);
+    world.sync_now(1, "mb-1").await;
+    world.schedulers[0].kill();
+    world.until_leads(1).await;
+    assert_eq!(world.sync_now(1, "mb-1").await.state(), pb::RunState::Succeeded);
+    let before = world.status(1).await;
+    // The former leader comes back and stands by.
+    world.schedulers[0] = world.plans[0].start().expect("a restart");
+    let back = world.status(0).await;
+    assert_eq!((back.role(), back.epoch), (pb::Role::Standby, before.epoch));
+    let times = world.fired(0, "often").await;
+    assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "no time fired twice: {times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s4_a_leader_that_is_told_to_stop_hands_over() {
+    let mut world = World::start();
+    world.upsert(0, "mb-1", 3_600).await;
+    let _worker = world.worker(1);
+    world.sync_now(1, "mb-1").await;
+    assert_eq!(world.schedulers[0].terminate().expect("its end"), Some(0));
+    world.until_leads(1).await;
+    assert_eq!(world.sync_now(1, "mb-1").await.state(), pb::RunState::Succeeded);
+}
+
+/// Stopped past its lease, the leader wakes as if nothing had happened. It has been replaced, finds out, and says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn o5_a_leader_that_slept_past_its_lease_steps_down() {
+    let world = World::start();
+    world.upsert(0, "mb-1", 3_600).await;
+    world.schedulers[0].signal("-STOP");
+    world.until_leads(1).await;
+    world.upsert(1, "mb-2", 3_600).await;
+    world.schedulers[0].signal("-CONT");
+    // It may not know yet; whatever it answers is what the new leader says.
+    let get = |id: &str| pb::GetScheduleRequest { schedule_id: id.into(), ..Default::default() };
+    let begin = Instant::now();
+    let seen = loop {
+        match world.clients[0].schedules.clone().get_schedule(get("mb-2")).await {
+            Ok(answer) => break answer.into_inner().schedule.expect("a schedule"),
+            Err(status) => assert_eq!(status.code(), tonic::Code::Unavailable, "a stale answer: {status:?}"),
+        }
+        assert!(begin.elapsed() < PATIENCE, "it never stepped down");
+    };
+    assert_eq!(seen.schedule_id, "mb-2");
+    assert_eq!(world.status(0).await.role(), pb::Role::Standby);
+}
+
+/// While Redis is away nothing is acknowledged, and the status says so; then it all goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acknowledged_while_redis_is_away() {
+    let mut world = World::start();
+    world.upsert(0, "mb-1", 3_600).await;
+    world.redis.kill();
+    let request = pb::PauseScheduleRequest { schedule_id: "mb-1".into(), ..Default::default() };
+    let mut request = tonic::Request::new(request);
+    request.set_timeout(Duration::from_secs(2));
+    let paused = world.clients[0].schedules.clone().pause_schedule(request).await;
+    assert!(paused.is_err(), "acknowledged: {paused:?}");
+    let store = world.status(0).await.store.expect("a store");
+    assert!(!store.available && !store.detail.is_empty(), "{store:?}");
+    world.redis.restart();
+    let begin = Instant::now();
+    while !world.status(0).await.store.expect("a store").available {
+        assert!(begin.elapsed() < PATIENCE, "it does not go on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.upsert(0, "mb-2", 3_600).await;
+    let list = world.clients[1].schedules.clone().list_schedules(pb::ListSchedulesRequest::default()).await;
+    assert_eq!(list.expect("a list").into_inner().schedules.len(), 2, "nothing is lost, nothing is doubled");
+}
