@@ -29,6 +29,8 @@ use tracing::{error, info};
 const BAD_CONFIG: u8 = 64;
 /// How long calls that are under way may take after a signal.
 const DRAIN: Duration = Duration::from_secs(20);
+/// When the store has failed: how long callers are still told so before their connections are closed.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Owns schedules and runs, and streams due jobs to workers.
 #[derive(Parser)]
@@ -104,6 +106,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("http.listen {}", config.http.listen))?;
     let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
+    let terminated = terminated().context("listen to signals")?;
     announce(&config.runtime.address_file, grpc.local_addr()?, http.local_addr()?)?;
 
     let services = Services {
@@ -118,25 +121,34 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let mut http = tokio::spawn(http::serve(http, stopping.clone(), stopped.clone()));
     let mut grpc = tokio::spawn(grpc::serve(grpc, services));
     let mut shard = shard.stopped;
-    tokio::select! {
-        () = terminated() => info!("stopping"),
-        halt = &mut shard => match halt {
-            Ok(halt) => anyhow::bail!("the store can no longer be written: {halt:?}"),
-            Err(_) => anyhow::bail!("the shard ended by a panic; the lines above tell where"),
-        },
-        served = &mut grpc => served??,
-        served = &mut http => served??,
+    let failure = tokio::select! {
+        () = terminated => None,
+        halt = &mut shard => Some(match halt {
+            Ok(Some(halt)) => anyhow::anyhow!("the store can no longer be written: {halt}"),
+            Ok(None) => anyhow::anyhow!("the shard ended without a reason"),
+            Err(_) => anyhow::anyhow!("the shard ended by a panic; the lines above tell where"),
+        }),
+        served = &mut grpc => return served?,
+        served = &mut http => return Ok(served??),
+    };
+    info!(failure = failure.as_ref().map(tracing::field::display), "stopping");
+    if failure.is_some() {
+        tokio::time::sleep(FAREWELL).await;
     }
     // Callers end first, then the shard commits what they left, then the health port goes.
     stopping.cancel();
-    if tokio::time::timeout(DRAIN, &mut grpc).await.is_err() {
+    let patience = if failure.is_some() { FAREWELL } else { DRAIN };
+    if tokio::time::timeout(patience, &mut grpc).await.is_err() {
         grpc.abort();
     }
     drop(grpc);
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
     let halt = tokio::time::timeout(Duration::from_secs(4), shard).await;
     stopped.cancel();
     match halt {
-        Ok(Ok(Some(halt))) => anyhow::bail!("the last commit failed: {halt:?}"),
+        Ok(Ok(Some(halt))) => anyhow::bail!("the last commit failed: {halt}"),
         Ok(_) | Err(_) => info!("stopped"),
     }
     Ok(())
@@ -166,14 +178,13 @@ fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-async fn terminated() {
-    let (Ok(mut term), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+/// Resolves when the process is asked to stop. Signals count from this call on, not only when it is polled.
+fn terminated() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

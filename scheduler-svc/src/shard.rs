@@ -12,7 +12,11 @@ mod outbox;
 use std::{
     collections::HashMap,
     fmt,
-    sync::Arc,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -54,6 +58,8 @@ pub struct Handle {
     calls: mpsc::Sender<Call>,
     epoch: u64,
     store: Arc<dyn Store>,
+    /// Whether the shard has stopped because its store failed.
+    failed: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Handle {
@@ -80,6 +86,8 @@ pub enum CallError {
     TooLate,
     /// The shard has stopped; what was asked may or may not have happened.
     Stopped,
+    /// As `Stopped`, because the store failed.
+    Failed,
     Store(String),
 }
 
@@ -107,14 +115,18 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.calls.try_send(Call { command, reply, deadline, session }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => CallError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => CallError::Stopped,
+            mpsc::error::TrySendError::Closed(_) => self.gone(),
         })?;
         match answer.await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(refusal)) => Err(CallError::Refused(refusal)),
             Err(_) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => Err(CallError::TooLate),
-            Err(_) => Err(CallError::Stopped),
+            Err(_) => Err(self.gone()),
         }
+    }
+
+    fn gone(&self) -> CallError {
+        if self.failed.load(Ordering::Acquire) { CallError::Failed } else { CallError::Stopped }
     }
 
     /// Tells the shard that a session's stream has ended; for drop guards, so nobody waits for the answer.
@@ -198,12 +210,21 @@ pub fn start(store: Arc<dyn Store>, config: Config, observer: impl Observer) -> 
         config,
         epoch: opened.epoch,
     };
+    let failed = Arc::new(AtomicBool::new(false));
+    let fail = failed.clone();
     thread::Builder::new().name("shard".into()).spawn(move || {
         let halt = runtime.block_on(pump.run());
+        // Before the pump is dropped, and with it what callers wait for.
+        fail.store(matches!(halt, Some(Halt::Failed(_))), Ordering::Release);
         // Nobody may be listening any more.
         let _ = stop.send(halt);
     })?;
-    Ok(Shard { handle: Handle { calls, epoch: opened.epoch, store }, stopped, epoch: opened.epoch, loaded })
+    Ok(Shard {
+        handle: Handle { calls, epoch: opened.epoch, store, failed },
+        stopped,
+        epoch: opened.epoch,
+        loaded,
+    })
 }
 
 fn load(config: Config, now: Now, epoch: u64, hot: Vec<(Key, Bytes)>) -> Result<StateMachine, LoadError> {
@@ -225,7 +246,10 @@ fn start_committer(
     let (done, outcomes) = mpsc::unbounded_channel();
     thread::Builder::new().name("committer".into()).spawn(move || {
         for (epoch, seq, batch) in todo {
-            let outcome = store.commit(epoch, seq, batch);
+            let commit = catch_unwind(AssertUnwindSafe(|| store.commit(epoch, seq, batch)));
+            let outcome = commit.unwrap_or_else(|_| {
+                Err(StoreError::Fatal("it panicked in a commit; the lines above tell where".into()))
+            });
             if matches!(outcome, Err(StoreError::Unknown(_))) {
                 thread::sleep(COMMIT_PAUSE);
             }
