@@ -32,7 +32,8 @@ impl World {
             (plan, service)
         };
         let ((first_plan, first), (second_plan, second)) = (start("first"), start("second"));
-        let clients = [Scheduler::connect(&first), Scheduler::connect(&second)].map(|one| one.expect("clients"));
+        let clients =
+            [Scheduler::connect(&first), Scheduler::connect(&second)].map(|one| one.expect("clients"));
         Self { folder, redis, plans: [first_plan, second_plan], schedulers: [first, second], clients }
     }
 
@@ -123,7 +124,11 @@ async fn s1_any_client_may_talk_to_any_replica() {
     world.upsert(1, "mb-1", 3_600).await;
     let request = pb::GetScheduleRequest { schedule_id: "mb-2".into(), ..Default::default() };
     let missing = world.clients[1].schedules.clone().get_schedule(request).await.expect_err("there is none");
-    assert_eq!(errors::reason_of(&missing), Some(errors::Reason::ScheduleNotFound), "errors come through whole");
+    assert_eq!(
+        errors::reason_of(&missing),
+        Some(errors::Reason::ScheduleNotFound),
+        "errors come through whole"
+    );
     let _worker = world.worker(1);
     let run = world.sync_now(1, "mb-1").await;
     assert_eq!((run.state(), run.worker_id.as_str()), (pb::RunState::Succeeded, "w1"));

@@ -122,20 +122,20 @@ impl Cluster {
                 let store = self.handle.store().clone();
                 task::spawn_blocking(move || store.resign()).await?;
                 match halt {
-                    Ok(Ok(Some(halt))) => anyhow::bail!("the last commit failed: {halt:?}"),
+                    Ok(Ok(Some(halt))) => anyhow::bail!("the last commit failed: {halt}"),
                     Ok(_) | Err(_) => Ok(()),
                 }
             }
-            halt = &mut shard.stopped => {
-                self.handle.vacate();
-                match halt {
-                    Ok(Some(Halt::Fenced)) => {
-                        warn!("another scheduler has taken over; what this one held is dropped");
-                        Ok(())
-                    }
-                    Ok(halt) => anyhow::bail!("the store can no longer be written: {halt:?}"),
-                    Err(_) => anyhow::bail!("the shard ended by a panic; the lines above tell where"),
+            // The seat of a shard that failed is not vacated: callers are told why until the process ends.
+            halt = &mut shard.stopped => match halt {
+                Ok(Some(Halt::Fenced)) if self.handle.store().is_shared() => {
+                    self.handle.vacate();
+                    warn!("another scheduler has taken over; what this one held is dropped");
+                    Ok(())
                 }
+                Ok(Some(halt)) => anyhow::bail!("the store can no longer be written: {halt}"),
+                Ok(None) => anyhow::bail!("the shard ended without a reason"),
+                Err(_) => anyhow::bail!("the shard ended by a panic; the lines above tell where"),
             }
         }
     }

@@ -174,6 +174,11 @@ fn call_error(error: CallError) -> Status {
         CallError::Stopped => {
             errors::retry(Reason::NotServing, "the scheduler is stopping; try again", Duration::from_secs(1))
         }
+        CallError::Failed => errors::retry(
+            Reason::StoreUnavailable,
+            "the store has failed, and the scheduler stops; what was asked may have been done or not",
+            Duration::from_secs(1),
+        ),
         CallError::Store(why) => {
             tracing::error!(%why, "read from the store");
             errors::retry(Reason::StoreUnavailable, "the store does not answer", Duration::from_secs(1))

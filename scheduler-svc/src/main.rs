@@ -40,6 +40,8 @@ const BAD_CONFIG: u8 = 64;
 const DRAIN: Duration = Duration::from_secs(18);
 /// How long the last commit and the resignation may take after that.
 const RESIGN: Duration = Duration::from_secs(5);
+/// When the store has failed: how long callers are still told so before their connections are closed.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Owns schedules and runs, and streams due jobs to workers.
 #[derive(Parser)]
@@ -121,6 +123,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let cluster = Cluster::new(handle.clone(), machine, move || Box::new(observers.observer()));
     let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
     let mut leadership = cluster.leadership();
+    let terminated = terminated().context("listen to signals")?;
+    tokio::pin!(terminated);
     let services = Services {
         shard: handle,
         default_spread: config.schedules.default_spread_ms,
@@ -142,22 +146,30 @@ async fn run(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         known = leadership.wait_for(|known| *known != Leadership::Open) => { known?; }
         ended = &mut cluster => return ended?,
-        () = terminated() => return Ok(()),
+        () = &mut terminated => return Ok(()),
     }
     announce(&config.runtime.address_file, addresses.0, addresses.1)?;
     let mut http = tokio::spawn(http::serve(http, leadership, stopping.clone(), stopped.clone()));
     let mut grpc = tokio::spawn(grpc::serve(grpc, services));
-    tokio::select! {
-        () = terminated() => info!("stopping"),
-        ended = &mut cluster => return ended?,
-        served = &mut grpc => served??,
-        served = &mut http => served??,
+    let failure = tokio::select! {
+        () = &mut terminated => None,
+        ended = &mut cluster => Some(ended?.err().unwrap_or_else(|| anyhow::anyhow!("it stopped leading without a reason"))),
+        served = &mut grpc => return served?,
+        served = &mut http => return Ok(served??),
+    };
+    info!(failure = failure.as_ref().map(tracing::field::display), "stopping");
+    if failure.is_some() {
+        tokio::time::sleep(FAREWELL).await;
     }
     // The shard commits what it was asked and gives the lease back; calls that are under way go on to the next leader;
     // then the health port goes.
     stopping.cancel();
-    if tokio::time::timeout(DRAIN, &mut grpc).await.is_err() {
+    let patience = if failure.is_some() { FAREWELL } else { DRAIN };
+    if tokio::time::timeout(patience, &mut grpc).await.is_err() {
         grpc.abort();
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
     }
     let outcome = tokio::select! {
         ended = &mut cluster => ended?,
@@ -219,14 +231,13 @@ fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-async fn terminated() {
-    let (Ok(mut term), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+/// Resolves when the process is asked to stop. Signals count from this call on, not only when it is polled.
+fn terminated() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

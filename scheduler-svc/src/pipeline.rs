@@ -102,10 +102,12 @@ pub enum Step {
 }
 
 /// Why the pipeline says nothing any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Halt {
     /// Another owner writes: this process's state is void.
+    #[error("another owner has opened the store")]
     Fenced,
+    #[error("{0}")]
     Failed(String),
 }
 

@@ -12,7 +12,11 @@ mod outbox;
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -134,12 +138,16 @@ pub fn start_at(handle: &Handle, config: Config, observer: impl Observer) -> Res
         epoch: opened.epoch,
         events,
     };
+    let failed = Arc::new(AtomicBool::new(false));
+    let fail = failed.clone();
     thread::Builder::new().name("shard".into()).spawn(move || {
         let halt = runtime.block_on(pump.run());
+        // Before the pump is dropped, and with it what callers wait for.
+        fail.store(matches!(halt, Some(Halt::Failed(_))), Ordering::Release);
         // Nobody may be listening any more.
         let _ = stop.send(halt);
     })?;
-    handle.take(Desk::new(calls, opened.epoch));
+    handle.take(Desk::new(calls, opened.epoch, failed));
     Ok(Shard { handle: handle.clone(), stopped, epoch: opened.epoch, loaded })
 }
 
@@ -166,10 +174,13 @@ fn start_committer(
     thread::Builder::new().name("committer".into()).spawn(move || {
         let mut away: Option<Instant> = None;
         for work in todo {
-            let outcome = match work {
+            let caught = catch_unwind(AssertUnwindSafe(|| match work {
                 Commit::Batch { epoch, seq, batch } => store.commit(epoch, seq, batch),
                 Commit::Everything { epoch, seq, snapshot } => store.restore(epoch, seq, snapshot),
-            };
+            }));
+            let outcome = caught.unwrap_or_else(|_| {
+                Err(StoreError::Fatal("it panicked in a commit; the lines above tell where".into()))
+            });
             tell(&outcome, &mut away);
             if matches!(outcome, Err(StoreError::Unknown(_))) {
                 thread::sleep(COMMIT_PAUSE);

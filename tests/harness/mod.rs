@@ -146,6 +146,11 @@ impl Service {
         self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
+    /// Waits until it ends by itself. Returns its exit code.
+    pub fn wait(&mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.child.wait()?.code())
+    }
+
     pub fn channel(&self) -> anyhow::Result<Channel> {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc))?;
         Ok(endpoint

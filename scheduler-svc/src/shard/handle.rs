@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -40,12 +43,18 @@ pub struct Desk {
     calls: mpsc::Sender<Call>,
     epoch: u64,
     over: CancellationToken,
+    /// Whether the shard has stopped because its store failed.
+    failed: Arc<AtomicBool>,
 }
 
 impl Desk {
-    pub(super) fn new(calls: mpsc::Sender<Call>, epoch: u64) -> Self {
-        Self { calls, epoch, over: CancellationToken::new() }
+    pub(super) fn new(calls: mpsc::Sender<Call>, epoch: u64, failed: Arc<AtomicBool>) -> Self {
+        Self { calls, epoch, over: CancellationToken::new(), failed }
     }
+}
+
+fn gone(failed: &AtomicBool) -> CallError {
+    if failed.load(Ordering::Acquire) { CallError::Failed } else { CallError::Stopped }
 }
 
 impl fmt::Debug for Handle {
@@ -74,6 +83,8 @@ pub enum CallError {
     NotLeader,
     /// The shard has stopped; what was asked may or may not have happened.
     Stopped,
+    /// As `Stopped`, because the store failed.
+    Failed,
     Store(String),
 }
 
@@ -125,14 +136,14 @@ impl Handle {
         session: Option<(SessionId, Outbox)>,
     ) -> Result<Answer, CallError> {
         let (reply, answer) = oneshot::channel();
+        let Desk { calls, failed, .. } = self.desk()?;
+        calls.try_send(Call { command, reply, deadline, session }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => CallError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => gone(&failed),
+        })?;
         // Not held while the answer is awaited: the shard ends when its last sender is gone.
-        self.desk()?.calls.try_send(Call { command, reply, deadline, session }).map_err(
-            |error| match error {
-                mpsc::error::TrySendError::Full(_) => CallError::Overloaded,
-                mpsc::error::TrySendError::Closed(_) => CallError::Stopped,
-            },
-        )?;
-        Pending { answer, deadline }.answer().await
+        drop(calls);
+        Pending { answer, deadline, failed }.answer().await
     }
 
     /// Waits until the queue has room, puts the command there, and resolves to the answer to come. For calls of many
@@ -143,8 +154,9 @@ impl Handle {
     pub async fn enqueue(&self, command: Command, deadline: Option<Instant>) -> Result<Pending, CallError> {
         let (reply, answer) = oneshot::channel();
         let call = Call { command, reply, deadline, session: None };
-        self.desk()?.calls.send(call).await.map_err(|_| CallError::Stopped)?;
-        Ok(Pending { answer, deadline })
+        let Desk { calls, failed, .. } = self.desk()?;
+        calls.send(call).await.map_err(|_| gone(&failed))?;
+        Ok(Pending { answer, deadline, failed })
     }
 
     /// Tells the shard that a session's stream has ended; for drop guards, so nobody waits for the answer.
@@ -200,6 +212,7 @@ impl Handle {
 pub struct Pending {
     answer: oneshot::Receiver<Reply>,
     deadline: Option<Instant>,
+    failed: Arc<AtomicBool>,
 }
 
 impl Pending {
@@ -212,7 +225,7 @@ impl Pending {
             Err(_) if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                 Err(CallError::TooLate)
             }
-            Err(_) => Err(CallError::Stopped),
+            Err(_) => Err(gone(&self.failed)),
         }
     }
 }

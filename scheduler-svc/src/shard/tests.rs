@@ -176,6 +176,43 @@ async fn a_fenced_shard_stops_and_tells_its_callers_nothing() {
     assert_eq!(shard.handle.call(upsert("a"), None).await.err(), Some(CallError::Stopped));
 }
 
+/// A store whose commits fail for good, or panic.
+struct Broken {
+    store: MemoryStore,
+    panics: bool,
+}
+
+impl Store for Broken {
+    fn kind(&self) -> &'static str {
+        "broken"
+    }
+
+    fn open(&self) -> Result<Opened, StoreError> {
+        self.store.open()
+    }
+
+    fn commit(&self, _: u64, _: u64, _: Batch) -> Result<(), StoreError> {
+        assert!(!self.panics, "on purpose");
+        Err(StoreError::Fatal("the disk is full".into()))
+    }
+
+    fn read(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.store.read(keys)
+    }
+}
+
+#[tokio::test]
+async fn p2_a_store_that_fails_or_panics_ends_the_shard_and_callers_are_told() {
+    for panics in [false, true] {
+        let store = Arc::new(Broken { store: MemoryStore::default(), panics });
+        let shard = start(store, Config::default(), Deaf).expect("start");
+        assert_eq!(shard.handle.call(upsert("a"), None).await.err(), Some(CallError::Failed));
+        let Ok(Some(Halt::Failed(why))) = shard.stopped.await else { panic!("no reason") };
+        assert!(why.contains(if panics { "panicked" } else { "the disk is full" }), "{why}");
+        assert_eq!(shard.handle.call(upsert("a"), None).await.err(), Some(CallError::Failed));
+    }
+}
+
 /// A store whose commits wait at a barrier.
 struct Slow {
     store: MemoryStore,

@@ -3,55 +3,165 @@
 //! An LSM tree (fjall) with a keyspace for hot records, one for cold ones, and one record that says who owns the
 //! folder and how far it has come. One process per folder: the folder is locked while it is open. Any IO error is
 //! fatal, because a second fsync may succeed over pages that the first one lost.
+//!
+//! What a crash or the disk can do to the folder is looked at before fjall opens it ([`manifest`], [`journal`]), and what was
+//! acknowledged is noted beside it ([`watermark`]), so that a loss is found and not taken for the whole.
 
-use std::path::Path;
+mod folder;
+mod journal;
+mod manifest;
+mod watermark;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::{Batch, Key, Opened, Store, StoreError};
+use folder::{Lock, explain};
+use watermark::Watermark;
 
 const OWNER: &[u8] = b"owner";
+/// Bytes of one keyspace that are held in memory, beside the journal, until they are written as a table.
+const BUFFER: u64 = 64 << 20;
+
+/// How far a folder has come. Later ones are greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Position {
+    epoch: u64,
+    seq: u64,
+}
+
+impl Position {
+    fn to_bytes(self) -> Vec<u8> {
+        [self.epoch.to_be_bytes(), self.seq.to_be_bytes()].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        Some(Self { epoch: number(0)?, seq: number(8)? })
+    }
+
+    /// A commit raises the sequence by one, an opening the epoch by one.
+    fn may_follow(self, before: Self) -> bool {
+        let commit = Self { seq: before.seq + 1, ..before };
+        let opening = Self { epoch: before.epoch + 1, ..before };
+        self == commit || self == opening
+    }
+}
 
 pub struct EmbeddedStore {
+    folder: PathBuf,
+    watermark: Mutex<Watermark>,
     database: Database,
     owner: Keyspace,
     hot: Keyspace,
     cold: Keyspace,
+    /// Last, so that the folder is free only when all is closed.
+    _lock: Lock,
 }
 
 impl EmbeddedStore {
     /// Opens or creates the folder.
     ///
     /// # Errors
-    /// Also when another process has it open.
+    /// Also when another process has it open, or when what it holds is not all that was acknowledged.
     pub fn new(folder: &Path) -> Result<Self, StoreError> {
-        let describe = |error: fjall::Error| match error {
-            fjall::Error::Locked => {
-                StoreError::Fatal(format!("{} is open in another process: stop it first", folder.display()))
-            }
-            error => StoreError::Fatal(format!("{}: {error}", folder.display())),
-        };
-        std::fs::create_dir_all(folder)
-            .map_err(|error| StoreError::Fatal(format!("create {}: {error}", folder.display())))?;
-        let database = Database::builder(folder).worker_threads(1).open().map_err(describe)?;
-        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default).map_err(describe);
-        let (owner, hot, cold) = (keyspace("owner")?, keyspace("hot")?, keyspace("cold")?);
-        Ok(Self { database, owner, hot, cold })
+        Self::with_buffer(folder, BUFFER)
     }
 
-    /// Epoch and sequence of the last commit.
-    fn position(&self) -> Result<(u64, u64), StoreError> {
-        let Some(value) = self.owner.get(OWNER).map_err(fatal)? else { return Ok((0, 0)) };
-        let number = |at: usize| Some(u64::from_be_bytes(value.get(at..at + 8)?.try_into().ok()?));
-        number(0).zip(number(8)).ok_or_else(|| StoreError::Fatal("the owner record cannot be read".into()))
+    /// With tables written after other than the usual bytes.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_buffer(folder: &Path, buffer: u64) -> Result<Self, StoreError> {
+        let lock = folder::lock(folder)?;
+        folder::clear_unfinished(folder)?;
+        let acknowledged = watermark::read(folder)?;
+        manifest::check(folder)?;
+        journal::check(folder, acknowledged)?;
+        // fjall asserts some of what it reads.
+        let opened = catch_unwind(AssertUnwindSafe(|| open(folder, buffer)));
+        let opened = opened.unwrap_or(Err(fjall::Error::Unrecoverable));
+        let (database, [owner, hot, cold]) = opened.map_err(|error| describe(folder, &error))?;
+        let found = position(folder, &owner)?;
+        if found < acknowledged {
+            return Err(StoreError::Fatal(format!(
+                "{} has lost acknowledged commits: it ends at {found:?}, and {acknowledged:?} was acknowledged. Check \
+                 the disk, and restore the folder from a backup",
+                folder.display()
+            )));
+        }
+        let watermark = Watermark::create(folder, found).map_err(|error| explain(folder, &error))?;
+        Ok(Self {
+            folder: folder.into(),
+            watermark: Mutex::new(watermark),
+            database,
+            owner,
+            hot,
+            cold,
+            _lock: lock,
+        })
     }
 
-    fn batch_at(&self, epoch: u64, seq: u64) -> fjall::OwnedWriteBatch {
+    fn position(&self) -> Result<Position, StoreError> {
+        position(&self.folder, &self.owner)
+    }
+
+    fn batch_at(&self, position: Position) -> fjall::OwnedWriteBatch {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        let position = [epoch.to_be_bytes(), seq.to_be_bytes()].concat();
-        batch.insert(&self.owner, OWNER, position);
+        batch.insert(&self.owner, OWNER, position.to_bytes());
         batch
+    }
+
+    /// Synced, and noted before anybody is told.
+    fn finish(&self, batch: fjall::OwnedWriteBatch, position: Position) -> Result<(), StoreError> {
+        batch.commit().map_err(|error| self.failed(&error))?;
+        let mut watermark = self.watermark.lock().unwrap_or_else(PoisonError::into_inner);
+        watermark.raise(position).map_err(|error| explain(&self.folder, &error))
+    }
+
+    fn failed(&self, error: &fjall::Error) -> StoreError {
+        describe(&self.folder, error)
+    }
+}
+
+fn open(folder: &Path, buffer: u64) -> fjall::Result<(Database, [Keyspace; 3])> {
+    let database = Database::builder(folder).worker_threads(1).open()?;
+    let keyspace =
+        |name| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(buffer));
+    let keyspaces = [keyspace("owner")?, keyspace("hot")?, keyspace("cold")?];
+    Ok((database, keyspaces))
+}
+
+fn position(folder: &Path, owner: &Keyspace) -> Result<Position, StoreError> {
+    let Some(value) = owner.get(OWNER).map_err(|error| describe(folder, &error))? else {
+        return Ok(Position::default());
+    };
+    Position::from_bytes(&value).ok_or_else(|| describe(folder, &fjall::Error::Unrecoverable))
+}
+
+fn describe(folder: &Path, error: &fjall::Error) -> StoreError {
+    let place = folder.display();
+    match error {
+        fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => explain(folder, error),
+        fjall::Error::Locked => {
+            StoreError::Fatal(format!("{place} is open in another process: stop it first"))
+        }
+        fjall::Error::Poisoned => StoreError::Fatal(format!(
+            "{place}: an earlier write failed, and none is tried after it; the log above says why: check the disk and \
+             its free space, then start again"
+        )),
+        fjall::Error::InvalidVersion(_) => StoreError::Fatal(format!(
+            "{place} is not a folder of this version of scheduler-svc, or its file `version` is damaged ({error})"
+        )),
+        error => StoreError::Fatal(format!(
+            "{place} is damaged ({error}): check the disk, and restore the folder from a backup"
+        )),
     }
 }
 
@@ -61,29 +171,30 @@ impl Store for EmbeddedStore {
     }
 
     fn open(&self) -> Result<Opened, StoreError> {
-        let (epoch, seq) = self.position()?;
-        let epoch = epoch + 1;
-        self.batch_at(epoch, seq).commit().map_err(fatal)?;
+        let Position { epoch, seq } = self.position()?;
+        let position = Position { epoch: epoch + 1, seq };
+        self.finish(self.batch_at(position), position)?;
         let mut hot = Vec::new();
         for record in self.hot.iter() {
-            let (key, value) = record.into_inner().map_err(fatal)?;
+            let (key, value) = record.into_inner().map_err(|error| self.failed(&error))?;
             hot.push((Key::from_bytes(&key), Bytes::copy_from_slice(&value)));
         }
-        Ok(Opened { epoch, seq, hot })
+        Ok(Opened { epoch: position.epoch, seq, hot })
     }
 
     fn commit(&self, epoch: u64, seq: u64, writes: Batch) -> Result<(), StoreError> {
-        let (stored_epoch, stored_seq) = self.position()?;
-        if epoch != stored_epoch {
+        let stored = self.position()?;
+        if epoch != stored.epoch {
             return Err(StoreError::Fenced);
         }
-        if seq == stored_seq {
+        if seq == stored.seq {
             return Ok(());
         }
-        if seq != stored_seq + 1 {
-            return Err(StoreError::Fatal(format!("commit {seq} after {stored_seq}")));
+        if seq != stored.seq + 1 {
+            return Err(StoreError::Fatal(format!("commit {seq} after {}", stored.seq)));
         }
-        let mut batch = self.batch_at(epoch, seq);
+        let position = Position { epoch, seq };
+        let mut batch = self.batch_at(position);
         for write in writes.iter() {
             let keyspace = if write.key.is_cold() { &self.cold } else { &self.hot };
             match &write.value {
@@ -91,19 +202,15 @@ impl Store for EmbeddedStore {
                 None => batch.remove(keyspace, write.key.as_bytes()),
             }
         }
-        batch.commit().map_err(fatal)
+        self.finish(batch, position)
     }
 
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let read = |key: &Key| {
             let keyspace = if key.is_cold() { &self.cold } else { &self.hot };
-            let value = keyspace.get(key.as_bytes()).map_err(fatal)?;
+            let value = keyspace.get(key.as_bytes()).map_err(|error| self.failed(&error))?;
             Ok(value.map(|value| Bytes::copy_from_slice(&value)))
         };
         keys.iter().map(read).collect()
     }
-}
-
-fn fatal(error: fjall::Error) -> StoreError {
-    StoreError::Fatal(error.to_string())
 }

@@ -240,7 +240,9 @@ impl World {
                 }
                 // Nothing is poisoned here, so a panic is a bug of the machine, however well it is got over.
                 Step::Reload => return broken("the machine never panics", format!("scheduler {index}")),
-                Step::Restore { .. } => return broken("this store never loses anything", format!("scheduler {index}")),
+                Step::Restore { .. } => {
+                    return broken("this store never loses anything", format!("scheduler {index}"));
+                }
                 Step::Wait(_) if self.schedulers[index].pipeline.halted().is_some() => {
                     trace!(self, "scheduler {index} halts: {:?}", self.schedulers[index].pipeline.halted());
                     if self.leader() != Some(index) {
