@@ -105,7 +105,7 @@ reasons! {
     Overloaded = "OVERLOADED", Unavailable;
     /// The store does not answer; nothing is acknowledged meanwhile.
     StoreUnavailable = "STORE_UNAVAILABLE", Unavailable;
-    /// Another scheduler leads, or none does at this moment; nothing has happened.
+    /// Another scheduler leads, or none does at this moment; nothing has happened: try again.
     NotLeader = "NOT_LEADER", Unavailable;
     /// The process is starting or stopping.
     NotServing = "NOT_SERVING", Unavailable;
