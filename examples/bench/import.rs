@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use docket::schedule::v1 as pb;
 use futures_util::{StreamExt as _, stream};
 
-use super::{
-    harness::{Plan, Scheduler},
-    schedule,
-};
+use super::{harness::Scheduler, schedule};
 
 /// Schedules of one message.
 const PER_MESSAGE: usize = 1_000;
@@ -19,7 +16,8 @@ type Row = fn(&str, String, &str);
 pub async fn imports(row: Row) -> anyhow::Result<()> {
     let count: usize = std::env::var("IMPORT").ok().map_or(Ok(1_000_000), |n| n.parse())?;
     let folder = tempfile::tempdir()?;
-    let service = Plan::new("scheduler-svc", folder.path()).start()?;
+    let stage = crate::stage(folder.path());
+    let service = stage.plan.start()?;
     let scheduler = Scheduler::connect(&service)?;
     let rate = |elapsed: Duration| format!("{:.0}/s", count as f64 / elapsed.as_secs_f64());
     let goal = "at least 20 × 5.6k: 100k/s";

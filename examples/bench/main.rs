@@ -1,20 +1,25 @@
-//! First figures, with real processes on loopback and the embedded store: unary upserts, imports and the herd.
+//! First figures, with real processes on loopback: unary upserts, imports, the herd, and a change of leaders.
 //!
-//! `make bench` builds everything for release and runs this. Client, scheduler and worker share the machine.
+//! `make bench` builds everything for release and runs this. Client, scheduler and worker share the machine. The store
+//! is the embedded one; with `STORE=redis` it is a Redis of its own with `appendfsync everysec`.
 
 #![allow(clippy::print_stdout)]
 
+mod failover;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 mod import;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Timelike as _, Utc};
 use docket::schedule::v1::{self as pb, schedule::Timing};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use harness::{Plan, Scheduler};
+use harness::{Plan, Scheduler, redis::Redis};
 
 const IN_FLIGHT: usize = 64;
 const UPSERTS: usize = 20_000;
@@ -34,7 +39,25 @@ async fn main() -> anyhow::Result<()> {
     if wanted("herd") {
         herd_of(herd).await?;
     }
+    if wanted("failover") {
+        failover::failover(row).await?;
+    }
     Ok(())
+}
+
+/// A scheduler to be, and the Redis that it keeps its state in, if any.
+struct Stage {
+    plan: Plan,
+    _redis: Option<Redis>,
+}
+
+fn stage(folder: &Path) -> Stage {
+    let plan = Plan::new("scheduler-svc", folder);
+    if std::env::var("STORE").is_ok_and(|store| store == "redis") {
+        let redis = Redis::start(&folder.join("redis"));
+        return Stage { plan: plan.set("DOCKET_STORE__URL", redis.url()), _redis: Some(redis) };
+    }
+    Stage { plan, _redis: None }
 }
 
 fn row(work: &str, measured: String, goal: &str) {
@@ -73,7 +96,8 @@ async fn upsert_all(scheduler: &Scheduler, count: usize, cron: &str) -> anyhow::
 
 async fn upserts() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let service = Plan::new("scheduler-svc", folder.path()).start()?;
+    let stage = stage(folder.path());
+    let service = stage.plan.start()?;
     let scheduler = Scheduler::connect(&service)?;
     let rate = |elapsed: Duration| format!("{:.0}/s", UPSERTS as f64 / elapsed.as_secs_f64());
     let created = upsert_all(&scheduler, UPSERTS, "0 2 * * *").await?;
@@ -88,7 +112,8 @@ async fn upserts() -> anyhow::Result<()> {
 /// All schedules due at one second, until the last report is durable.
 async fn herd_of(count: usize) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let service = Plan::new("scheduler-svc", folder.path()).start()?;
+    let stage = stage(folder.path());
+    let service = stage.plan.start()?;
     let scheduler = Scheduler::connect(&service)?;
     // Time enough to save them all, and to let the store's background work settle.
     let due = Utc::now() + Duration::from_secs(12 + count as u64 / 10_000);

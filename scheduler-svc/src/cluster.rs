@@ -102,6 +102,11 @@ impl Cluster {
 
     /// Either the shard, or what keeps this process from leading for now.
     async fn open(&self) -> anyhow::Result<Result<Shard, StoreError>> {
+        // A look costs less than an opening that is refused.
+        let store = self.handle.store().clone();
+        if let Some(by) = task::spawn_blocking(move || store.owner()).await? {
+            return Ok(Err(StoreError::Held { left: LOOK, by }));
+        }
         let (handle, config, observer) = (self.handle.clone(), self.config, (self.observer)());
         let opened = task::spawn_blocking(move || shard::start_at(&handle, config, observer)).await?;
         match opened {

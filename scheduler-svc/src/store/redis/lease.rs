@@ -31,8 +31,12 @@ pub struct Lease {
     trusted_until: AtomicU64,
     progress: AtomicU64,
     lost: AtomicBool,
-    health: Mutex<Health>,
+    /// What the last commit and the last renewal came to.
+    health: Mutex<[Option<String>; 2]>,
 }
+
+const COMMIT: usize = 0;
+const RENEWAL: usize = 1;
 
 impl Lease {
     pub fn new(term: Duration) -> Self {
@@ -42,7 +46,7 @@ impl Lease {
             trusted_until: AtomicU64::new(0),
             progress: AtomicU64::new(0),
             lost: AtomicBool::new(false),
-            health: Mutex::new(Health::default()),
+            health: Mutex::default(),
         }
     }
 
@@ -87,24 +91,26 @@ impl Lease {
 
     /// Keeps what a commit came to, for status.
     pub fn note(&self, outcome: &Result<(), StoreError>) {
-        let health = match outcome {
-            Ok(()) => Health::default(),
-            Err(error) => Health { available: false, detail: error.to_string() },
-        };
         if outcome == &Err(StoreError::Fenced) {
             self.lose();
         }
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+        self.keep(COMMIT, outcome.as_ref().err().map(ToString::to_string));
+    }
+
+    fn keep(&self, of: usize, trouble: Option<String>) {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)[of] = trouble;
     }
 
     pub fn health(&self) -> Health {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let detail = health.iter().flatten().next().cloned();
+        Health { available: detail.is_none(), detail: detail.unwrap_or_default() }
     }
 }
 
 /// Renews until the opening that it belongs to is over.
 pub async fn keep(inner: Weak<Inner>, nonce: String) {
-    let mut connection: Option<(MultiplexedConnection, Server)> = None;
+    let mut connection: Option<MultiplexedConnection> = None;
     loop {
         let pause = {
             let Some(inner) = inner.upgrade() else { return };
@@ -113,9 +119,13 @@ pub async fn keep(inner: Weak<Inner>, nonce: String) {
             }
             if inner.lease.is_stalled() {
                 tracing::error!("the shard makes no progress; the lease is not renewed");
-            } else if let Err(failed) = inner.renew(&mut connection, &nonce).await {
-                connection = None;
-                tracing::warn!(why = failed.why, "renew the lease in Redis");
+            } else {
+                let renewed = inner.renew(&mut connection, &nonce).await;
+                if let Err(failed) = &renewed {
+                    connection = None;
+                    tracing::warn!(why = failed.why, "renew the lease in Redis");
+                }
+                inner.lease.keep(RENEWAL, renewed.err().map(|failed| failed.why));
             }
             // Thrice a term; sooner when it went wrong.
             inner.options.term / if connection.is_some() { 3 } else { 10 }
@@ -130,17 +140,16 @@ impl Inner {
         self.position().filter(|position| position.nonce == nonce)
     }
 
-    async fn renew(
-        &self,
-        connection: &mut Option<(MultiplexedConnection, Server)>,
-        nonce: &str,
-    ) -> Result<(), Failed> {
-        if connection.is_none() {
-            let mut fresh = self.pools.dedicated().await.map_err(|why| Failed { passing: true, why })?;
-            let server = Server::ask(&mut fresh).await?;
-            *connection = Some((fresh, server));
-        }
-        let Some((connection, server)) = connection else { return Ok(()) };
+    async fn renew(&self, connection: &mut Option<MultiplexedConnection>, nonce: &str) -> Result<(), Failed> {
+        let connection = match connection {
+            Some(connection) => connection,
+            None => {
+                let fresh = self.pools.dedicated().await.map_err(|why| Failed { passing: true, why })?;
+                connection.insert(fresh)
+            }
+        };
+        // Each time: replicas come and go, and a master may have become one.
+        let server = Server::ask(connection).await?;
         let Some(Position { epoch, .. }) = self.current(nonce) else { return Ok(()) };
         let term = self.options.term.as_millis() as u64;
         let sent = Instant::now();

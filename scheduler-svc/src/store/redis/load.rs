@@ -112,8 +112,8 @@ impl Inner {
     }
 
     pub(super) async fn holder(&self) -> Option<Peer> {
-        let mut connection = self.pools.dedicated().await.ok()?;
-        self.lease_left(&mut connection).await.ok()?.map(|(_, peer)| peer)
+        let seen = self.pools.with(async |connection| Ok(self.lease_left(connection).await)).await;
+        seen.ok()?.ok()?.map(|(_, peer)| peer)
     }
 
     async fn grant(&self, connection: &mut MultiplexedConnection, nonce: &str) -> Result<Grant, StoreError> {
