@@ -5,7 +5,7 @@ use std::{mem, sync::Arc};
 use super::{
     StateMachine,
     command::{Delete, Pause as PauseCommand, Resume, TriggerNow, Upsert},
-    definition::Definition,
+    definition::{Definition, Misfire},
     failure::{Class, Failure},
     id::{ReplyTo, RunId, Trigger},
     output::{Answer, Change, Event, Refusal, ScheduleChange},
@@ -129,6 +129,10 @@ impl StateMachine {
         if new_timing {
             // What is left of them names times of a timing that is no more.
             (changed.catch_up, changed.backfill) = (None, Box::default());
+        }
+        if !matches!(changed.definition.misfire, Misfire::All { .. }) {
+            // What was still to be caught up on one by one is due at once.
+            changed.catch_up = None;
         }
         let former = self.schedules[slot].generation;
         self.gates.count_uses(Some(&old), Some(&changed.definition));
