@@ -46,6 +46,31 @@ fn buffer_one_keeps_the_newest_time_and_runs_it_next() {
 }
 
 #[test]
+fn max_runs_counts_a_run_that_waits_when_later_times_were_missed() {
+    let mut bench = Bench::new();
+    bench.save(Definition { max_runs: 1, ..minutely(Overlap::BufferOne) });
+    bench.run_now("s");
+    bench.pass(MINUTE);
+    bench.restart(3 * MINUTE);
+    bench.wake();
+    assert_eq!(verdicts(&bench.decisions("s")), [(Verdict::Fired, 1, 1)]);
+    assert_eq!(bench.view("s").active.len(), 2, "the manual run, and the one that waits behind it");
+}
+
+#[test]
+fn a_time_that_was_replaced_names_the_run_in_the_way_also_after_a_restart() {
+    let mut bench = Bench::new();
+    bench.save(minutely(Overlap::BufferOne));
+    let (manual, _) = bench.run_now("s");
+    bench.pass(MINUTE);
+    bench.restart(SECOND);
+    bench.pass(2 * MINUTE);
+    let log = bench.decisions("s");
+    assert_eq!(verdicts(&log), [(Verdict::Overlap, 1, 2)]);
+    assert_eq!(log[0].run, Some((manual.trigger, manual.nominal)));
+}
+
+#[test]
 fn a_run_that_waits_behind_another_survives_a_restart() {
     let mut bench = Bench::new();
     bench.worker(4);
