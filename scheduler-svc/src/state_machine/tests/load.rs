@@ -146,3 +146,21 @@ fn loading_writes_nothing() {
     let mut machine = bench.loaded();
     assert!(machine.seal().writes.is_empty());
 }
+
+#[test]
+fn p4_what_was_set_aside_keeps_its_order_and_no_permits_after_a_restart() {
+    use crate::state_machine::{
+        command::Command,
+        definition::{Definition, Overlap},
+    };
+    let mut bench = Bench::new();
+    let limits = Box::new(["k".into()]);
+    let overlap = Overlap::BufferOne;
+    let (view, _) = bench.save(Definition { overlap, limits, ..definition("a", every(MINUTE)) });
+    bench.worker(1);
+    bench.pass(2 * MINUTE);
+    bench.call(&Command::SetAside { uid: view.uid, why: "w".into() });
+    // The invariants are checked there: permits are live leases, and one run at a time is not behind others.
+    bench.restart(SECOND);
+    assert_eq!(bench.view("a").active.len(), 2);
+}
