@@ -262,7 +262,9 @@ impl StateMachine {
         let arrival = self.queue.arrival();
         let definition = self.runs[key].definition.clone();
         self.gates.enter(key, &definition);
-        let aside = self.schedules[self.runs[key].schedule].status == Status::Quarantined;
+        // One that is to stop goes on to do so: else its cancellation would be forgotten.
+        let aside = self.schedules[self.runs[key].schedule].status == Status::Quarantined
+            && !matches!(self.runs[key].phase, Phase::Cancelling { .. });
         if self.runs[key].lease().is_some() && !aside {
             self.gates.hold(key);
         }

@@ -157,8 +157,12 @@ impl StateMachine {
             return;
         }
         if let Some(key) = self.behind(slot) {
-            let alone = self.schedules[slot].live.len() == 1;
-            if alone || self.schedules[slot].definition.overlap == Overlap::Allow {
+            let schedule = &self.schedules[slot];
+            let allowed = match schedule.definition.overlap {
+                Overlap::Allow => self.config.live_runs_max,
+                Overlap::Skip | Overlap::BufferOne | Overlap::CancelRunning => 1,
+            };
+            if schedule.live.len() <= allowed.max(1) {
                 self.admit(slot, key);
             }
             return;

@@ -2,6 +2,7 @@
 
 use super::{bench::*, *};
 use crate::state_machine::{
+    Config,
     command::{CancelRun, Command},
     definition::{Definition, Overlap},
     failure::Class,
@@ -55,6 +56,22 @@ fn max_runs_counts_a_run_that_waits_when_later_times_were_missed() {
     bench.wake();
     assert_eq!(verdicts(&bench.decisions("s")), [(Verdict::Fired, 1, 1)]);
     assert_eq!(bench.view("s").active.len(), 2, "the manual run, and the one that waits behind it");
+}
+
+#[test]
+fn a_run_that_waits_has_no_more_room_under_allow_than_any_other() {
+    let mut bench = Bench::with(Config { live_runs_max: 2, ..Config::default() });
+    bench.save(minutely(Overlap::Allow));
+    bench.pass(2 * MINUTE);
+    bench.save(minutely(Overlap::BufferOne));
+    bench.pass(MINUTE);
+    let third = bench.view("s").active[2];
+    bench.save(minutely(Overlap::Allow));
+    assert_eq!(bench.live(third).expect("live").state, RunState::Queued(Wait::Overlap));
+    bench.worker(2);
+    let first = bench.jobs().remove(0);
+    bench.succeed(&first);
+    assert_eq!(bench.job().id, third);
 }
 
 #[test]
