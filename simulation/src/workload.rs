@@ -202,6 +202,10 @@ impl Ask {
         }
     }
 
+    pub fn is_trial(&self) -> bool {
+        matches!(self.op, Op::Upsert { trial: true, .. })
+    }
+
     /// Of everything but the uid, which the edge makes anew for each try.
     fn digest(&self) -> [u8; 16] {
         let text = match &self.op {

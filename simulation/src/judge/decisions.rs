@@ -217,7 +217,8 @@ fn retime(line: &mut Line, before: &Schedule, after: &Schedule) -> BTreeSet<i64>
         // The clock was set back: what lies before has been passed once.
         line.from = line.from.max(before.decided_through);
     }
-    let goes = |time: &&i64| !calendar.names(**time) || **time <= line.floor;
+    let waits = line.behind;
+    let goes = |time: &&i64| !calendar.names(**time) || **time <= line.floor && Some(**time) != waits;
     let replaceable = passed.iter().filter(goes).copied().collect();
     line.pending = passed;
     line.calendar = calendar;

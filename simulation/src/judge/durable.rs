@@ -26,6 +26,8 @@ use super::{Broken, holds};
 pub struct Durable {
     definitions: HashMap<(Uid, u32), Arc<Definition>>,
     pub schedules: BTreeMap<Uid, Schedule>,
+    /// Every schedule that ever was.
+    former: BTreeSet<Uid>,
     pub runs: BTreeMap<RunId, Run>,
     pub requests: BTreeMap<(String, String), Seen>,
     /// The last runs of each schedule that ended well, and those that did not: by slot.
@@ -130,6 +132,10 @@ impl Durable {
         self.live(uid).find(|run| !run.decided).map(|run| run.id.nominal)
     }
 
+    pub fn was_stored(&self, uid: Uid) -> bool {
+        self.former.contains(&uid)
+    }
+
     /// Whether nothing of a schedule goes on, or its state cannot be read.
     pub fn is_set_aside(&self, uid: Uid) -> bool {
         self.schedules.get(&uid).is_none_or(|schedule| schedule.status == Status::Quarantined)
@@ -197,6 +203,7 @@ impl Durable {
                         .map(|value| record::read_state(*uid, value, &self.definitions))
                         .transpose()
                         .map_err(unreadable(key))?;
+                    self.former.insert(*uid);
                     let before = match &after {
                         Some(after) => self.schedules.insert(*uid, after.clone()),
                         None => self.schedules.remove(uid),

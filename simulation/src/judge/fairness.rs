@@ -117,14 +117,17 @@ impl Fairness {
         };
         let others: BTreeSet<(Lane, Arc<str>)> =
             started.iter().map(|it| (it.lane.clone(), it.tenant.clone())).collect();
-        for ((lane, tenant, _), ahead) in &mut self.ahead {
-            *ahead = (*ahead - starts(lane, tenant)).max(0);
+        // What was served in one commit is taken together: its order cannot be seen.
+        for ((lane, tenant, other), ahead) in &mut self.ahead {
+            if !others.contains(&(lane.clone(), other.clone())) {
+                *ahead = (*ahead - starts(lane, tenant)).max(0);
+            }
         }
         for (lane, tenant) in &both {
             for (_, other) in others.iter().filter(|(l, other)| l == lane && other != tenant) {
                 let key = (lane.clone(), tenant.clone(), other.clone());
                 let ahead = self.ahead.entry(key).or_default();
-                *ahead += in_turn(lane, other);
+                *ahead = (*ahead + in_turn(lane, other) - starts(lane, tenant)).max(0);
                 compared.waits += 1;
                 holds("R7 tenants take turns", *ahead <= AHEAD_MAX, || {
                     format!("tenant {other:?} began {ahead} more runs than {tenant:?}, which waited")

@@ -121,10 +121,8 @@ impl Said {
 pub fn answered(reply: &Reply, durable: &Durable, runs: &Runs) -> Verdict {
     let Ok(answer) = reply else { return Ok(()) };
     match answer {
-        Answer::Upserted { schedule, .. } => stored(schedule, durable, true),
-        Answer::Paused { schedule, .. } | Answer::Resumed { schedule, .. } => {
-            stored(schedule, durable, false)
-        }
+        Answer::Upserted { schedule, .. } => stored(schedule, durable),
+        Answer::Paused { schedule, .. } | Answer::Resumed { schedule, .. } => stored(schedule, durable),
         Answer::Triggered { run, .. } => {
             let id = match &**run {
                 RunView::Live(live) => live.id,
@@ -145,17 +143,14 @@ pub fn cancelled(uid: Uid, durable: &Durable) -> Verdict {
 }
 
 /// What was shown is stored, or something later of the same schedule.
-fn stored(view: &ScheduleView, durable: &Durable, may_be_trial: bool) -> Verdict {
+fn stored(view: &ScheduleView, durable: &Durable) -> Verdict {
     let Some(stored) = durable.schedules.get(&view.uid) else {
-        // A trial shows what would be. A schedule may end, and be deleted then, in the batch that answers.
-        let unreadable = view.status == Status::Quarantined;
-        let may_be_gone = may_be_trial || view.definition.delete_when_ended || unreadable;
+        // A schedule may end or be deleted in the batch that answers.
+        let may_be_gone = view.definition.delete_when_ended || durable.was_stored(view.uid);
         return holds(P1, may_be_gone, || format!("{} was shown, and is not stored", view.uid));
     };
     let shown = revision(&view.etag);
-    let kept = may_be_trial && shown == stored.revision + 1
-        || shown < stored.revision
-        || shown == stored.revision && *stored.definition == *view.definition;
+    let kept = shown < stored.revision || shown == stored.revision && *stored.definition == *view.definition;
     holds(P1, kept, || format!("{}: shown revision {shown}, stored {}", view.uid, stored.revision))
 }
 

@@ -110,10 +110,10 @@ impl Why<'_> {
         let buffered = matches!(rules.overlap, Overlap::BufferOne | Overlap::CancelRunning);
         let another = self.another_due(rules, entry);
         match rules.misfire {
-            Misfire::Coalesce | Misfire::Skip if another.is_some() => {
+            // One that has waited within the batch fires, whatever has come due since.
+            Misfire::Coalesce | Misfire::Skip if another.is_some() && !buffered => {
                 broken("misfires coalesce into the latest time", format!("{another:?} was due as well"))
             }
-            // One that has waited within the batch was in time when it came.
             Misfire::Skip if !buffered => self.in_time(rules, entry),
             Misfire::All { .. } if another.is_some() => {
                 let live = self.around.after.live(self.after.uid);
@@ -221,7 +221,10 @@ impl Why<'_> {
     fn paused(&self, entry: &Decision) -> Verdict {
         let Some(since) = self.line.paused else {
             // A commit that holds a pause and its end does not say when they were.
-            if self.before.is_some_and(|before| self.after.revision >= before.revision + 2) {
+            // And a pause skips what was still to be caught up on.
+            let all = matches!(self.after.definition.misfire, Misfire::All { .. });
+            let begins = all && self.after.status == Status::Paused;
+            if begins || self.before.is_some_and(|before| self.after.revision >= before.revision + 2) {
                 return Ok(());
             }
             return broken("PAUSED only inside a pause", "the schedule was not paused");

@@ -82,8 +82,9 @@ impl World {
                 // On a shared store the trust window (O5) keeps an owner from saying what it cannot know.
                 Answered::Failed
             }
-            (Request::App(_), reply) => {
-                if !deposed {
+            (Request::App(ask), reply) => {
+                // A trial shows what would be.
+                if !deposed && !ask.is_trial() {
                     said::answered(&reply, &self.judge.durable, &self.judge.runs)?;
                 }
                 Answered::App(reply)
