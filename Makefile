@@ -6,6 +6,11 @@
 CARGO ?= cargo
 # Everything but the simulation, which builds the services with bugs that it can turn on (see Cargo.toml).
 PROGRAMS := --workspace --exclude simulation
+# The simulation lives on speed: its own packages are optimised, with all assertions, and what they need is that of
+# every other build.
+SIM := --package simulation --config 'profile.dev.package.simulation.opt-level=1' \
+	--config 'profile.dev.package.scheduler-svc.opt-level=1' --config 'profile.dev.package.worker-svc.opt-level=1' \
+	--config 'profile.dev.package.docket.opt-level=1'
 SEED ?= 1
 RUNS ?= 300
 BUF_VERSION := 1.75.0
@@ -22,7 +27,7 @@ demo: ## Watch it work: three sample mailboxes, live (Ctrl-C ends it; DEMO_SECON
 test: ## Run all tests, those across real processes included
 	@$(CARGO) build $(PROGRAMS) --bins
 	@$(CARGO) test $(PROGRAMS) --no-fail-fast
-	@$(CARGO) test --package simulation --no-fail-fast
+	@$(CARGO) test $(SIM) --no-fail-fast
 
 run: ## Start both services on their default ports, with data in ./data
 	@$(CARGO) build --quiet $(PROGRAMS) --bins
@@ -40,11 +45,11 @@ bench: ## Measure upserts, imports, the herd and timing with release builds, bes
 	@$(CARGO) bench --quiet -p scheduler-svc --bench timing
 
 sim: ## Simulate RUNS seeds from SEED on, with faults and a judge (make sim SEED=1 RUNS=10000)
-	@$(CARGO) build --quiet --package simulation
+	@$(CARGO) build --quiet $(SIM)
 	@target/debug/sim --seed $(SEED) --runs $(RUNS)
 
 sim-bugs: ## Plant one bug after the other; the simulation has to find each
-	@$(CARGO) build --quiet --package simulation
+	@$(CARGO) build --quiet $(SIM)
 	@target/debug/sim --bugs --seed $(SEED) --runs $(RUNS)
 
 lint: $(BUF) ## Formatting, clippy with warnings denied, buf lint

@@ -80,6 +80,50 @@ pub enum Bug {
     TenantsInOrder,
     /// Runs are served by arrival alone.
     PriorityIgnored,
+    /// The run that waits keeps its place; the newer one is dropped.
+    BufferKeepsOldest,
+    /// One run more than allowed goes beside the others.
+    AllowAboveItsCap,
+    /// A newer run waits, and the live one is not told to stop.
+    CancelRunningLeavesOld,
+    /// What is late by more than a minute runs.
+    MisfireSkipFires,
+    /// Missed times run side by side.
+    MisfireAllAtOnce,
+    /// As many runs of a key start as there are slots.
+    LimitIgnored,
+    /// A lost lease keeps its permits.
+    PermitLeakedAtLoss,
+    /// A key that throttling has closed starts runs.
+    ClosedKeyStarts,
+    /// A key that opens again is open at once.
+    SlowStartSkipped,
+    /// A bucket is full after a restart.
+    BurstAfterRestart,
+    /// A throttled report closes nothing.
+    ThrottleUnheard,
+    /// Limits last until a restart.
+    LimitLostAtLoad,
+    /// A backfill runs times that have a run.
+    BackfillDoubles,
+    /// A backfill ends with its first run.
+    BackfillForgets,
+    /// A run that is to be tried again is counted and not made.
+    RetryForgotten,
+    /// A retried call of RetryRuns makes its runs again.
+    RetriedPageAgain,
+    /// A call about many schedules leaves out the first one of a page.
+    BulkSkipsAtBoundary,
+    /// A page that is asked for again counts again.
+    BulkCountsTwice,
+    /// A cancelled run begins again when its worker is lost.
+    CancelForgottenAtLoss,
+    /// What was set aside is active after a restart.
+    QuarantineLostAtLoad,
+    /// Another schedule is set aside as well.
+    PoisonTakesNeighbour,
+    /// What was set aside still fires.
+    SetAsideFires,
 }
 
 impl Bug {
@@ -121,6 +165,28 @@ impl Bug {
         Self::ReauthorizeIgnored,
         Self::TenantsInOrder,
         Self::PriorityIgnored,
+        Self::BufferKeepsOldest,
+        Self::AllowAboveItsCap,
+        Self::CancelRunningLeavesOld,
+        Self::MisfireSkipFires,
+        Self::MisfireAllAtOnce,
+        Self::LimitIgnored,
+        Self::PermitLeakedAtLoss,
+        Self::ClosedKeyStarts,
+        Self::SlowStartSkipped,
+        Self::BurstAfterRestart,
+        Self::ThrottleUnheard,
+        Self::LimitLostAtLoad,
+        Self::BackfillDoubles,
+        Self::BackfillForgets,
+        Self::RetryForgotten,
+        Self::RetriedPageAgain,
+        Self::BulkSkipsAtBoundary,
+        Self::BulkCountsTwice,
+        Self::CancelForgottenAtLoss,
+        Self::QuarantineLostAtLoad,
+        Self::PoisonTakesNeighbour,
+        Self::SetAsideFires,
     ];
 }
 

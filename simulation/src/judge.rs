@@ -5,19 +5,28 @@
 //! calendar with the code that it judges.
 
 pub mod app;
+pub mod backfill;
 pub mod calendar;
 pub mod decisions;
 pub mod durable;
+pub mod ends;
 pub mod fairness;
+pub mod limits;
 pub mod moments;
+pub mod operator;
+pub mod overlap;
+pub mod owner;
+pub mod quarantine;
 pub mod runs;
 pub mod said;
 pub mod settled;
 pub mod story;
+pub mod why;
 pub mod worker;
 
 use std::{collections::BTreeSet, fmt};
 
+use decisions::Around;
 use scheduler_svc::{state_machine::id::RunId, store::Write};
 
 /// A rule that was broken, and how.
@@ -75,7 +84,15 @@ compared! {
     reports,
     /// Runs that waited while another tenant or priority was served.
     waits,
+    /// Runs of backfills.
+    backfilled,
+    /// Starts under a limit key.
+    permits,
+    /// Reports of class THROTTLED that name a key.
+    throttled,
     replies,
+    /// Pages of calls about many schedules that were followed by another one.
+    pages,
     messages,
     events,
     heartbeats,
@@ -86,6 +103,8 @@ compared! {
     virtual_seconds,
     crashes,
     ambiguous_commits,
+    /// Machines that panicked, and were loaded anew.
+    panics,
     depositions,
     clock_steps,
 }
@@ -96,8 +115,11 @@ pub struct Judge {
     pub decisions: decisions::Decisions,
     pub runs: runs::Runs,
     pub fairness: fairness::Fairness,
+    pub limits: limits::Limits,
     pub said: said::Said,
     pub compared: Compared,
+    /// Of one schedule under overlap ALLOW.
+    pub live_runs_max: usize,
 }
 
 impl Judge {
@@ -119,9 +141,13 @@ impl Judge {
             .map(|finished| finished.id)
             .chain(changes.runs.iter().map(|(id, ..)| *id))
             .collect();
-        let live = |id: RunId| before.contains(&id) || made.contains(&id);
-        self.decisions.judge(&changes, &mut self.compared, &live)?;
+        let around = Around { before: &before, made: &made, after: &self.durable, cap: self.live_runs_max };
+        self.decisions.judge(&changes, &mut self.compared, &around)?;
+        backfill::judge(&changes, &around, &self.decisions, &mut self.compared)?;
+        quarantine::judge(&changes, &around, &self.runs)?;
+        overlap::judge(&changes, &self.durable, self.live_runs_max)?;
         self.runs.judge(moment, &changes, &self.durable, &mut self.compared)?;
+        self.limits.judge(moment, &changes, &self.durable, &mut self.compared)?;
         self.fairness.judge(moment.epoch, &changes, &self.durable, &mut self.compared)
     }
 }

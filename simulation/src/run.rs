@@ -9,6 +9,8 @@ use std::{
     thread,
 };
 
+use scheduler_svc::state_machine::poison;
+
 use crate::{
     judge::{Broken, Compared},
     world::World,
@@ -28,6 +30,7 @@ pub struct Outcome {
 }
 
 pub fn simulate(seed: u64, keep_trace: bool) -> Outcome {
+    poison::disarm();
     let mut world = World::new(seed);
     world.trace.all = keep_trace.then(Vec::new);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));

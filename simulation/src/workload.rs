@@ -7,15 +7,23 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
 use scheduler_svc::state_machine::{
-    command::{Command, Delete, GetRun, ListSchedules, Pause, Request, Resume, TriggerNow, Upsert},
+    command::{
+        Backfill, Bulk, BulkChange, CancelRun, Command, Delete, DeleteLimit, GetRun, ListLimits,
+        ListSchedules, Page, Pause, Request, Resume, RetryRuns, SetLimit, TriggerNow, Upsert,
+    },
     definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+    gate::limit::Limit,
     id::{RunId, Uid},
+    schedule::Span,
     timing::{Cron, CronSource, Fold, Gap, Timing},
 };
 
 use crate::chance::Chance;
 
 pub const NAMESPACE: &str = "default";
+/// The label of schedules that one app changes with one call, and how many of them one page of a call changes.
+pub const OWNED: &str = "owned";
+const PAGE: usize = 2;
 /// Of no schedule.
 pub const NO_ETAG: &str = "00000000-1";
 /// Unguarded, guarded.
@@ -45,6 +53,44 @@ pub enum Op {
     GetRun(RunId),
     /// The request id of the call before, with another body.
     Reuse,
+    SetLimit {
+        key: String,
+        limit: Limit,
+    },
+    DeleteLimit {
+        key: String,
+    },
+    ListLimits,
+    CancelRun(RunId),
+    RetryRuns(Vec<RunId>),
+    /// From, and to before.
+    Backfill(Span),
+    /// A page of a change of all schedules with the owner's label.
+    Mass {
+        change: Mass,
+        after: Option<Box<str>>,
+        done: u64,
+    },
+    ListOwned,
+}
+
+/// A change of many schedules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mass {
+    Pause { note: String },
+    Resume,
+    Delete,
+}
+
+impl Op {
+    /// Whether it carries a request id, which makes its tries one.
+    pub fn is_mutation(&self) -> bool {
+        match self {
+            Self::Get | Self::List | Self::GetRun(_) | Self::ListLimits | Self::ListOwned => false,
+            Self::Upsert { trial, .. } => !trial,
+            _ => true,
+        }
+    }
 }
 
 impl fmt::Display for Op {
@@ -54,10 +100,10 @@ impl fmt::Display for Op {
             Timing::Cron(cron) => format!("{:?}", cron.source().expressions),
             other => format!("{other:?}"),
         };
-        let Definition { spread, max_runs, start, end, .. } = definition.as_ref();
+        let Definition { spread, max_runs, start, end, overlap, misfire, .. } = definition.as_ref();
         write!(
             f,
-            "Upsert {timing} spread {spread} max_runs {max_runs} start {start:?} end {end:?} queue_timeout {} \
+            "Upsert {timing} {overlap:?} {misfire:?} spread {spread} max_runs {max_runs} start {start:?} end {end:?} queue_timeout {} \
              attempts {} pause_after {} {:?} trial {trial} etag {etag:?}",
             definition.task.queue_timeout,
             definition.retry.max_attempts,
@@ -107,25 +153,81 @@ impl Ask {
                 states: Vec::new(),
                 limit: 10,
             }),
+            Op::SetLimit { key, limit } => Command::SetLimit(Box::new(SetLimit {
+                namespace: NAMESPACE.into(),
+                key: key.as_str().into(),
+                limit: *limit,
+                request,
+            })),
+            Op::DeleteLimit { key } => Command::DeleteLimit(DeleteLimit {
+                namespace: NAMESPACE.into(),
+                key: key.as_str().into(),
+                request,
+            }),
+            Op::ListLimits => Command::ListLimits(ListLimits {
+                namespace: NAMESPACE.into(),
+                prefix: "".into(),
+                after: None,
+                limit: 100,
+            }),
+            Op::CancelRun(id) => Command::CancelRun(CancelRun {
+                namespace: NAMESPACE.into(),
+                id: *id,
+                note: "n".into(),
+                request,
+                actor,
+            }),
+            Op::RetryRuns(ids) => Command::RetryRuns(Box::new(RetryRuns {
+                namespace: NAMESPACE.into(),
+                ids: ids.clone(),
+                page: Page { last: true, ..Page::default() },
+                request,
+                actor,
+            })),
+            Op::Backfill(span) => {
+                let (known, as_of) = (Vec::new(), 0);
+                Command::Backfill(Box::new(Backfill { key, span: *span, known, as_of, request, actor }))
+            }
+            Op::Mass { change, after, done } => {
+                let change = match change {
+                    Mass::Pause { note } => BulkChange::Pause { note: note.as_str().into(), until: None },
+                    Mass::Resume => BulkChange::Resume { catch_up: false },
+                    Mass::Delete => BulkChange::Delete { cancel_running: true },
+                };
+                let filter = owned(after.clone(), PAGE);
+                Command::Bulk(Box::new(Bulk { filter, change, done: *done, request, actor }))
+            }
+            Op::ListOwned => Command::ListSchedules(owned(None, 100)),
             Op::GetRun(id) => Command::GetRun(GetRun { namespace: NAMESPACE.into(), id: *id, wait: false }),
         }
     }
 
+    pub fn is_trial(&self) -> bool {
+        matches!(self.op, Op::Upsert { trial: true, .. })
+    }
+
     /// Of everything but the uid, which the edge makes anew for each try.
     fn digest(&self) -> [u8; 16] {
-        let text = format!("{:?} {:?}", self.key, self.op);
+        let text = match &self.op {
+            // A call is one, however many pages it has.
+            Op::Mass { change, .. } => format!("{change:?}"),
+            op => format!("{:?} {op:?}", self.key),
+        };
         let mut digest = [0; 16];
         digest[..8].copy_from_slice(&Chance::new(1, &text).draw().to_be_bytes());
         digest[8..].copy_from_slice(&Chance::new(2, &text).draw().to_be_bytes());
         digest
     }
+}
 
-    pub fn is_retryable(&self) -> bool {
-        self.request.is_some() || matches!(self.op, Op::Get | Op::List | Op::GetRun(_)) || self.is_trial()
-    }
-
-    pub fn is_trial(&self) -> bool {
-        matches!(self.op, Op::Upsert { trial: true, .. })
+fn owned(after: Option<Box<str>>, limit: usize) -> ListSchedules {
+    ListSchedules {
+        namespace: NAMESPACE.into(),
+        after,
+        prefix: "".into(),
+        labels: BTreeMap::from([(OWNED.to_owned(), "yes".to_owned())]),
+        states: Vec::new(),
+        limit,
     }
 }
 
@@ -144,15 +246,25 @@ pub fn definition(chance: &mut Chance, id: &str, now: i64) -> Definition {
             queue_timeout: *chance.pick(&[0, 0, 0, 15_000]),
         },
         spread: *chance.pick(&[0, 0, 0, 8_000, 45_000]),
-        overlap: Overlap::Skip,
-        misfire: Misfire::Coalesce,
+        overlap: chance.weigh(&[
+            (4, Overlap::Skip),
+            (2, Overlap::BufferOne),
+            (2, Overlap::Allow),
+            (2, Overlap::CancelRunning),
+        ]),
+        misfire: chance.weigh(&[
+            (4, Misfire::Coalesce),
+            (2, Misfire::Skip),
+            (1, Misfire::All { window: 30_000, max_runs: 100 }),
+            (1, Misfire::All { window: 3_600_000, max_runs: 3 }),
+        ]),
         retry: Retry {
             max_attempts: *chance.pick(&[1, 2, 3, 5]),
             min_backoff: *chance.pick(&[1_000, 4_000]),
             max_backoff: *chance.pick(&[5_000, 20_000]),
         },
         tenant: (*chance.pick(&["", "a", "b"])).into(),
-        limits: Box::new([]),
+        limits: limits(chance, id),
         priority: *chance.pick(&[1, 5, 5, 9]),
         start: chance.happens(50).then(|| now + chance.between(1, 60) as i64 * 1_000),
         end,
@@ -192,4 +304,17 @@ fn timing(chance: &mut Chance, now: i64) -> Timing {
 fn labels(chance: &mut Chance) -> BTreeMap<String, String> {
     let temper = chance.weigh(&[(70, ""), (10, "flaky"), (8, "slow"), (8, "stubborn"), (4, "poison")]);
     BTreeMap::from([("temper".to_owned(), temper.to_owned())])
+}
+
+/// Keys of limits: shared ones, and one of the schedule's own.
+fn limits(chance: &mut Chance, id: &str) -> Box<[Box<str>]> {
+    let own = format!("mailbox:{id}");
+    let keys: &[&str] = match chance.roll(10) {
+        0 => &["provider:a"],
+        1 => &["provider:b", "provider:a"],
+        2 => &[&own],
+        3 => &[&own, "provider:a"],
+        _ => &[],
+    };
+    keys.iter().map(|key| (*key).into()).collect()
 }

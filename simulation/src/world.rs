@@ -1,12 +1,17 @@
 //! The simulated world: one queue of events, ordered by true time, and everything that they happen to.
 
+pub mod app;
 pub mod client;
 pub mod clocks;
 pub mod faults;
 pub mod jobs;
 pub mod network;
+pub mod operator;
+pub mod owner;
+pub mod poison;
 pub mod reload;
 pub mod scheduler;
+pub mod speech;
 pub mod storage;
 pub mod worker;
 
@@ -17,10 +22,14 @@ use scheduler_svc::{
     state_machine::{
         Config,
         id::{RunId, SessionId},
+        poison::At,
+        timer::Now,
     },
     store::{Batch, StoreError},
 };
 use worker_svc::{agent::Key, kind};
+
+use client::{Client, Role};
 
 use crate::{
     chance::Sources,
@@ -100,14 +109,17 @@ pub struct World {
     pub(crate) profile: faults::Profile,
     pub(crate) hosts: [clocks::Host; 2],
     pub(crate) store: Durable,
-    /// When each batch was closed, by epoch and sequence.
-    pub(crate) sealed: BTreeMap<(u64, u64), Millis>,
+    /// When each batch was closed, and what its machine took for the time; by epoch and sequence.
+    pub(crate) sealed: BTreeMap<(u64, u64), (Millis, Now)>,
     pub(crate) schedulers: Vec<scheduler::Scheduler>,
     pub(crate) network: network::Network,
     pub(crate) workers: Vec<worker::Worker>,
     pub(crate) clients: Vec<client::Client>,
     pub judge: Judge,
     pub trace: Trace,
+    pub(crate) armed: Option<At>,
+    /// When the last poison was gone.
+    pub(crate) cured: Millis,
     /// The faults are over.
     pub(crate) calm: bool,
 }
@@ -120,6 +132,7 @@ impl World {
             timers_per_turn: *sources.faults.pick(&[2, 2_000, 2_000]),
             assignments_per_turn: *sources.faults.pick(&[1, 4_000, 4_000]),
             max_batch: *sources.faults.pick(&[1, 1_000, 1_000]),
+            live_runs_max: *sources.faults.pick(&[2, 4, 16]),
             ..Config::default()
         };
         let mut world = Self {
@@ -136,8 +149,10 @@ impl World {
             network: Default::default(),
             workers: Vec::new(),
             clients: Vec::new(),
-            judge: Judge::default(),
+            judge: Judge { live_runs_max: config.live_runs_max, ..Judge::default() },
             trace: Trace::default(),
+            armed: None,
+            cured: 0,
             calm: false,
         };
         world.begin();
@@ -150,7 +165,15 @@ impl World {
             self.add_worker(index);
         }
         for index in 0..self.profile.clients {
-            self.clients.push(client::Client::new(index));
+            self.clients.push(Client::new(format!("s{index}"), Role::App(Default::default())));
+        }
+        if self.profile.operator {
+            self.clients.push(Client::new("operator", Role::Operator(Default::default())));
+        }
+        if self.profile.owner {
+            self.clients.push(Client::new("owner", Role::Owner(Default::default())));
+        }
+        for index in 0..self.clients.len() {
             let pause = self.sources.app.between(0, 3_000);
             self.at(pause, Event::ClientTurn(index));
         }

@@ -48,6 +48,10 @@ fn planted_bugs_are_found() {
         bugs::Bug::Scheduler(Scheduler::RequestNotStored),
         bugs::Bug::Scheduler(Scheduler::BackoffSkipped),
         bugs::Bug::Scheduler(Scheduler::TokensRestart),
+        bugs::Bug::Scheduler(Scheduler::BufferKeepsOldest),
+        bugs::Bug::Scheduler(Scheduler::ClosedKeyStarts),
+        bugs::Bug::Scheduler(Scheduler::BackfillDoubles),
+        bugs::Bug::Scheduler(Scheduler::BulkSkipsAtBoundary),
         bugs::Bug::Agent(Agent::ForgetsOutcomesOnBreak),
         bugs::Bug::Agent(Agent::UnsureGoesOn),
     ];

@@ -6,7 +6,7 @@ use super::{
     StateMachine,
     command::{Delete, Pause as PauseCommand, Resume, TriggerNow, Upsert},
     crowd,
-    definition::Definition,
+    definition::{Definition, Misfire},
     failure::{Class, Failure},
     id::{ReplyTo, RunId, Trigger, Uid},
     output::{Answer, Change, Event, Refusal, ScheduleChange},
@@ -163,6 +163,10 @@ impl StateMachine {
         if new_timing {
             // What is left of them names times of a timing that is no more.
             changed.set_rare(|rare| (rare.catch_up, rare.backfill) = (None, Box::default()));
+        }
+        if !matches!(changed.definition.misfire, Misfire::All { .. }) {
+            // What was still to be caught up on one by one is due at once.
+            changed.set_rare(|rare| rare.catch_up = None);
         }
         self.exchange(slot, changed);
         self.replace_behind(slot);

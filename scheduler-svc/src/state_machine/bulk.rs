@@ -14,8 +14,9 @@ use super::{
     request::{Asked, Seen},
     schedule::{SlotKey, Status},
 };
+use crate::planted::{Bug, planted};
 
-/// Schedules that one page changes.
+/// Schedules that one page changes at most; a caller may ask for smaller pages.
 const CHANGED_PER_PAGE: usize = 500;
 /// Schedules that one page looks at.
 const LOOKED_AT: usize = 5_000;
@@ -27,10 +28,16 @@ impl StateMachine {
         match self.seen(namespace, bulk.request.as_ref()) {
             Asked::New => {}
             Asked::Before(seen) if !seen.complete && *seen.after == *position => {}
+            Asked::Before(seen) if planted(Bug::BulkCountsTwice) => {
+                let count = seen.count + bulk.done.max(1);
+                return self.answer_progress(to, &Seen { count, ..seen });
+            }
             Asked::Before(seen) => return self.answer_progress(to, &seen),
             Asked::Otherwise => return self.refuse(to, Refusal::RequestIdReused),
         }
-        let (slots, next) = self.matching(&bulk.filter, CHANGED_PER_PAGE, LOOKED_AT);
+        let page =
+            if bulk.filter.limit == 0 { CHANGED_PER_PAGE } else { bulk.filter.limit.min(CHANGED_PER_PAGE) };
+        let (slots, next) = self.matching(&bulk.filter, page, LOOKED_AT);
         let changed = slots.into_iter().filter(|slot| self.change(*slot, bulk)).count() as u64;
         let progress = Seen {
             after: next.clone().unwrap_or_default(),
@@ -68,6 +75,7 @@ impl StateMachine {
                 return self.answer_progress(to, &Seen::default());
             }
             Asked::New => {}
+            Asked::Before(_) if planted(Bug::RetriedPageAgain) => {}
             Asked::Before(seen) if !seen.complete && seen.after < retry.page.through => {}
             Asked::Before(seen) => return self.answer_progress(to, &seen),
             Asked::Otherwise => return self.refuse(to, Refusal::RequestIdReused),
@@ -92,7 +100,7 @@ impl StateMachine {
         let runs = self.settle(slot)
             && matches!(self.schedules[slot].status, Status::Active | Status::Ended)
             && self.room(slot) == Room::Free;
-        if runs {
+        if runs && !planted(Bug::RetryForgotten) {
             self.create_manual(slot, Room::Free, &retry.actor);
         }
         runs

@@ -11,6 +11,7 @@ use super::{
     request::Seen,
     schedule::{Schedule, SlotKey, Span, Status, Verdict},
 };
+use crate::planted::{Bug, planted};
 
 /// Misfire `skip`: how late a time may be and still run.
 const GRACE: i64 = 60_000;
@@ -23,7 +24,8 @@ impl StateMachine {
     /// Misfire `skip`: what is late by more than the grace does not run.
     pub(super) fn fire_on_time(&mut self, slot: SlotKey, first: i64, latest: i64) {
         let schedule = &self.schedules[slot];
-        let on_time_from = schedule.last_due(self.now.wall).saturating_sub(GRACE);
+        let grace = if planted(Bug::MisfireSkipFires) { 10 * GRACE } else { GRACE };
+        let on_time_from = schedule.last_due(self.now.wall).saturating_sub(grace);
         let times = schedule.times();
         if latest < on_time_from {
             self.decide_range(slot, Verdict::Misfire, first, latest, None);
@@ -34,7 +36,10 @@ impl StateMachine {
         };
         let first_on_time = times.next(last_missed).unwrap_or(latest);
         self.decide_range(slot, Verdict::Misfire, first, last_missed, None);
-        self.fire_latest(slot, first_on_time, latest);
+        self.decided(slot, last_missed);
+        if self.schedules.contains(slot) {
+            self.fire_latest(slot, first_on_time, latest);
+        }
     }
 
     /// Misfire `all`: several times that are due at once run one after another.
@@ -84,6 +89,10 @@ impl StateMachine {
         }
         let schedule = &mut self.schedules[slot];
         schedule.decided_through = schedule.decided_through.max(kept_from - 1);
+        if schedule.status != Status::Active {
+            // A run that waited behind a live one was the last that max_runs allows.
+            return self.touch(slot);
+        }
         schedule.next = Some(kept_from);
         schedule.set_rare(|rare| rare.catch_up = Some(latest));
         self.touch(slot);
@@ -111,6 +120,7 @@ impl StateMachine {
             return self.refuse(to, Refusal::TooManyTimes { limit: BACKFILL_MAX });
         };
         let known = command.known.iter().copied().chain(self.known_times(slot));
+        let known = known.filter(|_| !planted(Bug::BackfillDoubles));
         let fresh = known.fold(vec![wanted], |rest, known| without(&rest, known));
         let accepted: u64 = fresh.iter().filter_map(|span| count(schedule, *span)).sum();
         let spans = joined(&schedule.rare().backfill, &fresh, schedule);
@@ -148,6 +158,7 @@ impl StateMachine {
             return self.touch(slot);
         };
         let later = schedule.times().next(nominal).is_some_and(|later| later < span.to);
+        let later = later && !planted(Bug::BackfillForgets);
         schedule.set_rare(|rare| {
             if later {
                 rare.backfill[0].from = nominal + 1;

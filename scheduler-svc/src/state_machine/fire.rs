@@ -56,6 +56,13 @@ impl StateMachine {
 
     /// The latest time runs and stands for those before it.
     pub(super) fn fire_latest(&mut self, slot: SlotKey, first: i64, latest: i64) {
+        if latest > first {
+            self.decide_behind(slot);
+        }
+        if self.schedules[slot].status != Status::Active {
+            // The run that waited was the last one that max_runs allows.
+            return;
+        }
         match self.room(slot) {
             Room::Taken(live) => self.decide_range(slot, Verdict::Overlap, first, latest, Some(live)),
             Room::Full(live) => self.decide_range(slot, Verdict::Capped, first, latest, Some(live)),

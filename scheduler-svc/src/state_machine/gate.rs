@@ -44,6 +44,8 @@ use bucket::Bucket;
 use closing::Closing;
 use limit::{Limit, LimitName, Limits};
 
+use crate::planted::{Bug, planted};
+
 pub type GateKey = usize;
 
 #[derive(Clone, Debug, Default)]
@@ -181,6 +183,7 @@ impl Gates {
     fn bucket_of(&self, gate: &Gate, limit: &Limit, now: u64) -> Bucket {
         let bucket = gate.bucket.map(|bucket| bucket.filled(limit.rate, limit.burst, now));
         bucket.unwrap_or_else(|| match self.loaded {
+            Some(_) if planted(Bug::BurstAfterRestart) => Bucket::full(limit.burst, now),
             Some(since) => Bucket::unknown(limit.rate, limit.burst, since, now),
             None => Bucket::full(limit.burst, now),
         })
@@ -238,13 +241,15 @@ impl Gates {
     pub fn block(&self, key: GateKey, now: u64) -> Option<Block> {
         let gate = &self.gates[key];
         let limit = self.limit_of(gate);
-        if let Some(closing) = gate.closing.as_ref().filter(|closing| closing.is_closed(now)) {
+        let closed = gate.closing.as_ref().filter(|closing| closing.is_closed(now));
+        if let Some(closing) = closed.filter(|_| !planted(Bug::ClosedKeyStarts)) {
             return Some(Block { until: Some(closing.until.unsigned_abs()) });
         }
-        if limit.and_then(|limit| limit.max_running).is_some_and(|max| gate.running >= max) {
+        let most = limit.and_then(|limit| limit.max_running).filter(|_| !planted(Bug::LimitIgnored));
+        if most.is_some_and(|max| gate.running >= max) {
             return Some(Block { until: None });
         }
-        if let Some(closing) = &gate.closing
+        if let Some(closing) = gate.closing.as_ref().filter(|_| !planted(Bug::SlowStartSkipped))
             && let Some(allowed) = closing.allowed(limit.as_ref(), now)
             && (gate.running >= allowed || closing.started_in_stage(now) >= allowed)
         {

@@ -211,6 +211,9 @@ impl StateMachine {
         if planted(Bug::DecidedForgottenAtLoad) {
             schedule.decided_through -= 3_600_000;
         }
+        if planted(Bug::QuarantineLostAtLoad) && schedule.status == Status::Quarantined {
+            schedule.status = Status::Active;
+        }
         schedule.next = schedule.times().next(schedule.decided_through);
         if schedule.definition.max_runs > 0 && schedule.runs >= schedule.definition.max_runs {
             schedule.next = None;
@@ -263,7 +266,10 @@ impl StateMachine {
         let arrival = self.queue.arrival();
         let definition = self.runs[key].definition.clone();
         self.gates.enter(key, &definition);
-        if self.runs[key].lease().is_some() {
+        // One that is to stop goes on to do so: else its cancellation would be forgotten.
+        let aside = self.schedules[self.runs[key].schedule].status == Status::Quarantined
+            && !matches!(self.runs[key].phase, Phase::Cancelling { .. });
+        if self.runs[key].lease().is_some() && !aside {
             self.gates.hold(key);
         }
         let run = &mut self.runs[key];
@@ -272,12 +278,15 @@ impl StateMachine {
         }
         run.arrival = arrival;
         let timeout = i64::from(run.definition.task.timeout);
-        if self.schedules[run.schedule].status == Status::Quarantined {
+        if aside {
             // It waits for the release; a late report of its attempt is still welcome.
             if let Some(lease) = run.lease() {
                 run.lost_token = lease.token;
             }
-            run.phase = Phase::Ready(None);
+            // One that waits behind another one goes on to do so.
+            if !matches!(run.phase, Phase::Behind) {
+                run.phase = Phase::Ready(None);
+            }
             return;
         }
         match &mut run.phase {

@@ -44,6 +44,7 @@ impl StateMachine {
             Overlap::Skip => Room::Taken(newest),
             Overlap::BufferOne => Room::Behind { cancel: false },
             Overlap::CancelRunning => Room::Behind { cancel: true },
+            Overlap::Allow if planted(Bug::AllowAboveItsCap) => Room::Free,
             Overlap::Allow if schedule.live.len() < self.config.live_runs_max => Room::Free,
             Overlap::Allow => Room::Full(newest),
         }
@@ -65,9 +66,15 @@ impl StateMachine {
         let key = self.insert_run(slot, trigger, nominal, due, Phase::Behind);
         self.emit_created(key, actor);
         if let Some(waiting) = waiting {
-            self.replace(waiting);
+            if planted(Bug::BufferKeepsOldest) && !self.runs[key].decided {
+                let kept = (self.runs[waiting].id.trigger, self.runs[waiting].id.nominal);
+                self.decide(slot, Verdict::Overlap, (nominal, nominal, Some(1)), Some(kept));
+                self.discard(key, Failure::new(Class::Cancelled, "REPLACED", ""));
+                return waiting;
+            }
+            self.replace(waiting, key);
         }
-        for other in others.into_iter().filter(|_| cancel) {
+        for other in others.into_iter().filter(|_| cancel && !planted(Bug::CancelRunningLeavesOld)) {
             self.cancel(other, "a newer run takes its place (overlap CANCEL_RUNNING)");
         }
         key
@@ -81,14 +88,18 @@ impl StateMachine {
 
     /// A newer run has taken the place of one that waited. A time that was not decided is decided now, and its run
     /// leaves no history: else a schedule that is always late would fill it with runs that never began.
-    fn replace(&mut self, key: RunKey) {
+    fn replace(&mut self, key: RunKey, newer: RunKey) {
         let why = "a newer run took its place before it began";
         if self.runs[key].decided {
             return self.end_waiting(key, Failure::new(Class::Cancelled, "REPLACED", why));
         }
         let (slot, id) = (self.runs[key].schedule, self.runs[key].id);
-        let in_the_way = self.schedules[slot].live.first().map(|key| self.runs[*key].id);
-        let in_the_way = in_the_way.map(|run| (run.trigger, run.nominal));
+        // After a load the live runs are not in the order in which they began.
+        let live = self.schedules[slot].live.iter().map(|other| &self.runs[*other]);
+        let mut begun = live.filter(|other| !matches!(other.phase, Phase::Behind));
+        // A pause may have kept it waiting behind nobody.
+        let in_the_way = begun.next().unwrap_or(&self.runs[newer]).id;
+        let in_the_way = Some((in_the_way.trigger, in_the_way.nominal));
         self.decide(slot, Verdict::Overlap, (id.nominal, id.nominal, Some(1)), in_the_way);
         self.discard(key, Failure::new(Class::Cancelled, "REPLACED", why));
     }
@@ -150,8 +161,12 @@ impl StateMachine {
             return;
         }
         if let Some(key) = self.behind(slot) {
-            let alone = self.schedules[slot].live.len() == 1;
-            if alone || self.schedules[slot].definition.overlap == Overlap::Allow {
+            let schedule = &self.schedules[slot];
+            let allowed = match schedule.definition.overlap {
+                Overlap::Allow => self.config.live_runs_max,
+                Overlap::Skip | Overlap::BufferOne | Overlap::CancelRunning => 1,
+            };
+            if schedule.live.len() <= allowed.max(1) {
                 self.admit(slot, key);
             }
             return;

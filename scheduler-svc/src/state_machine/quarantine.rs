@@ -8,6 +8,7 @@ use super::{
     schedule::{SlotKey, Status},
     timer::{ElapsedTimer, WallTimer},
 };
+use crate::planted::{Bug, planted};
 
 /// Of the reason that is kept.
 const REASON_BYTES: usize = 256;
@@ -41,6 +42,11 @@ impl StateMachine {
         if let Some(slot) = self.slot_of(uid) {
             self.set_aside_slot(slot, why);
         }
+        let neighbour =
+            self.schedules.iter().find(|(_, it)| it.status == Status::Active).map(|(slot, _)| slot);
+        if let Some(neighbour) = neighbour.filter(|_| planted(Bug::PoisonTakesNeighbour)) {
+            self.set_aside_slot(neighbour, why);
+        }
     }
 
     /// Nothing of it fires or is handed out until it is saved again.
@@ -61,7 +67,9 @@ impl StateMachine {
             }
         }
         self.touch(slot);
-        self.arm(slot);
+        if !planted(Bug::SetAsideFires) {
+            self.arm(slot);
+        }
         let actor = self.own_name();
         self.emit_schedule(slot, ScheduleChange::Quarantined, &actor);
     }

@@ -12,6 +12,7 @@ use super::{
     schedule::{SlotKey, Status},
     view::{Backlog, LiveRun, RunView, ScheduleView, StatusView, Wait, WaitKind, WorkerView},
 };
+use crate::planted::{Bug, planted};
 
 /// Schedules that one call looks at.
 const LOOKED_AT: usize = 5_000;
@@ -58,6 +59,9 @@ impl StateMachine {
         {
             if slots.len() == limit || looked_at == look_at {
                 // There is at least this one more.
+                if planted(Bug::BulkSkipsAtBoundary) {
+                    last = Some((&*key.id).into());
+                }
                 return (slots, last);
             }
             last = Some((&*key.id).into());

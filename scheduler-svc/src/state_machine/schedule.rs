@@ -218,7 +218,7 @@ impl Schedule {
 
     /// Whether its next time waits for the end of a live run rather than for its due time.
     pub fn is_catching_up(&self) -> bool {
-        self.rare().catch_up.is_some() && !self.live.is_empty()
+        self.rare().catch_up.is_some() && !self.live.is_empty() && !planted(Bug::MisfireAllAtOnce)
     }
 
     /// The last nominal time that is due at `now`.

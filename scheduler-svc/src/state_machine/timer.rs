@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{gate::GateKey, id::SessionId, run::RunKey, schedule::SlotKey};
 
 /// Both clocks, read together at the edge. Milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Since the Unix epoch. May step either way.
     pub wall: i64,

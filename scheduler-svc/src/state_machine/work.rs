@@ -103,7 +103,8 @@ impl StateMachine {
         if !planted(Bug::PartialsForgotten) {
             run.partial = partial::add(&run.partial, partial);
         }
-        let cancelling = matches!(run.phase, Phase::Cancelling { .. });
+        let cancelling = matches!(run.phase, Phase::Cancelling { .. })
+            && !(planted(Bug::CancelForgottenAtLoss) && failure.class == Class::Lost);
         let lost_token = run.lease().map(|lease| lease.token).filter(|_| failure.class == Class::Lost);
         run.lost_token = lost_token.unwrap_or(run.lost_token);
         let (retry, jitter) = (run.definition.retry, run.jitter());
@@ -182,7 +183,9 @@ impl StateMachine {
         self.timers.clear(timer, ElapsedTimer::Attempt(key));
         self.touch_run(key);
         self.free_slot(session, key);
-        self.free_permits(key);
+        if !(planted(Bug::PermitLeakedAtLoss) && failure.is_some_and(|it| it.class == Class::Lost)) {
+            self.free_permits(key);
+        }
         self.emit(event);
     }
 

@@ -11,7 +11,7 @@ use scheduler_svc::state_machine::{
     view::{RunView, ScheduleView},
 };
 
-use super::{Verdict, broken, durable::Durable, holds};
+use super::{Verdict, broken, durable::Durable, holds, runs::Runs};
 use crate::workload::{Ask, NO_ETAG, Op};
 
 const MODEL: &str = "replies match a sequential model";
@@ -22,6 +22,14 @@ pub struct Known {
     pub schedule: Option<Saved>,
     /// Runs that were promised.
     pub triggered: Vec<RunId>,
+    /// How many manual runs of the schedule were promised.
+    promised: u64,
+    /// Something was done to it that may have set it aside.
+    pub poisoned: bool,
+    /// What an upsert was to save that failed by INTERNAL: an earlier try of it may have been applied.
+    pub doubt: Option<Box<Definition>>,
+    /// Runs that were live when it was seen last.
+    pub active: Vec<RunId>,
     uids: BTreeSet<Uid>,
 }
 
@@ -58,6 +66,7 @@ impl Known {
         lived: &dyn Fn(RunId) -> bool,
     ) -> Verdict {
         if let Err(Refusal::ScheduleNotFound) = reply {
+            self.doubt = None;
             return self.not_found(ask);
         }
         match (&ask.op, reply) {
@@ -84,7 +93,8 @@ impl Known {
                 let over = until.is_some() && schedule.status == Status::Active;
                 let refused = matches!(schedule.status, Status::Ended | Status::Quarantined)
                     && known.is_some_and(|known| known.finite);
-                holds(MODEL, paused && kept || over || refused, || format!("paused: {schedule:?}"))
+                let aside = self.poisoned && schedule.status == Status::Quarantined;
+                holds(MODEL, paused && kept || over || refused || aside, || format!("paused: {schedule:?}"))
             }
             (Op::Resume { .. }, Ok(Answer::Resumed { schedule, .. })) => {
                 if let Some(known) = &mut self.schedule {
@@ -102,11 +112,48 @@ impl Known {
                 matches!(reply, Err(Refusal::RequestIdReused)),
                 || format!("{reply:?}"),
             ),
-            (Op::Get, Ok(Answer::Schedule(schedule))) => self.seen(schedule),
+            (Op::Get, Ok(Answer::Schedule(schedule))) => {
+                if let Some(doubt) = self.doubt.take() {
+                    self.settle(&doubt, schedule);
+                }
+                self.seen(schedule)
+            }
             (Op::List, Ok(Answer::Schedules { schedules, .. })) => self.listed(ask, schedules),
             (Op::GetRun(id), _) => self.run(*id, reply),
+            (Op::CancelRun(id), _) => self.cancelled(*id, reply),
+            (Op::RetryRuns(ids), Ok(Answer::Progress { done, skipped, next })) => {
+                self.promised += done;
+                let whole = done + skipped == ids.len() as u64 && next.is_none();
+                holds(MODEL, whole, || format!("{done} and {skipped} of {ids:?}"))
+            }
+            (Op::Backfill(_), Err(Refusal::ScheduleQuarantined)) if self.poisoned => Ok(()),
+            (Op::Backfill(_), Ok(Answer::Backfilled { .. })) => Ok(()),
+            (
+                Op::Backfill(_),
+                Err(Refusal::SchedulePaused | Refusal::Changed | Refusal::BackfillUnderWay),
+            ) => Ok(()),
             (op, other) => broken(MODEL, format!("{op:?} was answered {other:?}")),
         }
+    }
+
+    /// Takes over what an upsert has saved after all.
+    fn settle(&mut self, doubt: &Definition, view: &ScheduleView) {
+        let known = self.schedule.as_ref().filter(|known| known.uid == view.uid);
+        if *view.definition != *doubt || known.is_some_and(|known| known.generation == view.generation) {
+            return;
+        }
+        if known.is_none() {
+            self.promised = 0;
+            self.uids.insert(view.uid);
+        }
+        self.schedule = Some(Saved {
+            uid: view.uid,
+            definition: view.definition.clone(),
+            generation: view.generation,
+            etag: view.etag.clone(),
+            paused: known.and_then(|known| known.paused),
+            finite: is_finite(doubt),
+        });
     }
 
     fn not_found(&mut self, ask: &Ask) -> Verdict {
@@ -123,6 +170,10 @@ impl Known {
     fn upserted(&mut self, ask: &Ask, uids: &[Uid], reply: &Reply) -> Verdict {
         let Op::Upsert { definition, trial, etag } = &ask.op else { return Ok(()) };
         let (schedule, change) = match reply {
+            Err(Refusal::Poisonous) if self.poisoned => {
+                self.doubt = Some(definition.clone());
+                return Ok(());
+            }
             Ok(Answer::Upserted { schedule, change, .. }) => (schedule, *change),
             Err(Refusal::NeverFires) => {
                 return holds(MODEL, is_finite(definition), || format!("never fires: {definition:?}"));
@@ -152,7 +203,7 @@ impl Known {
             }
             (Change::Updated, Some(known)) => {
                 known.uid == schedule.uid
-                    && *known.definition != **definition
+                    && (*known.definition != **definition || self.poisoned)
                     && known.generation + 1 == schedule.generation
             }
             (Change::Unchanged | Change::Updated, None) => false,
@@ -163,6 +214,7 @@ impl Known {
             holds(MODEL, ours && schedule.generation == 1, || {
                 format!("created as {:?} of {uids:?}", schedule.uid)
             })?;
+            self.promised = 0;
         }
         let paused = known.filter(|known| known.uid == schedule.uid).and_then(|known| known.paused);
         self.schedule = Some(Saved {
@@ -177,7 +229,7 @@ impl Known {
     }
 
     /// A view of it: everything that was acknowledged is there.
-    fn seen(&mut self, view: &ScheduleView) -> Verdict {
+    pub fn seen(&mut self, view: &ScheduleView) -> Verdict {
         let Some(known) = &mut self.schedule else {
             return broken(
                 "nothing acknowledged is lost",
@@ -196,11 +248,14 @@ impl Known {
             Some(None) => paused || ended && known.finite,
             Some(Some(_)) => true,
         };
+        // What was set aside is not paused any more.
+        let right = right || self.poisoned;
         holds("nothing acknowledged is lost", right, || {
             format!("{}: asked for pause {:?}, shown {view:?}", view.definition.key.id, known.paused)
         })?;
         holds("a schedule ends only when its times do", !ended || known.finite, || format!("{view:?}"))?;
         known.etag.clone_from(&view.etag);
+        self.active.clone_from(&view.active);
         Ok(())
     }
 
@@ -219,12 +274,14 @@ impl Known {
                 holds("R1 no run id twice", !*created || !before, || format!("{id} was created before"))?;
                 holds("R1 trigger names a live run", lived(id), || format!("{id} (created: {created})"))?;
                 if *created {
+                    self.promised += 1;
                     self.triggered.push(id);
                 }
                 Ok(())
             }
             // It may have paused by itself.
             Err(Refusal::SchedulePaused) => Ok(()),
+            Err(Refusal::ScheduleQuarantined) => holds(MODEL, self.poisoned, || "set aside".into()),
             // It may have been gone before a retry asked for the run again.
             Err(Refusal::RunNotFound) => holds(MODEL, known.may_be_gone(), || format!("{reply:?}")),
             other => broken(MODEL, format!("trigger was answered {other:?}")),
@@ -236,6 +293,20 @@ impl Known {
         match shown {
             Some(view) => self.seen(view),
             None => self.not_found(ask),
+        }
+    }
+
+    /// A run that is to be cancelled is live, or it is not.
+    fn cancelled(&self, id: RunId, reply: &Reply) -> Verdict {
+        let known = self.schedule.as_ref().filter(|known| known.uid == id.uid);
+        match reply {
+            Ok(Answer::Run(_)) | Err(Refusal::RunNotLive) => Ok(()),
+            Err(Refusal::RunNotFound) => {
+                holds("nothing acknowledged is lost", known.is_none_or(Saved::may_be_gone), || {
+                    format!("{id} is not found")
+                })
+            }
+            other => broken(MODEL, format!("cancel run was answered {other:?}")),
         }
     }
 
@@ -253,15 +324,21 @@ impl Known {
     }
 }
 
-/// Long after the last fault: the records say what the owner was told.
-pub fn is_settled(known: &Known, durable: &Durable, id: &str) -> Verdict {
+/// Long after the last fault: the records say what the owner was told, and what was promised was made.
+pub fn is_settled(known: &Known, durable: &Durable, runs: &Runs, id: &str) -> Verdict {
+    if let Some(saved) = &known.schedule {
+        let made = runs.manual.get(&saved.uid).copied().unwrap_or_default();
+        holds("a call that makes a run makes one", made == known.promised, || {
+            format!("{id}: {made} manual runs, {} were promised", known.promised)
+        })?;
+    }
     let stored = durable
         .schedules
         .values()
         .find(|schedule| *schedule.definition.key.id == *id && !super::said::is_gone(schedule.status));
     let right = match (&known.schedule, stored) {
         (None, None) => true,
-        (Some(known), None) => known.may_be_gone(),
+        (Some(saved), None) => saved.may_be_gone() || known.poisoned,
         (None, Some(_)) => false,
         (Some(known), Some(stored)) => known.uid == stored.uid && known.definition == stored.definition,
     };

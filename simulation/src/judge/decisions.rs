@@ -6,16 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use scheduler_svc::state_machine::{
+    definition::Misfire,
     id::{RunId, Trigger, Uid},
-    schedule::{Decision, Schedule, Status, Verdict as Became},
+    run::Phase,
+    schedule::{Schedule, Status, Verdict as Became},
     timing::Timing,
 };
 
 use super::{
-    Broken, Compared, Verdict, broken,
+    Broken, Compared, Verdict,
     calendar::Calendar,
-    durable::{Changes, Decided},
+    durable::{Changes, Decided, Durable},
     holds,
+    why::Why,
 };
 
 const ONCE: &str = "each nominal time has exactly one decision";
@@ -38,9 +41,29 @@ pub struct Line {
     /// FIRED so far.
     pub fired: u64,
     /// When the pause began that is not over.
-    paused: Option<i64>,
-    /// COALESCED into these nominal times, which must fire.
+    pub paused: Option<i64>,
+    /// COALESCED into these nominal times, which must fire, or wait behind a live run.
     owed: BTreeSet<i64>,
+    /// The time that is not decided since its run waits behind a live one.
+    pub behind: Option<i64>,
+}
+
+/// What a commit found and made.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// Runs that were live before it, and those that it made.
+    pub before: &'a BTreeSet<RunId>,
+    pub made: &'a BTreeSet<RunId>,
+    /// The store after it.
+    pub after: &'a Durable,
+    /// Live runs of one schedule under overlap ALLOW.
+    pub cap: usize,
+}
+
+impl Around<'_> {
+    pub fn was_live(&self, id: RunId) -> bool {
+        self.before.contains(&id) || self.made.contains(&id)
+    }
 }
 
 impl Line {
@@ -60,11 +83,12 @@ impl Line {
             fired: 0,
             paused: None,
             owed: BTreeSet::new(),
+            behind: None,
         }
     }
 
     /// Undecided times up to `through`, in order.
-    fn open(&self, through: i64) -> Vec<i64> {
+    pub fn open(&self, through: i64) -> Vec<i64> {
         let mut open: BTreeSet<i64> = self.pending.range(..=through).copied().collect();
         open.extend(self.calendar.between(self.from, through));
         open.into_iter().collect()
@@ -72,6 +96,16 @@ impl Line {
 
     pub fn next(&self) -> Option<i64> {
         self.pending.first().copied().into_iter().chain(self.calendar.next(self.from)).min()
+    }
+
+    /// The next time that does not wait behind a live run.
+    pub fn next_to_come(&self) -> Option<i64> {
+        let pending = self.pending.iter().copied().find(|time| Some(*time) != self.behind);
+        let mut from = self.from;
+        if let Some(behind) = self.behind.filter(|behind| self.calendar.next(self.from) == Some(*behind)) {
+            from = behind;
+        }
+        pending.into_iter().chain(self.calendar.next(from)).min()
     }
 
     fn take(&mut self, times: &[i64]) {
@@ -90,17 +124,16 @@ fn begin(calendar: &Calendar, now: i64) -> i64 {
 }
 
 impl Decisions {
+    /// Times that a schedule names, after `from` up to `through`.
+    pub fn named(&self, uid: Uid, from: i64, through: i64) -> Vec<i64> {
+        self.lines.get(&uid).map(|line| line.calendar.between(from, through)).unwrap_or_default()
+    }
+
     pub fn line(&self, uid: Uid) -> Option<&Line> {
         self.lines.get(&uid)
     }
 
-    /// `live_before`: whether a run was live before this commit or was made by it.
-    pub fn judge(
-        &mut self,
-        changes: &Changes,
-        compared: &mut Compared,
-        live: &dyn Fn(RunId) -> bool,
-    ) -> Verdict {
+    pub fn judge(&mut self, changes: &Changes, compared: &mut Compared, around: &Around<'_>) -> Verdict {
         let mut fired: BTreeSet<RunId> = BTreeSet::new();
         for (uid, before, after) in &changes.schedules {
             let Some(after) = after else {
@@ -119,25 +152,32 @@ impl Decisions {
                 };
                 let times = times.map_err(|how| Broken { rule: ONCE, how: format!("{uid}: {how}") })?;
                 compared.nominal_times += times.len() as u64;
-                let why = Why { line, before: before.as_ref(), after, times: &times, live };
+                let why = Why { line, before: before.as_ref(), after, times: &times, around };
                 why.allowed(&decided.entry).map_err(|broken| Broken {
                     how: format!("{uid} {:?}: {}", decided.entry, broken.how),
                     ..broken
                 })?;
+                times.iter().for_each(|time| {
+                    line.owed.remove(time);
+                });
                 if decided.entry.verdict == Became::Fired {
                     line.fired += times.len() as u64;
-                    times.iter().for_each(|time| {
-                        line.owed.remove(time);
-                    });
                     fired.extend(times.iter().map(|time| after.run_id(Trigger::Scheduled, *time)));
                 }
                 if decided.entry.verdict == Became::Coalesced {
                     line.owed.extend(decided.entry.run.map(|(_, nominal)| nominal));
                 }
             }
+            let waited = std::mem::replace(&mut line.behind, around.after.undecided(*uid));
+            // It fires when it begins, at the latest.
+            let begun = waited.map(|time| after.run_id(Trigger::Scheduled, time));
+            let begun = begun.filter(|id| around.after.runs.get(id).is_some_and(|run| run.decided));
+            holds(ONCE, begun.is_none_or(|id| fired.contains(&id)), || {
+                format!("{begun:?} began without a decision")
+            })?;
             finish(line, after, *uid)?;
         }
-        made(changes, &fired)
+        made(changes, &fired, around)
     }
 }
 
@@ -156,6 +196,8 @@ fn retime(line: &mut Line, before: &Schedule, after: &Schedule) -> BTreeSet<i64>
     line.anchor = match (&old.timing, &new.timing) {
         (_, Timing::Every { anchor: Some(anchor), .. }) => *anchor,
         (Timing::Every { .. }, _) => former,
+        // A commit that holds another change as well does not say when this one was.
+        (_, Timing::Every { .. }) if after.revision > before.revision + 1 => after.anchor,
         (_, _) => now,
     };
     let calendar = Calendar::new(new, line.anchor);
@@ -164,13 +206,19 @@ fn retime(line: &mut Line, before: &Schedule, after: &Schedule) -> BTreeSet<i64>
         line.anchor = former;
         return BTreeSet::new();
     }
-    let passed: BTreeSet<i64> = line.open(now).into_iter().collect();
+    // One that waits behind a live run has passed, wherever the clock has been set since.
+    let passed: BTreeSet<i64> = line.open(now).into_iter().chain(line.behind).collect();
     // A passed time that only the new timing names is none; shared ones before it go with it.
     let only_new = calendar.between(line.floor, now).into_iter().rfind(|time| !passed.contains(time));
     let floor = if calendar.at().is_some() { Some(begin(&calendar, now)) } else { only_new };
     line.floor = floor.map_or(line.floor, |floor| floor.max(line.floor));
     line.from = if calendar.at().is_some() { line.floor } else { line.floor.max(now) };
-    let goes = |time: &&i64| !calendar.names(**time) || **time <= line.floor;
+    if now < before.decided_through {
+        // The clock was set back: what lies before has been passed once.
+        line.from = line.from.max(before.decided_through);
+    }
+    let waits = line.behind;
+    let goes = |time: &&i64| !calendar.names(**time) || **time <= line.floor && Some(**time) != waits;
     let replaceable = passed.iter().filter(goes).copied().collect();
     line.pending = passed;
     line.calendar = calendar;
@@ -218,15 +266,18 @@ fn shown(times: &[i64], line: &Line) -> String {
 /// After a commit: nothing was left out, and nothing that was promised is missing.
 fn finish(line: &mut Line, after: &Schedule, uid: Uid) -> Verdict {
     let missed = line.open(after.decided_through.min(line.from.max(after.decided_through)));
-    let missed: Vec<i64> = missed.into_iter().filter(|time| *time <= after.decided_through).collect();
+    let waits = |time: &i64| Some(*time) == line.behind;
+    let missed: Vec<i64> =
+        missed.into_iter().filter(|time| *time <= after.decided_through && !waits(time)).collect();
     holds(ONCE, missed.is_empty(), || {
         format!("{uid}: passed over without a decision: {missed:?} (through {})", after.decided_through)
     })?;
-    holds("COALESCED times stand for a run that fires", line.owed.is_empty(), || {
+    holds("COALESCED times stand for a run that fires", line.owed.iter().all(waits), || {
         format!("{uid}: nothing fired for {:?}", line.owed)
     })?;
-    let over =
-        line.next().is_none() || after.definition.max_runs > 0 && line.fired >= after.definition.max_runs;
+    line.owed.clear();
+    let over = line.next_to_come().is_none()
+        || after.definition.max_runs > 0 && line.fired >= after.definition.max_runs;
     match after.status {
         Status::Ended => holds("a schedule ends when no time is left", over, || {
             format!("{uid} has ended; next {:?}, fired {}", line.next(), line.fired)
@@ -237,9 +288,11 @@ fn finish(line: &mut Line, after: &Schedule, uid: Uid) -> Verdict {
         Status::Paused | Status::Quarantined | Status::Deleted => {}
     }
     if let (Status::Paused, Some(pause), None) = (after.status, &after.pause, line.paused) {
-        // What was due before the pause is not the pause's to skip.
-        let due = line.open(pause.time - after.definition.spread_offset());
-        holds("PAUSED only inside a pause", due.is_empty(), || {
+        // What was due before the pause is not the pause's to skip, but for what was still to be caught up on.
+        let all = matches!(after.definition.misfire, Misfire::All { .. });
+        let mut due = line.open(pause.time - after.definition.spread_offset());
+        due.retain(|time| Some(*time) != line.behind);
+        holds("PAUSED only inside a pause", all || due.is_empty(), || {
             format!("{uid} was paused at {} with {due:?} undecided", pause.time)
         })?;
     }
@@ -251,119 +304,21 @@ fn finish(line: &mut Line, after: &Schedule, uid: Uid) -> Verdict {
 }
 
 /// Each scheduled run that a commit makes is one of the times that it fired, and the other way round.
-fn made(changes: &Changes, fired: &BTreeSet<RunId>) -> Verdict {
-    let live = changes.runs.iter().filter(|(_, before, after)| before.is_none() && after.is_some());
-    let ended = changes.finished.iter().map(|finished| finished.id);
-    let made: BTreeSet<RunId> = live.map(|(id, ..)| *id).chain(ended).collect();
-    let scheduled = changes.runs.iter().filter(|(id, before, after)| {
-        before.is_none() && after.is_some() && id.trigger == Trigger::Scheduled
-    });
-    for (id, ..) in scheduled {
-        holds(ONCE, fired.contains(id), || format!("{id} was made without a decision"))?;
+fn made(changes: &Changes, fired: &BTreeSet<RunId>, around: &Around<'_>) -> Verdict {
+    for (id, before, after) in &changes.runs {
+        let Some(after) = after.as_ref().filter(|_| before.is_none() && id.trigger == Trigger::Scheduled)
+        else {
+            continue;
+        };
+        // One that waits behind a live run has its decision when it begins.
+        let waits = !after.decided && matches!(after.phase, Phase::Behind);
+        holds(ONCE, fired.contains(id) != waits, || {
+            format!("{id} was made as {:?}, fired: {}", after.phase, fired.contains(id))
+        })?;
     }
-    // A schedule that is gone within the same commit takes the records of its runs with it.
     for id in fired {
-        holds(ONCE, made.contains(id), || format!("{id} was decided to fire, and there is no such run"))?;
+        let known = around.was_live(*id);
+        holds(ONCE, known, || format!("{id} was decided to fire, and there is no such run"))?;
     }
     Ok(())
-}
-
-/// Whether a verdict was right.
-struct Why<'a> {
-    line: &'a Line,
-    before: Option<&'a Schedule>,
-    after: &'a Schedule,
-    times: &'a [i64],
-    live: &'a dyn Fn(RunId) -> bool,
-}
-
-impl Why<'_> {
-    fn allowed(&self, entry: &Decision) -> Verdict {
-        let last = entry.last;
-        let due = |time: i64, definition: &Schedule| time + definition.definition.spread_offset();
-        let earliest = self.before.map_or(i64::MAX, |before| due(last, before)).min(due(last, self.after));
-        let early = || format!("due at {earliest}, decided at {}", entry.time);
-        match entry.verdict {
-            Became::Fired => {
-                holds("nothing fires before it is due", earliest <= entry.time, early)?;
-                // One of them may be the catch-up run.
-                self.not_of_the_pause(1)?;
-                self.latest(entry)?;
-                self.within_max_runs()
-            }
-            Became::Coalesced => {
-                holds("nothing is decided before it is due", earliest <= entry.time, early)?;
-                self.not_of_the_pause(0)?;
-                let stands = entry
-                    .run
-                    .is_some_and(|(trigger, nominal)| trigger == Trigger::Scheduled && nominal > last);
-                holds("COALESCED names the run of a later time", stands, String::new)
-            }
-            Became::Overlap => {
-                holds("nothing is decided before it is due", earliest <= entry.time, early)?;
-                let Some((trigger, nominal)) = entry.run else {
-                    return broken("OVERLAP names the run in the way", "none is named");
-                };
-                let id = self.after.run_id(trigger, nominal);
-                holds("OVERLAP names the run in the way", (self.live)(id), || format!("{id} was not live"))
-            }
-            Became::Paused => self.paused(entry),
-            Became::Limit => {
-                let max = self.before.map_or(0, |before| before.definition.max_runs);
-                let reached = max > 0 && self.line.fired >= max;
-                holds("LIMIT only after max_runs", reached, || format!("fired {} of {max}", self.line.fired))
-            }
-            Became::Replaced => Ok(()),
-            Became::Misfire | Became::Ended | Became::Deleted | Became::Capped => {
-                broken("verdicts fit what happened", "no rule gives this verdict")
-            }
-        }
-    }
-
-    /// Misfire `coalesce`: the run is that of the latest time that was due.
-    fn latest(&self, entry: &Decision) -> Verdict {
-        let offset = self.before.unwrap_or(self.after).definition.spread_offset();
-        let same = self.before.is_none_or(|before| before.generation == self.after.generation);
-        let next = self.line.next().filter(|next| same && next + offset <= entry.time);
-        holds("misfires coalesce into the latest time", next.is_none(), || {
-            format!("{next:?} was due as well")
-        })
-    }
-
-    fn within_max_runs(&self) -> Verdict {
-        // Either definition may have held, if the commit holds a change; 0 = unlimited.
-        let bounds =
-            [self.before.unwrap_or(self.after), self.after].map(|schedule| schedule.definition.max_runs);
-        let max = if bounds.contains(&0) { 0 } else { bounds[0].max(bounds[1]) };
-        let fired = self.line.fired + self.times.len() as u64;
-        holds("max_runs bounds the scheduled runs", max == 0 || fired <= max, || format!("{fired} of {max}"))
-    }
-
-    /// What came due inside a pause that has ended is skipped for it.
-    fn not_of_the_pause(&self, may: usize) -> Verdict {
-        let (Some(since), Some(before)) = (self.line.paused, self.before) else { return Ok(()) };
-        let until = before.pause.as_ref().and_then(|pause| pause.until).unwrap_or(i64::MAX);
-        let until = until.min(self.after.updated);
-        let offset = before.definition.spread_offset();
-        // A commit that holds another pause besides this one cannot be judged.
-        let same = before.generation == self.after.generation && self.after.revision <= before.revision + 1;
-        let inside = |time: &&i64| same && since < **time + offset && **time + offset <= until;
-        let count = self.times.iter().filter(inside).count();
-        holds("times of a pause are skipped", count <= may, || {
-            format!("{count} of {:?} came due inside the pause from {since} to {until}", self.times)
-        })
-    }
-
-    /// Only times that came due inside the pause are skipped for it (rule R4).
-    fn paused(&self, entry: &Decision) -> Verdict {
-        let Some(since) = self.line.paused else {
-            return broken("PAUSED only inside a pause", "the schedule was not paused");
-        };
-        let pause = self.before.and_then(|before| before.pause.as_ref());
-        let until = pause.and_then(|pause| pause.until).unwrap_or(entry.time).min(entry.time);
-        let offset = self.before.unwrap_or(self.after).definition.spread_offset();
-        holds("PAUSED only inside a pause", entry.last + offset <= until, || {
-            format!("through {} (spread {offset}), paused from {since} to {until}", entry.last)
-        })
-    }
 }

@@ -7,13 +7,14 @@ use std::{
 };
 
 use scheduler_svc::{
-    record,
+    record::{self, StoredClosing},
     state_machine::{
         definition::{Definition, ScheduleKey},
-        id::{RunId, Uid},
+        gate::limit::Limit,
+        id::{RunId, Trigger, Uid},
         request::Seen,
-        run::{Finished, Phase, Run},
-        schedule::{Decision, Schedule, Status},
+        run::{Finished, Outcome, Phase, Run},
+        schedule::{Decision, Schedule, Span, Status, Verdict},
     },
     store::{Key, Write, key::Name},
 };
@@ -25,8 +26,12 @@ use super::{Broken, holds};
 pub struct Durable {
     definitions: HashMap<(Uid, u32), Arc<Definition>>,
     pub schedules: BTreeMap<Uid, Schedule>,
+    /// Every schedule that ever was.
+    former: BTreeSet<Uid>,
     pub runs: BTreeMap<RunId, Run>,
     pub requests: BTreeMap<(String, String), Seen>,
+    /// The last runs of each schedule that ended well, and those that did not: by number.
+    history: BTreeMap<(Uid, bool, u32), (RunId, Outcome)>,
     /// The cold part of each schedule's decision log, by number.
     log: BTreeMap<(Uid, u32), Decision>,
 }
@@ -38,6 +43,8 @@ pub struct Changes {
     pub schedules: Vec<(Uid, Option<Schedule>, Option<Schedule>)>,
     pub runs: Vec<(RunId, Option<Run>, Option<Run>)>,
     pub finished: Vec<Finished>,
+    pub limits: Vec<(String, Option<Limit>)>,
+    pub closings: Vec<(String, Option<StoredClosing>)>,
     /// Entries that this commit added to the decision logs, in order.
     pub decided: BTreeMap<Uid, Vec<Decided>>,
 }
@@ -79,6 +86,12 @@ impl Changes {
             let place = definition.map(|it| (it.task.kind.clone(), it.tenant.clone(), it.priority));
             log(format_args!("  run {id} {:?} to {:?} {place:?}", phase(before), phase(after)));
         }
+        for (key, limit) in &self.limits {
+            log(format_args!("  limit {key} is {limit:?}"));
+        }
+        for (key, closing) in &self.closings {
+            log(format_args!("  closing of {key} is {closing:?}"));
+        }
         for finished in &self.finished {
             let class = finished.failure.as_ref().map(|failure| (failure.class, &*failure.code));
             log(format_args!("  run {} {:?} {class:?}", finished.id, finished.outcome));
@@ -110,7 +123,43 @@ impl Durable {
     }
 
     pub fn live(&self, uid: Uid) -> impl Iterator<Item = &Run> {
-        self.runs.values().filter(move |run| run.id.uid == uid)
+        let from = RunId { uid, trigger: Trigger::Scheduled, nominal: i64::MIN };
+        self.runs.range(from..).map(|(_, run)| run).take_while(move |run| run.id.uid == uid)
+    }
+
+    /// The nominal time that is not decided since its run waits behind a live one.
+    pub fn undecided(&self, uid: Uid) -> Option<i64> {
+        self.live(uid).find(|run| !run.decided).map(|run| run.id.nominal)
+    }
+
+    pub fn was_stored(&self, uid: Uid) -> bool {
+        self.former.contains(&uid)
+    }
+
+    /// Whether nothing of a schedule goes on, or its state cannot be read.
+    pub fn is_set_aside(&self, uid: Uid) -> bool {
+        self.schedules.get(&uid).is_none_or(|schedule| schedule.status == Status::Quarantined)
+    }
+
+    /// Whether history knows the end of a run.
+    pub fn has_ended(&self, id: RunId) -> bool {
+        self.ended(id.uid).any(|(other, _)| other == id)
+    }
+
+    /// What history knows of a schedule.
+    pub fn ended(&self, uid: Uid) -> impl Iterator<Item = (RunId, Outcome)> {
+        let all = self.history.range((uid, false, 0)..=(uid, true, u32::MAX));
+        all.map(|(_, ended)| *ended)
+    }
+
+    /// Times of a schedule that have a run of their own, as far as its history reaches.
+    pub fn times_with_runs(&self, uid: Uid) -> Vec<Span> {
+        let cold = self.log.range((uid, 0)..=(uid, u32::MAX)).map(|(_, entry)| entry);
+        let hot = self.schedules.get(&uid).and_then(|schedule| schedule.decision.as_ref());
+        let fired = cold.chain(hot).filter(|entry| entry.verdict == Verdict::Fired);
+        let fired = fired.map(|entry| Span { from: entry.first, to: entry.last + 1 });
+        let ended = self.ended(uid).filter(|(id, _)| id.trigger != Trigger::Manual);
+        fired.chain(ended.map(|(id, _)| Span { from: id.nominal, to: id.nominal + 1 })).collect()
     }
 
     /// Applies a commit and says what it changed.
@@ -154,6 +203,7 @@ impl Durable {
                         .map(|value| record::read_state(*uid, value, &self.definitions))
                         .transpose()
                         .map_err(unreadable(key))?;
+                    self.former.insert(*uid);
                     let before = match &after {
                         Some(after) => self.schedules.insert(*uid, after.clone()),
                         None => self.schedules.remove(uid),
@@ -188,15 +238,32 @@ impl Durable {
                     let entry = record::read_decision(value.clone()).map_err(unreadable(key))?;
                     log.push(((*uid, *slot), entry));
                 }
-                (Name::Succeeded(uid, _) | Name::Unsucceeded(uid, _), Some(value)) => {
+                (Name::Succeeded(uid, slot) | Name::Unsucceeded(uid, slot), Some(value)) => {
                     let finished = record::read_finished(*uid, value.clone()).map_err(unreadable(key))?;
+                    let well = matches!(name, Name::Succeeded(..));
+                    self.history.insert((*uid, well, *slot), (finished.id, finished.outcome));
                     changes.finished.push(finished);
+                }
+                (Name::Limit { key: name, .. }, value) => {
+                    let limit = value.clone().map(record::read_limit).transpose().map_err(unreadable(key))?;
+                    changes.limits.push((name.clone(), limit));
+                }
+                (Name::Closing { key: name, .. }, value) => {
+                    let closing =
+                        value.clone().map(record::read_closing).transpose().map_err(unreadable(key))?;
+                    changes.closings.push((name.clone(), closing));
                 }
                 (Name::Meta, Some(value)) => {
                     record::read_meta(value.clone()).map_err(unreadable(key))?;
                 }
                 (Name::Decision(uid, slot), None) => {
                     self.log.remove(&(*uid, *slot));
+                }
+                (Name::Succeeded(uid, slot), None) => {
+                    self.history.remove(&(*uid, true, *slot));
+                }
+                (Name::Unsucceeded(uid, slot), None) => {
+                    self.history.remove(&(*uid, false, *slot));
                 }
                 _ => {}
             }

@@ -28,6 +28,17 @@ pub struct Fairness {
     epoch: u64,
 }
 
+/// A run that was handed out.
+#[derive(Debug)]
+struct Start {
+    lane: Lane,
+    tenant: Arc<str>,
+    priority: u8,
+    id: RunId,
+    /// It was on a worker that was lost.
+    suspect: bool,
+}
+
 fn place(run: &Run) -> (Lane, Arc<str>, u8) {
     let definition = &run.definition;
     let lane = (definition.key.namespace.clone(), definition.task.kind.clone());
@@ -46,21 +57,22 @@ impl Fairness {
             self.ahead.clear();
             self.epoch = epoch;
         }
-        let started: Vec<(Lane, Arc<str>, u8, RunId)> = changes
+        let started: Vec<Start> = changes
             .runs
             .iter()
             .filter_map(|(id, before, now)| {
                 let now = now.as_ref().filter(|now| now.lease().is_some())?;
                 let began = now.attempt > before.as_ref().map_or(0, |before| before.attempt);
                 let (lane, tenant, priority) = place(now);
-                began.then_some((lane, tenant, priority, *id))
+                let suspect = before.as_ref().is_some_and(|before| before.suspect);
+                began.then_some(Start { lane, tenant, priority, id: *id, suspect })
             })
             .collect();
         let still: BTreeMap<RunId, (Lane, Arc<str>, u8)> = after
             .runs
             .values()
-            // A suspect waits for a worker without one (W7).
-            .filter(|run| waits(run, &after.schedules) && !run.suspect)
+            // A suspect waits for a worker without one (W7), a run with limits perhaps for its keys (R6).
+            .filter(|run| waits(run, &after.schedules) && !run.suspect && run.definition.limits.is_empty())
             .map(|run| (run.id, place(run)))
             .collect();
         let touched: BTreeSet<RunId> = changes.runs.iter().map(|(id, ..)| *id).collect();
@@ -69,10 +81,11 @@ impl Fairness {
             if touched.contains(id) {
                 continue;
             }
-            for (_, _, other, started) in started.iter().filter(|(l, t, ..)| l == lane && t == tenant) {
+            for start in started.iter().filter(|it| it.lane == *lane && it.tenant == *tenant) {
                 compared.waits += 1;
-                holds("R7 priority orders within a tenant", other <= priority, || {
-                    format!("{started} (priority {other}) began while {id} (priority {priority}) waited")
+                let other = start.priority;
+                holds("R7 priority orders within a tenant", other <= *priority, || {
+                    format!("{} (priority {other}) began while {id} (priority {priority}) waited", start.id)
                 })?;
             }
         }
@@ -83,7 +96,7 @@ impl Fairness {
 
     fn share(
         &mut self,
-        started: &[(Lane, Arc<str>, u8, RunId)],
+        started: &[Start],
         still: &BTreeMap<RunId, (Lane, Arc<str>, u8)>,
         compared: &mut Compared,
     ) -> Verdict {
@@ -95,18 +108,26 @@ impl Fairness {
             .collect();
         self.ahead.retain(|(lane, tenant, _), _| both.contains(&(lane.clone(), tenant.clone())));
         let starts = |lane: &Lane, tenant: &Arc<str>| {
-            started.iter().filter(|(l, t, ..)| l == lane && t == tenant).count() as i64
+            started.iter().filter(|it| it.lane == *lane && it.tenant == *tenant).count() as i64
+        };
+        // A suspect goes when a worker is free of others, whoever's turn it is (W7).
+        let in_turn = |lane: &Lane, tenant: &Arc<str>| {
+            let started = started.iter().filter(|it| it.lane == *lane && it.tenant == *tenant);
+            started.filter(|it| !it.suspect).count() as i64
         };
         let others: BTreeSet<(Lane, Arc<str>)> =
-            started.iter().map(|(lane, tenant, ..)| (lane.clone(), tenant.clone())).collect();
-        for ((lane, tenant, _), ahead) in &mut self.ahead {
-            *ahead = (*ahead - starts(lane, tenant)).max(0);
+            started.iter().map(|it| (it.lane.clone(), it.tenant.clone())).collect();
+        // What was served in one commit is taken together: its order cannot be seen.
+        for ((lane, tenant, other), ahead) in &mut self.ahead {
+            if !others.contains(&(lane.clone(), other.clone())) {
+                *ahead = (*ahead - starts(lane, tenant)).max(0);
+            }
         }
         for (lane, tenant) in &both {
             for (_, other) in others.iter().filter(|(l, other)| l == lane && other != tenant) {
                 let key = (lane.clone(), tenant.clone(), other.clone());
                 let ahead = self.ahead.entry(key).or_default();
-                *ahead += starts(lane, other);
+                *ahead = (*ahead + in_turn(lane, other) - starts(lane, tenant)).max(0);
                 compared.waits += 1;
                 holds("R7 tenants take turns", *ahead <= AHEAD_MAX, || {
                     format!("tenant {other:?} began {ahead} more runs than {tenant:?}, which waited")

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use scheduler_svc::state_machine::id::RunId;
+use scheduler_svc::state_machine::{id::RunId, timer::Now};
 
 use super::{Verdict, holds};
 
@@ -13,6 +13,8 @@ const RECONNECT_GRACE: u64 = 5_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moment {
     pub epoch: u64,
+    /// What its machine took for the time when the batch was closed.
+    pub heard: Now,
     /// When its batch was closed, and the one before it of the same epoch. True time.
     pub sealed: u64,
     pub sealed_before: u64,

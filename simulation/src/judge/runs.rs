@@ -2,36 +2,39 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use prost::Message as _;
-use prost_types::{Struct, value::Kind};
 use scheduler_svc::state_machine::{
-    definition::Overlap,
+    definition::Definition,
     failure::Class,
-    id::{RunId, Uid},
-    run::{Attempt, Finished, Lease, Outcome, Phase, Run},
+    history::Kept,
+    id::{RunId, Trigger, Uid},
+    run::{Attempt, Lease, Phase, Run},
     schedule::{Schedule, Status},
 };
 
 use super::{
-    Compared, Verdict, broken,
+    Broken, Compared, Verdict, broken,
     durable::{Changes, Durable},
+    ends::{ended_attempts, is_late},
     holds,
     moments::{Moment, Moments},
-    story::{INTERRUPTIONS_MAX, LOSSES_MAX, Story},
+    story::{LOSSES_MAX, Story},
 };
-
-/// Live runs of a schedule under overlap `allow`.
-const LIVE_MAX: usize = 16;
 
 #[derive(Debug, Default)]
 pub struct Runs {
-    known: BTreeMap<RunId, Story>,
+    pub(super) known: BTreeMap<RunId, Story>,
     /// Every lease that was ever durable, by token.
     pub leases: BTreeMap<u64, Leased>,
+    /// How many manual runs each schedule has had.
+    pub manual: BTreeMap<Uid, u64>,
+    /// Runs whose cancellation was acknowledged.
+    pub cancelled: BTreeSet<RunId>,
+    /// Schedules, by id, that something poisonous was done to.
+    pub poisoned: BTreeSet<String>,
     /// Tokens whose outcome was taken.
     pub accepted: BTreeSet<u64>,
     /// What workers put into reports, by token.
-    reported: BTreeMap<u64, Vec<Said>>,
+    pub(super) reported: BTreeMap<u64, Vec<Said>>,
     highest_token: u64,
     epoch: u64,
     /// True time.
@@ -115,7 +118,9 @@ impl Runs {
                 (Some(before), Some(now)) => self.moved(moment, Some(before), now, held, after, compared)?,
                 (Some(_), None) => {
                     let gone = schedule.is_some_and(|(_, _, after)| after.is_none());
-                    let ended = self.has_ended(*id) || gone;
+                    // One whose time was not decided has never begun; another verdict has taken its place.
+                    let dropped = before.as_ref().is_some_and(|before| !before.decided);
+                    let ended = self.has_ended(*id) || gone || dropped || overrun(schedule);
                     holds("nothing acknowledged is lost", ended, || format!("{id} vanished without an end"))?;
                     let story = self.known.entry(*id).or_default();
                     if !std::mem::replace(&mut story.ended, true) {
@@ -125,12 +130,18 @@ impl Runs {
                 (None, None) => {}
             }
         }
-        overlap(changes, after)
+        Ok(())
     }
 
-    fn made(&mut self, id: RunId, compared: &mut Compared) -> Verdict {
+    pub(super) fn made(&mut self, id: RunId, compared: &mut Compared) -> Verdict {
         compared.runs += 1;
-        let new = self.known.insert(id, Story::default()).is_none();
+        if id.trigger == Trigger::Manual {
+            *self.manual.entry(id.uid).or_default() += 1;
+        }
+        let former = self.known.insert(id, Story::default());
+        // A time that history has forgotten may be run again by a backfill.
+        let forgotten = id.trigger == Trigger::Backfill && former.as_ref().is_some_and(|it| it.ended);
+        let new = former.is_none() || forgotten;
         holds("R1 no run id twice", new, || format!("{id} was made again"))
     }
 
@@ -149,11 +160,14 @@ impl Runs {
         holds("R4 held runs are not assigned", began == 0 || !held, || {
             format!("{id} was assigned while its schedule was paused or deleted")
         })?;
+        let called_off = began > 0 && self.cancelled.contains(&id);
+        holds("a cancelled run begins no further attempt", !called_off, || id.to_string())?;
         let accepted = now.last_token != before.map_or(0, |before| before.last_token);
         if accepted {
             self.accept(id, now.last_token, compared)?;
         }
-        let entries = ended_attempts(before, now.attempt, now.lease().is_some(), &now.attempts)?;
+        let entries = ended_attempts(before, now.attempt, now.lease().is_some(), &now.attempts);
+        let entries = self.or_set_aside(&now.definition, entries)?;
         for entry in entries {
             compared.attempts += 1;
             let by = lease_before.filter(|_| entry.attempt == before.map_or(0, |before| before.attempt));
@@ -184,6 +198,15 @@ impl Runs {
             );
         }
         Ok(())
+    }
+
+    /// A lease of what was set aside ends with the process, and leaves no attempt behind.
+    pub(super) fn or_set_aside<'a>(
+        &self,
+        definition: &Definition,
+        entries: Result<&'a [Attempt], Broken>,
+    ) -> Result<&'a [Attempt], Broken> {
+        if self.poisoned.contains(&*definition.key.id) { Ok(entries.unwrap_or_default()) } else { entries }
     }
 
     fn leased(&mut self, run: &Run, lease: &Lease, before: Option<&Lease>, after: &Durable) -> Verdict {
@@ -221,7 +244,7 @@ impl Runs {
     }
 
     /// The outcome of an attempt was taken: somebody who held its token has sent one.
-    fn accept(&mut self, id: RunId, token: u64, compared: &mut Compared) -> Verdict {
+    pub(super) fn accept(&mut self, id: RunId, token: u64, compared: &mut Compared) -> Verdict {
         compared.reports += 1;
         holds("one outcome is accepted per attempt", self.accepted.insert(token), || {
             format!("{id}: token {token} was accepted twice")
@@ -233,153 +256,6 @@ impl Runs {
             format!("{id}: token {token}, leased: {leased}, reported: {said}")
         })
     }
-
-    /// An attempt ended: by a report under its token, or by the scheduler for one of its own reasons.
-    fn ended(&mut self, moment: &Moment, id: RunId, lease: Option<&Lease>, entry: &Attempt) -> Verdict {
-        let Some(failure) = &entry.failure else { return Ok(()) };
-        self.known.entry(id).or_default().spend(failure);
-        let own =
-            matches!(&*failure.code, "WORKER_LOST" | "NOT_DELIVERED" | "ATTEMPT_TIMEOUT" | "CANCEL_TIMEOUT");
-        let Some(lease) = lease else { return Ok(()) };
-        if &*failure.code == "WORKER_LOST" {
-            self.moments.lost(moment, id, &lease.instance, entry.end)?;
-        }
-        let said = self.reported.get(&lease.token);
-        let reported = said.is_some_and(|all| all.iter().any(|said| fits(said, failure.class)));
-        holds("an attempt fails as was reported", own || reported, || {
-            format!("{id}: {entry:?}; reported under {}: {said:?}", lease.token)
-        })
-    }
-
-    fn finished(
-        &mut self,
-        moment: &Moment,
-        changes: &Changes,
-        before: Option<&Run>,
-        finished: &Finished,
-        after: &Durable,
-        compared: &mut Compared,
-    ) -> Verdict {
-        let id = finished.id;
-        if before.is_none() {
-            self.made(id, compared)?;
-        }
-        let story = self.known.entry(id).or_default();
-        if std::mem::replace(&mut story.ended, true) {
-            return broken("a run ends once", format!("{id} ended again"));
-        }
-        story.ended_at = self.now;
-        let accepted = changes.schedules.iter().find_map(|(uid, was, now)| {
-            let last = now.as_ref().filter(|_| *uid == id.uid)?.last_run?;
-            let same = (last.trigger, last.nominal) == (id.trigger, id.nominal);
-            let new = was.as_ref().is_none_or(|was| was.last_run != Some(last));
-            (same && new).then_some(last.token)
-        });
-        let accepted = accepted.filter(|token| *token != before.map_or(0, |before| before.last_token));
-        if let Some(token) = accepted {
-            self.accept(id, token, compared)?;
-        }
-        let entries = ended_attempts(before, finished.attempt, false, &finished.attempts)?;
-        for entry in entries {
-            compared.attempts += 1;
-            let by = before.filter(|before| before.attempt == entry.attempt).and_then(Run::lease);
-            self.ended(moment, id, by, entry)?;
-        }
-        let late = accepted.is_some() && is_late(before, entries);
-        if let Some(failure) = finished.failure.as_deref().filter(|_| late) {
-            self.known.entry(id).or_default().spend(failure);
-        }
-        self.adds_up(finished)?;
-        // A batch may hold the pause and the resume that follows it.
-        let revision =
-            |schedule: &Option<Schedule>| schedule.as_ref().map_or(0, |schedule| schedule.revision);
-        let acted = changes
-            .schedules
-            .iter()
-            .any(|(uid, was, now)| *uid == id.uid && revision(now) > revision(was) + 1);
-        let schedule = after.schedules.get(&id.uid).filter(|_| !acted);
-        self.known[&id].pauses(finished, before, schedule)?;
-        self.end_fits(before, finished, accepted)
-    }
-
-    /// Each end has its reason.
-    fn end_fits(&self, before: Option<&Run>, finished: &Finished, accepted: Option<u64>) -> Verdict {
-        let id = finished.id;
-        let said = accepted.and_then(|token| self.reported.get(&token)).map_or(&[][..], Vec::as_slice);
-        let class = finished.failure.as_ref().map(|failure| failure.class);
-        match finished.outcome {
-            Outcome::Succeeded => {
-                let reported = said.iter().any(|said| said.class.is_none() && !said.invalid);
-                holds("a run succeeds only when that was reported", reported, || format!("{id}: {said:?}"))
-            }
-            Outcome::Cancelled => {
-                holds("a cancelled run says why", class == Some(Class::Cancelled) || class.is_some(), || {
-                    format!("{id}: {class:?}")
-                })
-            }
-            Outcome::Failed => {
-                let story = &self.known[&id];
-                let max = before.map_or(u32::MAX, |before| before.definition.retry.max_attempts);
-                let code = finished.failure.as_ref().map_or("", |failure| &*failure.code);
-                let spent = match class {
-                    Some(Class::Permanent | Class::Superseded | Class::Reauthorize) => true,
-                    Some(Class::Timeout) if code == "QUEUE_TIMEOUT" => finished.attempt == 0,
-                    Some(Class::Transient | Class::Timeout) => story.failures >= max,
-                    Some(Class::Lost) => story.losses >= LOSSES_MAX,
-                    Some(Class::Interrupted) => story.interruptions > INTERRUPTIONS_MAX,
-                    Some(Class::Throttled | Class::Cancelled) | None => false,
-                };
-                holds("a run fails only when its attempts are spent", spent, || {
-                    format!("{id} failed as {class:?} {code} with {story:?}, max_attempts {max}")
-                })
-            }
-        }
-    }
-
-    /// The one thing that was reported under a token. None where a lying worker said several.
-    fn only(&self, token: u64) -> Option<&Said> {
-        match self.reported.get(&token).map(Vec::as_slice) {
-            Some([only]) => Some(only),
-            _ => None,
-        }
-    }
-
-    /// What a failed attempt reported is kept for the next one.
-    fn results(&self, token: u64, run: &Run) -> Verdict {
-        let Some(checkpoint) = self.only(token).and_then(|said| said.checkpoint.as_ref()) else {
-            return Ok(());
-        };
-        let kept = run.checkpoint.as_deref() == Some(checkpoint);
-        holds("an attempt is handed the last checkpoint", kept, || {
-            format!("{}: reported {checkpoint:?}, stored {:?}", run.id, run.checkpoint)
-        })
-    }
-
-    /// Results are per run: what its attempts reported adds up (W6).
-    fn adds_up(&self, finished: &Finished) -> Verdict {
-        let mut sum = 0.0;
-        for token in &self.known[&finished.id].accepted {
-            let Some(said) = self.only(*token) else { return Ok(()) };
-            sum += said.done;
-        }
-        let result = Struct::decode(finished.result.clone()).unwrap_or_default();
-        let done = result.fields.get("done").and_then(|value| value.kind.as_ref());
-        let done = if let Some(Kind::NumberValue(number)) = done { *number } else { 0.0 };
-        holds("W6 results of attempts add up", (sum - done).abs() < 0.5, || {
-            format!("{}: reported {sum}, stored {done}", finished.id)
-        })
-    }
-}
-
-/// Whether an outcome that was taken is that of an attempt that had been counted as lost: before this commit, or in it.
-fn is_late(before: Option<&Run>, ended: &[Attempt]) -> bool {
-    let last = ended.last().and_then(|last| last.failure.as_ref());
-    let lost = last.is_some_and(|failure| failure.class == Class::Lost);
-    lost || ended.is_empty() && before.is_some_and(|before| before.lease().is_none())
-}
-
-fn fits(said: &Said, class: Class) -> bool {
-    if said.invalid { class == Class::Permanent } else { said.class == Some(class) }
 }
 
 /// Whether a schedule gave nothing out in a commit: it was paused or deleted before, and was not touched since.
@@ -395,47 +271,12 @@ fn held(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>, after: &Du
         .is_some_and(|before| matches!(before.status, Status::Paused | Status::Deleted | Status::Quarantined))
 }
 
-/// Attempts that ended in a commit. They are numbered from 1, without gaps, and every one that began and is not
-/// under way has ended.
-fn ended_attempts<'a>(
-    before: Option<&Run>,
-    attempt: u32,
-    under_way: bool,
-    attempts: &'a [Attempt],
-) -> Result<&'a [Attempt], super::Broken> {
-    let ended_before = before.map_or(0, |before| before.attempt - u32::from(before.lease().is_some()));
-    let ended_now = attempt - u32::from(under_way);
-    let new = ended_now.saturating_sub(ended_before) as usize;
-    let entries = &attempts[attempts.len().saturating_sub(new)..];
-    let numbers: Vec<u32> = entries.iter().map(|entry| entry.attempt).collect();
-    let expected: Vec<u32> = (ended_before + 1..=ended_now).collect();
-    let expected = &expected[expected.len().saturating_sub(10)..];
-    holds("no two live leases on a run", ended_now >= ended_before && numbers == expected, || {
-        format!("attempts {expected:?} ended, the record says {attempts:?}")
-    })?;
-    Ok(entries)
-}
-
-/// Overlap `skip`: at most one live run.
-fn overlap(changes: &Changes, after: &Durable) -> Verdict {
-    for (id, before, now) in &changes.runs {
-        if before.is_some() || now.is_none() {
-            continue;
-        }
-        let Some(schedule) = after.schedules.get(&id.uid) else {
-            return broken("a run belongs to a schedule", id.to_string());
-        };
-        let live = after.live(id.uid).count();
-        let most = match schedule.definition.overlap {
-            Overlap::Skip => 1,
-            Overlap::BufferOne | Overlap::CancelRunning => 2,
-            Overlap::Allow => LIVE_MAX,
-        };
-        holds("overlap is kept", live <= most, || {
-            format!("{}: {live} live runs", schedule.definition.key.id)
-        })?;
-    }
-    Ok(())
+/// Whether more runs ended in a commit than the history of a schedule holds.
+fn overrun(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>) -> bool {
+    let Some((_, Some(before), Some(after))) = schedule else { return false };
+    let ended = (after.rings.unsucceeded - before.rings.unsucceeded)
+        .max(after.rings.succeeded - before.rings.succeeded);
+    ended > Kept::default().runs.into()
 }
 
 /// Whether a run waits in the queue: ready, not held by a pause.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use docket::schedule::v1 as pb;
 use scheduler_svc::state_machine::{
-    id::{RunId, SessionId, Uid},
+    id::{RunId, SessionId, Trigger, Uid},
     output::{Action, Answer, Body, Event, Order, Receipt, Reply},
     run::Phase,
     schedule::Status,
@@ -47,21 +47,20 @@ impl Said {
                 let (id, attempt) = (&run.id, &run.attempt);
                 let stored = runs.leases.values().any(|lease| lease.id == *id && lease.attempt == *attempt);
                 holds(P1, stored, || format!("{id} attempt {attempt} started, and is not stored"))?;
-                holds("no two live leases on a run", self.started.insert((*id, *attempt)), || {
-                    format!("{id} attempt {attempt} started again")
-                })
+                let new = self.started.insert((*id, *attempt)) || may_come_again(*id);
+                holds("no two live leases on a run", new, || format!("{id} attempt {attempt} started again"))
             }
             Event::AttemptEnded { id, attempt, .. } => {
-                holds("no two live leases on a run", self.ended.insert((*id, *attempt)), || {
-                    format!("{id} attempt {attempt} ended again")
-                })
+                let new = self.ended.insert((*id, *attempt)) || may_come_again(*id);
+                holds("no two live leases on a run", new, || format!("{id} attempt {attempt} ended again"))
             }
             Event::Finished { finished, .. } => {
                 let id = finished.id;
                 holds(P1, runs.has_ended(id) || gone(id, durable), || {
                     format!("{id} finished, and that is not stored")
                 })?;
-                holds("a run ends once", self.finished.insert(id), || format!("{id} finished again"))
+                let new = self.finished.insert(id) || may_come_again(id);
+                holds("a run ends once", new, || format!("{id} finished again"))
             }
             Event::Created { .. }
             | Event::Retrying { .. }
@@ -114,7 +113,7 @@ impl Said {
         let up_to = |sequence: u64| i64::try_from(sequence).is_ok_and(|sequence| sequence <= beat.received);
         for (_, _, id, token) in self.sent.iter().filter(|(of, at, ..)| *of == session && up_to(*at)) {
             let lives = durable.runs.get(id).and_then(|run| run.lease());
-            let lives = lives.is_some_and(|lease| lease.token == *token);
+            let lives = lives.is_some_and(|lease| lease.token == *token) && !durable.is_set_aside(id.uid);
             let listed = beat.held.iter().any(|held| held.lease_token as u64 == *token);
             holds("W3 what is not listed is lost", !lives || listed, || format!("{id} under {token}"))?;
         }
@@ -126,10 +125,8 @@ impl Said {
 pub fn answered(reply: &Reply, durable: &Durable, runs: &Runs) -> Verdict {
     let Ok(answer) = reply else { return Ok(()) };
     match answer {
-        Answer::Upserted { schedule, .. } => stored(schedule, durable, true),
-        Answer::Paused { schedule, .. } | Answer::Resumed { schedule, .. } => {
-            stored(schedule, durable, false)
-        }
+        Answer::Upserted { schedule, .. } => stored(schedule, durable),
+        Answer::Paused { schedule, .. } | Answer::Resumed { schedule, .. } => stored(schedule, durable),
         Answer::Triggered { run, .. } => {
             let id = match &**run {
                 RunView::Live(live) => live.id,
@@ -150,16 +147,14 @@ pub fn cancelled(uid: Uid, durable: &Durable) -> Verdict {
 }
 
 /// What was shown is stored, or something later of the same schedule.
-fn stored(view: &ScheduleView, durable: &Durable, may_be_trial: bool) -> Verdict {
+fn stored(view: &ScheduleView, durable: &Durable) -> Verdict {
     let Some(stored) = durable.schedules.get(&view.uid) else {
-        // A trial shows what would be. A schedule may end, and be deleted then, in the batch that answers.
-        let may_be_gone = may_be_trial || view.definition.delete_when_ended;
+        // A schedule may end or be deleted in the batch that answers.
+        let may_be_gone = view.definition.delete_when_ended || durable.was_stored(view.uid);
         return holds(P1, may_be_gone, || format!("{} was shown, and is not stored", view.uid));
     };
     let shown = revision(&view.etag);
-    let kept = may_be_trial && shown == stored.revision + 1
-        || shown < stored.revision
-        || shown == stored.revision && *stored.definition == *view.definition;
+    let kept = shown < stored.revision || shown == stored.revision && *stored.definition == *view.definition;
     holds(P1, kept, || format!("{}: shown revision {shown}, stored {}", view.uid, stored.revision))
 }
 
@@ -192,8 +187,10 @@ pub fn receipts(
             }
             Receipt::Stale(_) | Receipt::Forgotten => {
                 let lease = run.and_then(|run| run.lease());
-                let current = lease
-                    .is_some_and(|lease| lease.token == token && *lease.worker_id == *request.worker_id)
+                let aside = run.is_some_and(|run| durable.is_set_aside(run.id.uid));
+                let current = !aside
+                    && lease
+                        .is_some_and(|lease| lease.token == token && *lease.worker_id == *request.worker_id)
                     && run.is_some_and(|run| i64::from(run.attempt) == i64::from(report.attempt));
                 holds("W6 an outcome is taken while its lease lives", !current, what)?;
                 let late =
@@ -204,6 +201,11 @@ pub fn receipts(
         }
     }
     Ok(())
+}
+
+/// A time that history has forgotten may be run again by a backfill; commits are judged more exactly.
+fn may_come_again(id: RunId) -> bool {
+    id.trigger == Trigger::Backfill
 }
 
 /// A deleted schedule takes its records with it.
@@ -219,6 +221,8 @@ pub fn orders(held: &[pb::HeldRun], instance: &str, orders: &[Order], durable: &
         let own = lease.token == one.lease_token as u64
             && i64::from(run.attempt) == i64::from(one.attempt)
             && &*lease.instance == instance;
+        // A process that begins with it set aside has ended its leases.
+        let own = own && !durable.is_set_aside(run.id.uid);
         // Whoever lists a run twice, once under a token of its own making, is told about that one.
         let named = |other: &&pb::HeldRun| (&other.run_id, other.attempt) == (&one.run_id, one.attempt);
         if !own || held.iter().filter(named).count() > 1 {

@@ -1,6 +1,6 @@
 //! What must hold once the faults are over and time has passed.
 
-use scheduler_svc::state_machine::{id::RunId, schedule::Status};
+use scheduler_svc::state_machine::{definition::Misfire, id::RunId, schedule::Status};
 
 use super::{Judge, Verdict, holds};
 
@@ -14,7 +14,7 @@ impl Judge {
                 .schedules
                 .get(&id.uid)
                 .is_some_and(|schedule| matches!(schedule.status, Status::Paused | Status::Quarantined));
-            let held = paused && run.lease().is_none();
+            let held = paused && run.lease().is_none() || self.durable.is_set_aside(id.uid);
             holds("every run ends", held, || format!("{id} is still live: {run:?}"))?;
         }
         Ok(())
@@ -23,7 +23,12 @@ impl Judge {
     /// `wall`: the leader's clock. Whatever is due has been decided.
     pub fn all_decided(&self, wall: i64) -> Verdict {
         for (uid, schedule) in &self.durable.schedules {
-            let next = self.decisions.line(*uid).and_then(super::decisions::Line::next);
+            let next = self.decisions.line(*uid).and_then(super::decisions::Line::next_to_come);
+            // Missed times that run one after another wait for the one that is live.
+            let all = matches!(schedule.definition.misfire, Misfire::All { .. });
+            if all && self.durable.live(*uid).next().is_some() {
+                continue;
+            }
             let due = next.map(|next| next + schedule.definition.spread_offset());
             let late = schedule.status == Status::Active && due.is_some_and(|due| due + 5_000 < wall);
             holds("each nominal time has exactly one decision", !late, || {

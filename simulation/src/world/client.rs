@@ -1,4 +1,7 @@
-//! An app client: owns one schedule, asks one thing at a time, and asks again until there is an answer.
+//! A client of the app: asks one thing at a time, and asks again until there is an answer.
+//!
+//! What it asks for depends on its role: an app client owns one schedule (`app`), the operator sets limits
+//! (`operator`), and an owner changes several schedules with one call (`owner`).
 
 use std::collections::BTreeSet;
 
@@ -14,22 +17,30 @@ use super::{
     trace,
 };
 use crate::{
-    judge::{Verdict, app, said},
-    workload::{self, Ask, NAMESPACE, NO_ETAG, Op},
+    judge::{Verdict, app, holds, operator, owner, said},
+    workload::{Ask, NAMESPACE, Op},
 };
 
 #[derive(Debug)]
 pub struct Client {
     pub id: String,
-    pub known: app::Known,
+    pub role: Role,
     asking: Option<Asking>,
     requests: u64,
     /// The request id of the last call that was done, for tries to use it again.
-    done: Option<String>,
-    last_note: u64,
+    pub(super) done: Option<String>,
+    pub(super) last_note: u64,
     /// Requests that were refused. Refusals are not remembered by the scheduler, so a try of such a request that is
     /// still on its way could be applied after all: the app's connection cancels it.
     refused: BTreeSet<String>,
+}
+
+/// Each keeps a sequential model of what is its own.
+#[derive(Debug)]
+pub enum Role {
+    App(app::Known),
+    Operator(operator::Known),
+    Owner(owner::Known),
 }
 
 #[derive(Debug)]
@@ -42,10 +53,10 @@ struct Asking {
 }
 
 impl Client {
-    pub fn new(index: usize) -> Self {
+    pub fn new(id: impl Into<String>, role: Role) -> Self {
         Self {
-            id: format!("s{index}"),
-            known: app::Known::default(),
+            id: id.into(),
+            role,
             asking: None,
             requests: 0,
             done: None,
@@ -60,19 +71,22 @@ impl World {
         if self.clients[index].asking.is_some() {
             return self.ask(index);
         }
-        let op = if self.calm { self.calm_op(index) } else { self.op(index) };
-        let Some(op) = op else { return };
-        let mutation = !matches!(op, Op::Get | Op::List | Op::GetRun(_));
+        let own = ScheduleKey::new(NAMESPACE, &self.clients[index].id);
+        let asked = match self.clients[index].role {
+            Role::App(_) if self.calm => self.calm_app_op(index).map(|op| (op, own)),
+            Role::App(_) => self.app_op(index).map(|op| (op, own)),
+            Role::Operator(_) => self.operator_op(index).map(|op| (op, own)),
+            Role::Owner(_) => self.owner_op(index),
+        };
+        let Some((op, key)) = asked else { return };
         let client = &mut self.clients[index];
-        let trial = matches!(op, Op::Upsert { trial: true, .. });
         let request = match op {
             Op::Reuse => client.done.take(),
-            _ => (mutation && !trial).then(|| {
+            _ => op.is_mutation().then(|| {
                 client.requests += 1;
                 format!("{}-{}", client.id, client.requests)
             }),
         };
-        let key = ScheduleKey::new(NAMESPACE, &client.id);
         let ask = Ask { op, key, request, uid: Uid(0) };
         client.asking = Some(Asking { ask, call: 0, uids: Vec::new(), since: self.now });
         self.ask(index);
@@ -95,10 +109,14 @@ impl World {
     }
 
     pub(crate) fn client_answered(&mut self, index: usize, call: CallId, answer: Answered) -> Verdict {
-        let Some(asking) = self.clients[index].asking.take_if(|asking| asking.call == call) else {
+        let Some(mut asking) = self.clients[index].asking.take_if(|asking| asking.call == call) else {
             return Ok(());
         };
         let Answered::App(reply) = answer else {
+            if let Op::Mass { after, done, .. } = &mut asking.ask.op {
+                // Whoever calls again begins with the first page, and is told where the call stands.
+                (*after, *done) = (None, 0);
+            }
             self.clients[index].asking = Some(asking);
             let pause = self.sources.app.between(50, 2_000);
             self.after(pause, Event::ClientTurn(index));
@@ -112,15 +130,41 @@ impl World {
         };
         trace!(self, "client {index} is answered {shown}");
         self.judge.compared.replies += 1;
+        if let (Op::Mass { after, done, .. }, Ok(Answer::Progress { done: so_far, next: Some(next), .. })) =
+            (&mut asking.ask.op, &reply)
+        {
+            self.judge.compared.pages += 1;
+            (*after, *done) = (Some(next.clone()).filter(|next| !next.is_empty()), *so_far);
+            self.clients[index].asking = Some(asking);
+            self.after(1, Event::ClientTurn(index));
+            return Ok(());
+        }
+        if let (Op::CancelRun(id), Ok(_)) = (&asking.ask.op, &reply) {
+            self.judge.runs.cancelled.insert(*id);
+        }
+        if let (Op::Backfill(span), Ok(Answer::Backfilled { accepted, existing })) = (&asking.ask.op, &reply)
+            && let Some(schedule) = self.judge.durable.named(&asking.ask.key)
+        {
+            let named = self.judge.decisions.named(schedule.uid, span.from - 1, span.to - 1).len() as u64;
+            holds("a backfill counts each time once", accepted + existing <= named, || {
+                format!("{accepted} and {existing} of {named}")
+            })?;
+        }
         let (runs, since) = (&self.judge.runs, asking.since);
         let lived = |id| runs.lived(id, since);
         let client = &mut self.clients[index];
-        if let (Op::Delete { cancel_running: true }, Ok(Answer::Deleted(_)), Some(known)) =
-            (&asking.ask.op, &reply, &client.known.schedule)
-        {
-            said::cancelled(known.uid, &self.judge.durable)?;
+        match &mut client.role {
+            Role::App(known) => {
+                if let (Op::Delete { cancel_running: true }, Ok(Answer::Deleted(_)), Some(known)) =
+                    (&asking.ask.op, &reply, &known.schedule)
+                {
+                    said::cancelled(known.uid, &self.judge.durable)?;
+                }
+                known.answered(&asking.ask, &asking.uids, &reply, &lived)?;
+            }
+            Role::Operator(known) => known.answered(&asking.ask.op, &reply)?,
+            Role::Owner(known) => known.answered(&asking.ask, &asking.uids, &reply, &lived)?,
         }
-        client.known.answered(&asking.ask, &asking.uids, &reply, &lived)?;
         if let (Err(_), Some(request)) = (&reply, &asking.ask.request) {
             client.refused.insert(request.clone());
         }
@@ -129,86 +173,32 @@ impl World {
         let overloaded = matches!(reply, Err(Refusal::TooManySchedules { .. }));
         debug_assert!(!overloaded);
         let pause = match self.calm {
-            true => 10_000,
+            true => self.sources.app.between(3_000, 10_000),
             false => self.sources.app.between(100, self.profile.idle),
         };
         self.after(pause, Event::ClientTurn(index));
         Ok(())
     }
 
-    fn op(&mut self, index: usize) -> Option<Op> {
-        // The app's clock is right; the scheduler's may not be.
-        let now = super::START + self.now as i64;
-        let chance = &mut self.sources.app;
-        let client = &mut self.clients[index];
-        let Some(saved) = &client.known.schedule else {
-            let definition = Box::new(workload::definition(chance, &client.id, now));
-            return Some(match chance.roll(10) {
-                0 => Op::Get,
-                1 => Op::Delete { cancel_running: true },
-                2 => Op::Upsert { definition, trial: true, etag: None },
-                _ => Op::Upsert { definition, trial: false, etag: None },
-            });
-        };
-        Some(match chance.roll(24) {
-            0 | 1 => {
-                let definition = Box::new(workload::definition(chance, &client.id, now));
-                let etag = chance.happens(300).then(|| saved.etag.clone());
-                Op::Upsert { definition, trial: chance.happens(100), etag }
-            }
-            2 => {
-                // Only what does not move its times.
-                let mut definition = (*saved.definition).clone();
-                definition.priority = *chance.pick(&[1, 5, 9]);
-                definition.max_runs += definition.max_runs.min(1);
-                Op::Upsert { definition: Box::new(definition), trial: false, etag: None }
-            }
-            3 => Op::Upsert { definition: Box::new((*saved.definition).clone()), trial: false, etag: None },
-            4 => Op::Upsert {
-                definition: Box::new((*saved.definition).clone()),
-                trial: false,
-                etag: Some(NO_ETAG.into()),
-            },
-            5 => Op::Delete { cancel_running: chance.happens(500) },
-            6..=8 => {
-                client.last_note += chance.roll(2);
-                let until = chance.happens(500).then(|| now + chance.between(1, 90) as i64 * 1_000);
-                Op::Pause { note: format!("n{}", client.last_note), until }
-            }
-            9..=12 => Op::Resume { catch_up: chance.happens(500) },
-            13..=15 => Op::Trigger,
-            16 => Op::List,
-            17 | 18 if !client.known.triggered.is_empty() => {
-                Op::GetRun(*chance.pick(&client.known.triggered))
-            }
-            19 if client.done.is_some() => Op::Reuse,
-            _ => Op::Get,
-        })
-    }
-
-    /// The faults are over: nothing stays paused, and what was acknowledged is asked for again and again.
-    fn calm_op(&mut self, index: usize) -> Option<Op> {
-        let client = &self.clients[index];
-        let known = client.known.schedule.as_ref();
-        Some(match self.sources.app.roll(4) {
-            0 if known.is_some() => Op::Resume { catch_up: false },
-            1 if !client.known.triggered.is_empty() => {
-                Op::GetRun(*self.sources.app.pick(&client.known.triggered))
-            }
-            2 => Op::List,
-            _ => Op::Get,
-        })
-    }
-
     /// Whether nobody waits for a call any more that was refused when it was tried again.
     pub(crate) fn is_cancelled(&self, ask: &Ask) -> bool {
-        let owner = self.clients.iter().find(|client| *client.id == *ask.key.id);
-        owner.zip(ask.request.as_ref()).is_some_and(|(client, request)| client.refused.contains(request))
+        let refused = |request| self.clients.iter().any(|client| client.refused.contains(request));
+        ask.request.as_ref().is_some_and(refused)
     }
 
     pub(crate) fn clients_settled(&self) -> Verdict {
         for client in self.clients.iter().filter(|client| client.asking.is_none()) {
-            app::is_settled(&client.known, &self.judge.durable, &client.id)?;
+            match &client.role {
+                Role::App(known) => {
+                    app::is_settled(known, &self.judge.durable, &self.judge.runs, &client.id)?;
+                }
+                Role::Owner(known) => {
+                    for (id, known) in &known.schedules {
+                        app::is_settled(known, &self.judge.durable, &self.judge.runs, id)?;
+                    }
+                }
+                Role::Operator(known) => known.is_settled(&self.judge.limits)?,
+            }
         }
         Ok(())
     }

@@ -9,6 +9,10 @@ pub struct Profile {
     /// Milliseconds until the faults end.
     pub span: Millis,
     pub clients: usize,
+    /// Whether somebody sets limits.
+    pub operator: bool,
+    /// Whether an app changes several schedules with one call.
+    pub owner: bool,
     pub workers: usize,
     /// Longest pause of a client between two calls.
     pub idle: Millis,
@@ -41,6 +45,7 @@ enum Kind {
     WorkerPauses,
     WorkerDrains,
     StreamBreaks,
+    Poison,
 }
 
 #[derive(Clone, Debug)]
@@ -48,6 +53,7 @@ pub enum Fault {
     /// The next of the plan.
     Next,
     WorkerDies(usize),
+    PoisonEnds,
 }
 
 impl Profile {
@@ -66,6 +72,7 @@ impl Profile {
             Kind::WorkerPauses,
             Kind::WorkerDrains,
             Kind::StreamBreaks,
+            Kind::Poison,
         ];
         let mut kinds: Vec<(u64, Kind)> = Vec::new();
         for kind in all {
@@ -77,6 +84,8 @@ impl Profile {
         Self {
             span: chance.between(120, 480) * 1_000,
             clients: chance.between(1, 7) as usize,
+            operator: chance.happens(500),
+            owner: chance.happens(400),
             workers: chance.between(1, 3) as usize,
             idle: *chance.pick(&[2_000, 8_000, 30_000]),
             delay: *chance.pick(&[2, 20, 200]),
@@ -106,6 +115,10 @@ impl World {
         match fault {
             Fault::WorkerDies(index) => {
                 self.worker_dies(index);
+                Ok(())
+            }
+            Fault::PoisonEnds => {
+                self.antidote();
                 Ok(())
             }
             Fault::Next if self.calm => Ok(()),
@@ -139,6 +152,7 @@ impl World {
                 let soon = self.sources.faults.between(1, pause + 5_000);
                 self.after(soon, Event::SchedulerStarts);
             }
+            (Kind::Poison, _) => self.poison(),
             (Kind::ClockStep, _) => self.step_clock(),
             (Kind::WorkerDies, _) => self.worker_dies(worker),
             (Kind::WorkerPauses, _) => {
@@ -194,6 +208,7 @@ impl World {
     pub(crate) fn calm_down(&mut self) {
         trace!(self, "calm");
         self.calm = true;
+        self.antidote();
         for index in 0..self.schedulers.len() {
             self.schedulers[index].fuse = None;
         }

@@ -15,6 +15,9 @@ use crate::judge::runs::Said;
 /// A job that does not stop when asked is abandoned.
 const STOP_GRACE: Millis = 10_000;
 
+/// After the faults.
+const HEALED_AFTER: Millis = 90_000;
+
 #[derive(Debug)]
 pub struct Job {
     stubborn: bool,
@@ -40,10 +43,13 @@ impl World {
             _ => chance.between(5, 3_000),
         };
         trace!(self, "worker {index} runs {} attempt {} for {takes} ms {temper}", key.run_id, key.attempt);
-        if temper == "poison" && self.sources.jobs.happens(if self.calm { 1_000 } else { 800 }) {
+        // What is poisonous heals in the end; else it would take every worker along for ever.
+        let healed = self.calm && self.now > self.profile.span + HEALED_AFTER;
+        let kills = if self.calm { 1_000 } else { 800 };
+        if temper == "poison" && !healed && self.sources.jobs.happens(kills) {
             self.after(takes.min(1_000), Event::Fault(super::faults::Fault::WorkerDies(index)));
         }
-        let outcome = self.outcome(temper, done);
+        let outcome = self.outcome(temper, done, &job.limits);
         let job = Job { stubborn: temper == "stubborn", stopping: false, done };
         if self.sources.jobs.happens(150) {
             let text = format!("{}#{}", key.run_id, self.sources.jobs.roll(1_000));
@@ -54,17 +60,19 @@ impl World {
         self.after(takes, Event::JobEnds { worker: index, life, key, outcome: Box::new(outcome) });
     }
 
-    fn outcome(&mut self, temper: &str, done: f64) -> Outcome {
+    fn outcome(&mut self, temper: &str, done: f64, limits: &[String]) -> Outcome {
         use pb::FailureClass as C;
         let chance = &mut self.sources.jobs;
         let success = if temper == "flaky" { 400 } else { 850 };
+        // Never anything that only the user can mend.
+        let mended = if temper == "steady" { 0 } else { 6 };
         if chance.happens(success) {
             return Outcome::Success { result: result(done) };
         }
         let class = chance.weigh(&[
             (60, C::Transient),
-            (10, C::Throttled),
-            (6, C::Reauthorize),
+            (if limits.is_empty() { 10 } else { 60 }, C::Throttled),
+            (mended, C::Reauthorize),
             (8, C::Permanent),
             (4, C::Superseded),
             (4, C::Interrupted),
@@ -74,6 +82,9 @@ impl World {
             if class == C::Throttled || chance.happens(100) {
                 failure.retry_after =
                     Some(prost_types::Duration { seconds: chance.between(1, 20) as i64, nanos: 0 });
+            }
+            if class == C::Throttled && !limits.is_empty() && chance.happens(800) {
+                failure.limit = chance.pick(limits).clone();
             }
             *partial = chance.happens(400).then(|| result(done));
             *checkpoint = chance.happens(300).then(|| format!("c{}", chance.roll(1_000)).into());

@@ -10,6 +10,7 @@ use scheduler_svc::{
         command::{Command, ListRuns, ListSchedules},
         id::ReplyTo,
         output::{Answer, Reply},
+        schedule::Status,
         view::{LiveRun, RunView, ScheduleView},
     },
 };
@@ -79,16 +80,18 @@ impl World {
     }
 }
 
-/// What a user sees, without what only lives in memory: progress, and why a run still waits.
+/// What a user sees, but for what was set aside: its leases end with the process. And without what only lives in memory: progress, and why a run still waits.
 fn shown(replies: Vec<(ReplyTo, Reply)>) -> Vec<String> {
     let mut shown = Vec::new();
+    let active = |view: &ScheduleView| view.status != Status::Quarantined;
     for (to, reply) in replies {
         match reply {
             Ok(Answer::Schedules { schedules, .. }) if to == SCHEDULES => {
-                shown.extend(schedules.into_iter().map(schedule));
+                shown.extend(schedules.into_iter().filter(active).map(schedule));
             }
             Ok(Answer::Runs { schedules, .. }) if to == RUNS => {
-                shown.extend(schedules.into_iter().flat_map(|(_, runs)| runs).map(run));
+                let schedules = schedules.into_iter().filter(|(view, _)| active(view));
+                shown.extend(schedules.flat_map(|(_, runs)| runs).map(run));
             }
             _ => {}
         }

@@ -5,21 +5,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use docket::{
-    identity::Identity,
-    schedule::v1::{self as pb, stream_due_jobs_response::Message as Sent},
-};
+use docket::identity::Identity;
 use scheduler_svc::{
-    grpc::worker::{
-        message::{self, Terms},
-        stream,
-    },
+    grpc::worker::message,
     pipeline::{Pipeline, Step},
     state_machine::{
         StateMachine,
         command::Command,
-        id::{ReplyTo, SessionId},
-        output::{Answer, Output, Reply},
+        id::{ReplyTo, RunId, SessionId},
+        run::Outcome,
         timer::Wake,
     },
     store::StoreError,
@@ -30,7 +24,10 @@ use super::{
     network::{Answered, CallId, Request, WORKER_PINGS},
     trace,
 };
-use crate::judge::{Broken, Verdict, broken, holds, said};
+use crate::{
+    judge::{Broken, Verdict, broken},
+    workload::Ask,
+};
 
 const QUEUE: usize = 4_096;
 const CALLS_PER_TURN: usize = 1_000;
@@ -48,9 +45,9 @@ pub struct Scheduler {
     inbox: VecDeque<(CallId, Request)>,
     outcome: Option<Result<(), StoreError>>,
     pub(super) in_flight: Option<u64>,
-    waiting: BTreeMap<u64, (CallId, Request, Millis)>,
+    pub(super) waiting: BTreeMap<u64, (CallId, Request, Millis)>,
     replies: u64,
-    streams: BTreeMap<SessionId, usize>,
+    pub(super) streams: BTreeMap<SessionId, usize>,
     pub paused_until: Millis,
     next_turn: Option<Millis>,
     /// Steps that it has left to live.
@@ -63,7 +60,7 @@ pub struct Scheduler {
 }
 
 /// Whether the process is still there.
-type Lives = bool;
+pub(super) type Lives = bool;
 
 impl World {
     /// The process that opened the store last, if it lives.
@@ -85,6 +82,7 @@ impl World {
         let machine = StateMachine::load(self.config, opened.epoch, now, opened.hot)
             .map_err(|error| Broken { rule: "what was written can be loaded", how: error.to_string() })?;
         machine.check().map_err(|how| Broken { rule: "invariants hold after a load", how })?;
+        self.judge.limits.opened(opened.epoch, now);
         self.schedulers.push(Scheduler {
             alive: true,
             host,
@@ -169,7 +167,7 @@ impl World {
     }
 
     /// One step nearer to its end.
-    fn lives(&mut self, index: usize) -> Lives {
+    pub(super) fn lives(&mut self, index: usize) -> Lives {
         let scheduler = &mut self.schedulers[index];
         if let Some(fuse) = &mut scheduler.fuse {
             if *fuse == 0 {
@@ -203,6 +201,10 @@ impl World {
         }
         if scheduler.epoch != self.store.epoch {
             return self.deposed(index);
+        }
+        if !scheduler.pipeline.has_room() {
+            // The machine has panicked, and another one is to take its place.
+            return Ok(());
         }
         self.judge.compared.checks += 1;
         scheduler.pipeline.machine().check().map_err(|how| Broken { rule: "invariants hold", how })?;
@@ -238,8 +240,11 @@ impl World {
                         return Ok(());
                     }
                 }
-                // Nothing is poisoned here, so a panic is a bug of the machine, however well it is got over.
-                Step::Reload => return broken("the machine never panics", format!("scheduler {index}")),
+                Step::Reload => {
+                    if !self.reload(index)? {
+                        return Ok(());
+                    }
+                }
                 Step::Restore { .. } => {
                     return broken("this store never loses anything", format!("scheduler {index}"));
                 }
@@ -304,10 +309,32 @@ impl World {
         Ok(())
     }
 
+    /// What the edge reads of history before it asks the machine: as of the last commit.
+    fn with_history(&self, ask: &Ask) -> Command {
+        let mut command = ask.command();
+        match &mut command {
+            Command::Backfill(backfill) => {
+                if let Some(schedule) = self.judge.durable.named(&ask.key) {
+                    backfill.as_of = schedule.rings.decisions;
+                    backfill.known = self.judge.durable.times_with_runs(schedule.uid);
+                }
+            }
+            Command::RetryRuns(retry) => {
+                let named = retry.ids.len();
+                let failed =
+                    |id: &RunId| self.judge.durable.ended(id.uid).any(|it| it == (*id, Outcome::Failed));
+                retry.ids.retain(failed);
+                retry.page.skipped = (named - retry.ids.len()) as u64;
+            }
+            _ => {}
+        }
+        command
+    }
+
     /// As the edge does: checks, converts, applies.
     fn apply(&mut self, index: usize, call: CallId, request: Request) -> Verdict {
         let command = match &request {
-            Request::App(ask) => Ok(ask.command()),
+            Request::App(ask) => Ok(self.with_history(ask)),
             Request::Heartbeat { beat, .. } => message::heartbeat(self.schedulers[index].epoch, beat)
                 .map(|beat| Command::Heartbeat(Box::new(beat))),
             Request::Report(request) => {
@@ -344,115 +371,6 @@ impl World {
             scheduler.waiting.insert(to.0, (call, request, self.now));
         }
         scheduler.pipeline.apply(now, to, command);
-        Ok(())
-    }
-
-    /// Says everything, unless it dies in between. `committed`: it follows a commit.
-    fn release(&mut self, index: usize, output: Output, committed: bool) -> Result<Lives, Broken> {
-        // Another owner has opened the store; this one does not know it yet.
-        let deposed = self.schedulers[index].epoch != self.store.epoch;
-        for event in &output.events {
-            let judge = &mut self.judge;
-            judge.said.event(event, &judge.durable, &judge.runs, &mut judge.compared)?;
-        }
-        for (to, reply) in output.replies {
-            if !self.lives(index) {
-                return Ok(false);
-            }
-            if let Some((call, request, applied)) = self.schedulers[index].waiting.remove(&to.0) {
-                self.note_heard(index, &request, &reply, applied);
-                self.say(index, call, &request, reply, deposed, committed)?;
-            }
-        }
-        for (session, message) in output.messages {
-            if !self.lives(index) {
-                return Ok(false);
-            }
-            let judge = &mut self.judge;
-            judge.said.message(session, message.sequence, &message.body, &judge.runs, &mut judge.compared)?;
-            if let Some(line) = self.schedulers[index].streams.get(&session).copied() {
-                self.stream_send(line, stream::convert_message(message));
-            }
-        }
-        for session in output.closed {
-            if let Some(stream) = self.schedulers[index].streams.remove(&session) {
-                self.end_stream(stream);
-                // However a stream ends, the machine hears of it.
-                self.after(1, Event::Closes { scheduler: index, session });
-            }
-        }
-        Ok(self.lives(index))
-    }
-
-    fn note_heard(&mut self, index: usize, request: &Request, reply: &Reply, applied: Millis) {
-        let (epoch, moments) = (self.schedulers[index].epoch, &mut self.judge.runs.moments);
-        if let (Request::Heartbeat { instance, .. }, Ok(Answer::Heard { reopen: false, .. })) =
-            (request, reply)
-        {
-            moments.heard(epoch, instance, applied);
-        }
-    }
-
-    fn say(
-        &mut self,
-        index: usize,
-        call: CallId,
-        request: &Request,
-        reply: Reply,
-        deposed: bool,
-        committed: bool,
-    ) -> Verdict {
-        self.judge.compared.replies += 1;
-        let epoch = self.schedulers[index].epoch;
-        let answer = match (request, reply) {
-            (Request::App(_), _) if deposed && !committed => {
-                // On a shared store the trust window (O5) keeps an owner from saying what it cannot know.
-                Answered::Failed
-            }
-            (Request::App(_), reply) => {
-                if !deposed {
-                    said::answered(&reply, &self.judge.durable, &self.judge.runs)?;
-                }
-                Answered::App(reply)
-            }
-            (Request::Heartbeat { beat, instance }, Ok(Answer::Heard { orders, reopen, assigned, .. })) => {
-                if !deposed {
-                    said::orders(&beat.held, instance, &orders, &self.judge.durable)?;
-                    if !reopen {
-                        self.judge.said.unlisted(beat, &self.judge.durable)?;
-                    }
-                }
-                Answered::Heard(message::heard(epoch, orders, reopen, assigned, self.config.heartbeat))
-            }
-            (Request::Report(request), Ok(Answer::Reported(receipts))) => {
-                if !deposed {
-                    let judge = &mut self.judge;
-                    let compared = &mut judge.compared;
-                    said::receipts(request, &receipts, &judge.durable, &judge.runs, compared)?;
-                }
-                Answered::Receipts(receipts.into_iter().map(message::receipt).collect())
-            }
-            (Request::Open { open, stream }, Ok(Answer::Opened { orders, .. })) => {
-                if !deposed {
-                    said::orders(&open.held, &open.instance, &orders, &self.judge.durable)?;
-                }
-                let session = self.network.streams[*stream].session.unwrap_or(SessionId(0));
-                let terms = Terms {
-                    lease: self.config.lease,
-                    heartbeat: self.config.heartbeat,
-                    max_batch: self.config.max_batch,
-                };
-                let welcome = terms.welcome(session, epoch, orders);
-                let first: pb::StreamDueJobsResponse = stream::sent(1, Sent::Welcome(welcome));
-                self.stream_send(*stream, first);
-                Answered::Opened
-            }
-            (_, Err(_)) => Answered::Failed,
-            (request, Ok(answer)) => {
-                return holds("answers fit their calls", false, || format!("{request:?}: {answer:?}"));
-            }
-        };
-        self.reply(call, answer);
         Ok(())
     }
 }

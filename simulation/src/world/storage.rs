@@ -15,7 +15,8 @@ impl World {
     pub(crate) fn send_commit(&mut self, scheduler: usize, seq: u64, batch: Batch) {
         let epoch = self.schedulers[scheduler].epoch;
         // The first time it is sent, it has just been closed.
-        self.sealed.entry((epoch, seq)).or_insert(self.now);
+        let heard = self.schedulers[scheduler].pipeline.machine().now();
+        self.sealed.entry((epoch, seq)).or_insert((self.now, heard));
         let fate = self.fate();
         let there = self.sources.store.between(1, self.profile.commit);
         trace!(self, "scheduler {scheduler} commits {seq}: {} writes, {fate:?}", batch.len());
@@ -83,10 +84,12 @@ impl World {
     fn moment(&self, scheduler: usize, epoch: u64, seq: u64) -> Moment {
         let process = &self.schedulers[scheduler];
         let sealed = |seq: u64| self.sealed.get(&(epoch, seq)).copied();
+        let (closed, heard) = sealed(seq).unwrap_or_default();
         Moment {
             epoch,
-            sealed: sealed(seq).unwrap_or(self.now),
-            sealed_before: sealed(seq - 1).unwrap_or(process.born),
+            heard,
+            sealed: closed,
+            sealed_before: sealed(seq - 1).map_or(process.born, |(before, _)| before),
             zero: super::START + self.hosts[process.host].offset,
             heard_again: process.heard_again,
         }

@@ -29,6 +29,21 @@ fn run_all(bench: &mut Bench) -> Vec<i64> {
 }
 
 #[test]
+fn a_catch_up_ends_when_its_mode_is_changed() {
+    let mut bench = Bench::new();
+    bench.save(hourly(Misfire::All { window: (24 * HOUR) as u32, max_runs: 100 }));
+    bench.restart(3 * HOUR + MINUTE);
+    bench.pass(1);
+    bench.save(hourly(Misfire::Coalesce));
+    bench.pass(1);
+    assert_eq!(
+        counts(&bench.decisions("s")),
+        [(Verdict::Fired, Some(1)), (Verdict::Overlap, Some(2))],
+        "the first is live, and the others were due at once"
+    );
+}
+
+#[test]
 fn outages_by_misfire_mode() {
     let all = Misfire::All { window: (24 * HOUR) as u32, max_runs: 100 };
     for (outage, missed) in

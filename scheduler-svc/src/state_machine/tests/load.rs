@@ -146,3 +146,39 @@ fn loading_writes_nothing() {
     let mut machine = bench.loaded();
     assert!(machine.seal().writes.is_empty());
 }
+
+#[test]
+fn p4_what_was_set_aside_keeps_its_order_and_no_permits_after_a_restart() {
+    use crate::state_machine::{
+        command::Command,
+        definition::{Definition, Overlap},
+    };
+    let mut bench = Bench::new();
+    let limits = Box::new(["k".into()]);
+    let overlap = Overlap::BufferOne;
+    let (view, _) = bench.save(Definition { overlap, limits, ..definition("a", every(MINUTE)) });
+    bench.worker(1);
+    bench.pass(2 * MINUTE);
+    bench.call(&Command::SetAside { uid: view.uid, why: "w".into() });
+    // The invariants are checked there: permits are live leases, and one run at a time is not behind others.
+    bench.restart(SECOND);
+    assert_eq!(bench.view("a").active.len(), 2);
+}
+
+#[test]
+fn p4_a_run_that_was_cancelled_stays_so_when_its_schedule_is_set_aside_at_a_restart() {
+    use crate::state_machine::{command::Command, output::Action};
+    let mut bench = Bench::new();
+    let (view, _) = bench.save(definition("a", every(10 * DAY)));
+    bench.worker(1);
+    bench.run_now("a");
+    let job = bench.job();
+    bench.cancel_run(job.id).expect("cancelled");
+    bench.call(&Command::SetAside { uid: view.uid, why: "w".into() });
+    bench.restart(0);
+    let hello = bench.hello("one", 1, vec![held(&job)]);
+    let (_, orders) = bench.open(hello);
+    assert_eq!(orders[0].action, Action::Cancel);
+    bench.fail(&job, Class::Cancelled);
+    assert!(bench.view("a").active.is_empty());
+}

@@ -2,6 +2,7 @@
 
 use super::{bench::*, *};
 use crate::state_machine::{
+    Config,
     command::{CancelRun, Command},
     definition::{Definition, Overlap},
     failure::Class,
@@ -43,6 +44,47 @@ fn buffer_one_keeps_the_newest_time_and_runs_it_next() {
     );
     bench.succeed(&third);
     assert_eq!(bench.history("s").len(), 2, "a time that never ran leaves no run behind");
+}
+
+#[test]
+fn max_runs_counts_a_run_that_waits_when_later_times_were_missed() {
+    let mut bench = Bench::new();
+    bench.save(Definition { max_runs: 1, ..minutely(Overlap::BufferOne) });
+    bench.run_now("s");
+    bench.pass(MINUTE);
+    bench.restart(3 * MINUTE);
+    bench.wake();
+    assert_eq!(verdicts(&bench.decisions("s")), [(Verdict::Fired, 1, 1)]);
+    assert_eq!(bench.view("s").active.len(), 2, "the manual run, and the one that waits behind it");
+}
+
+#[test]
+fn a_run_that_waits_has_no_more_room_under_allow_than_any_other() {
+    let mut bench = Bench::with(Config { live_runs_max: 2, ..Config::default() });
+    bench.save(minutely(Overlap::Allow));
+    bench.pass(2 * MINUTE);
+    bench.save(minutely(Overlap::BufferOne));
+    bench.pass(MINUTE);
+    let third = bench.view("s").active[2];
+    bench.save(minutely(Overlap::Allow));
+    assert_eq!(bench.live(third).expect("live").state, RunState::Queued(Some(Wait::Overlap)));
+    bench.worker(2);
+    let first = bench.jobs().remove(0);
+    bench.succeed(&first);
+    assert_eq!(bench.job().id, third);
+}
+
+#[test]
+fn a_time_that_was_replaced_names_the_run_in_the_way_also_after_a_restart() {
+    let mut bench = Bench::new();
+    bench.save(minutely(Overlap::BufferOne));
+    let (manual, _) = bench.run_now("s");
+    bench.pass(MINUTE);
+    bench.restart(SECOND);
+    bench.pass(2 * MINUTE);
+    let log = bench.decisions("s");
+    assert_eq!(verdicts(&log), [(Verdict::Overlap, 1, 2)]);
+    assert_eq!(log[0].run, Some((manual.trigger, manual.nominal)));
 }
 
 #[test]
