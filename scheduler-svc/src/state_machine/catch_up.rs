@@ -35,6 +35,7 @@ impl StateMachine {
             return self.fire_latest(slot, first, latest);
         };
         let first_on_time = times.next(last_missed).unwrap_or(latest);
+        self.clear_the_place(slot, latest);
         self.decide_range(slot, Verdict::Misfire, first, last_missed, None);
         self.decided(slot, last_missed);
         if self.schedules.contains(slot) {

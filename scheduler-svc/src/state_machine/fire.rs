@@ -57,6 +57,7 @@ impl StateMachine {
     /// The latest time runs and stands for those before it.
     pub(super) fn fire_latest(&mut self, slot: SlotKey, first: i64, latest: i64) {
         if latest > first {
+            self.clear_the_place(slot, latest);
             self.decide_behind(slot);
         }
         if self.schedules[slot].status != Status::Active {

@@ -72,7 +72,7 @@ impl StateMachine {
                 self.discard(key, Failure::new(Class::Cancelled, "REPLACED", ""));
                 return waiting;
             }
-            self.replace(waiting, key);
+            self.replace(waiting, (trigger, nominal));
         }
         for other in others.into_iter().filter(|_| cancel && !planted(Bug::CancelRunningLeavesOld)) {
             self.cancel(other, "a newer run takes its place (overlap CANCEL_RUNNING)");
@@ -88,7 +88,7 @@ impl StateMachine {
 
     /// A newer run has taken the place of one that waited. A time that was not decided is decided now, and its run
     /// leaves no history: else a schedule that is always late would fill it with runs that never began.
-    fn replace(&mut self, key: RunKey, newer: RunKey) {
+    fn replace(&mut self, key: RunKey, newer: (Trigger, i64)) {
         let why = "a newer run took its place before it began";
         if self.runs[key].decided {
             return self.end_waiting(key, Failure::new(Class::Cancelled, "REPLACED", why));
@@ -98,10 +98,20 @@ impl StateMachine {
         let live = self.schedules[slot].live.iter().map(|other| &self.runs[*other]);
         let mut begun = live.filter(|other| !matches!(other.phase, Phase::Behind));
         // A pause may have kept it waiting behind nobody.
-        let in_the_way = begun.next().unwrap_or(&self.runs[newer]).id;
-        let in_the_way = Some((in_the_way.trigger, in_the_way.nominal));
-        self.decide(slot, Verdict::Overlap, (id.nominal, id.nominal, Some(1)), in_the_way);
+        let in_the_way = begun.next().map_or(newer, |run| (run.id.trigger, run.id.nominal));
+        self.decide(slot, Verdict::Overlap, (id.nominal, id.nominal, Some(1)), Some(in_the_way));
         self.discard(key, Failure::new(Class::Cancelled, "REPLACED", why));
+    }
+
+    /// The run of `nominal` is about to be put behind the live ones. One that waits there undecided is replaced before
+    /// any time between the two is decided; else it would be said to have fired.
+    pub(super) fn clear_the_place(&mut self, slot: SlotKey, nominal: i64) {
+        let waiting = self.behind(slot).filter(|key| !self.runs[*key].decided);
+        if let (Some(key), Room::Behind { .. }) = (waiting, self.room(slot))
+            && !planted(Bug::BufferKeepsOldest)
+        {
+            self.replace(key, (Trigger::Scheduled, nominal));
+        }
     }
 
     /// Ends a run that never began and whose time was decided otherwise.

@@ -4,11 +4,11 @@ use super::{bench::*, *};
 use crate::state_machine::{
     Config,
     command::{CancelRun, Command},
-    definition::{Definition, Overlap},
+    definition::{Definition, Misfire, Overlap},
     failure::Class,
     output::{Answer, Body, Event, Refusal, ScheduleChange},
     run::Outcome,
-    schedule::{Decision, Verdict},
+    schedule::{Decision, Status, Verdict},
     timing::Timing,
     view::{RunState, RunView, Wait},
 };
@@ -47,15 +47,21 @@ fn buffer_one_keeps_the_newest_time_and_runs_it_next() {
 }
 
 #[test]
-fn max_runs_counts_a_run_that_waits_when_later_times_were_missed() {
+fn max_runs_counts_what_began_when_later_times_were_missed() {
     let mut bench = Bench::new();
     bench.save(Definition { max_runs: 1, ..minutely(Overlap::BufferOne) });
     bench.run_now("s");
     bench.pass(MINUTE);
     bench.restart(3 * MINUTE);
     bench.wake();
-    assert_eq!(verdicts(&bench.decisions("s")), [(Verdict::Fired, 1, 1)]);
+    // The newest takes the place of the first, as if each had come alone.
+    assert_eq!(verdicts(&bench.decisions("s")), [(Verdict::Overlap, 1, 1), (Verdict::Coalesced, 2, 3)]);
     assert_eq!(bench.view("s").active.len(), 2, "the manual run, and the one that waits behind it");
+    bench.worker(1);
+    let manual = bench.job();
+    bench.succeed(&manual);
+    assert_eq!(bench.job().id.nominal, START + 4 * MINUTE);
+    assert_eq!(bench.view("s").status, Status::Ended);
 }
 
 #[test]
@@ -262,4 +268,25 @@ fn changes_are_told_with_who_caused_them() {
             by(ScheduleChange::Deleted, "tester")
         ]
     );
+}
+
+#[test]
+fn a_time_that_missed_ones_push_out_of_its_place_has_not_fired() {
+    for (misfire, became) in [(Misfire::Coalesce, Verdict::Coalesced), (Misfire::Skip, Verdict::Misfire)] {
+        let mut bench = Bench::new();
+        bench.worker(4);
+        bench.save(Definition { misfire, max_runs: 2, ..minutely(Overlap::BufferOne) });
+        bench.pass(2 * MINUTE);
+        let first = bench.job();
+        // Nothing was heard for three minutes and a bit: times 3 to 5 are due at once.
+        bench.skip(3 * MINUTE + SECOND);
+        bench.pass(1);
+        let waiting = bench.view("s").active[1];
+        assert_eq!(waiting.nominal, START + 5 * MINUTE);
+        let expected = [(Verdict::Fired, 1, 1), (Verdict::Overlap, 2, 2), (became, 3, 4)];
+        assert_eq!(verdicts(&bench.decisions("s"))[..3], expected, "{misfire:?}");
+        bench.succeed(&first);
+        assert_eq!(bench.view("s").status, Status::Ended, "max_runs counts what began, and no more");
+        assert_eq!(bench.decisions("s").iter().filter(|one| one.verdict == Verdict::Fired).count(), 2);
+    }
 }
