@@ -15,8 +15,13 @@ use drill::Options;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = async { drill::run(options()?, |line| println!("{line}")).await };
-    match outcome.await {
+    let drill = async { drill::run(options()?, |line| println!("{line}")).await };
+    let outcome = tokio::select! {
+        outcome = drill => outcome,
+        // Its processes end with it.
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("stopped")),
+    };
+    match outcome {
         Ok(report) if report.violations.is_empty() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {

@@ -231,3 +231,6 @@ pub fn documents(findings: &mut Findings, mailbox: &str, written: u64, filed: &F
         filed.documents.len()
     ));
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,8 +150,14 @@ impl<'a> Drill<'a> {
         while let Some(done) = clients.join_next().await {
             done.context("a client")?;
         }
-        let mut findings = self.settle().await?;
+        let behind = self.settle().await?;
+        // A receipt after the last reading could not be found in it.
         stop_workers.send_replace(true);
+        while let Some(done) = workers.join_next().await {
+            done.context("a worker")?;
+        }
+        let mut findings = self.compare().await?;
+        findings.violations.extend(behind);
         let epochs = self.world.epoch().await? - first_epoch;
         findings.compared.insert(0, format!("after {faults} faults and {epochs} changes of the leader"));
         Ok(findings)
@@ -160,7 +166,7 @@ impl<'a> Drill<'a> {
     /// Returns how many faults it was.
     async fn step(&mut self, step: &Step) -> anyhow::Result<usize> {
         self.live(Duration::from_millis(step.pause)).await?;
-        let mut wounds: Vec<Wound> = Vec::new();
+        let (mut wounds, mut struck) = (Vec::new(), 0);
         for (n, fault) in step.faults.iter().enumerate() {
             if n > 0 {
                 self.live_and_heal(Duration::from_millis(step.between), &mut wounds).await?;
@@ -169,11 +175,11 @@ impl<'a> Drill<'a> {
                 Some(wound) => {
                     self.say(&fault.to_string());
                     wounds.push(wound);
+                    struck += 1;
                 }
                 None => self.say(&format!("(nobody leads; left out: {fault})")),
             }
         }
-        let struck = step.faults.len();
         while !wounds.is_empty() {
             self.live_and_heal(BEAT, &mut wounds).await?;
         }
@@ -220,17 +226,15 @@ impl<'a> Drill<'a> {
         self.post_chance.index(2)
     }
 
-    /// Waits until all that was promised has come, and compares.
-    async fn settle(&mut self) -> anyhow::Result<Findings> {
+    /// Waits until all that was promised has come. Returns what has not.
+    async fn settle(&mut self) -> anyhow::Result<Vec<String>> {
         self.world.until_well().await?;
         let (begin, healed) = (Instant::now(), record::now());
         loop {
             let present = self.journal.read(&self.world.clients[0], true).await?;
             let behind = self.behind(&present, healed).await?;
             if behind.is_empty() || begin.elapsed() > PATIENCE {
-                let mut findings = self.compare(&present).await?;
-                findings.violations.extend(behind);
-                return Ok(findings);
+                return Ok(behind);
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -254,7 +258,9 @@ impl<'a> Drill<'a> {
         Ok(behind)
     }
 
-    async fn compare(&mut self, present: &[pb::Schedule]) -> anyhow::Result<Findings> {
+    async fn compare(&mut self) -> anyhow::Result<Findings> {
+        let present = self.journal.read(&self.world.clients[0], true).await?;
+        let present = present.as_slice();
         let mut findings = Findings::default();
         {
             let known = self.record.open();
