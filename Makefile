@@ -1,7 +1,7 @@
 # Docket's front door. `make` alone prints this help.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test run bench sim sim-bugs build lint format
+.PHONY: help demo test run bench chaos sim sim-bugs build lint format
 
 CARGO ?= cargo
 # Everything but the simulation, which builds the services with bugs that it can turn on (see Cargo.toml).
@@ -13,6 +13,7 @@ SIM := --package simulation --config 'profile.dev.package.simulation.opt-level=1
 	--config 'profile.dev.package.docket.opt-level=1'
 SEED ?= 1
 RUNS ?= 300
+SECONDS ?= 60
 BUF_VERSION := 1.75.0
 BUF := target/buf/node_modules/.bin/buf
 
@@ -43,6 +44,10 @@ bench: ## Measure upserts, imports, the herd and timing with release builds, bes
 	@$(CARGO) build --quiet --release $(PROGRAMS) --bins --example bench
 	@target/release/examples/bench
 	@$(CARGO) bench --quiet -p scheduler-svc --bench timing
+
+chaos: ## Kill and stop two schedulers, workers and Redis at random; compare (make chaos SECONDS=60 SEED=1)
+	@$(CARGO) build --quiet $(PROGRAMS) --bins --example chaos
+	@SECONDS=$(SECONDS) SEED=$(SEED) target/debug/examples/chaos
 
 sim: ## Simulate RUNS seeds from SEED on, with faults and a judge (make sim SEED=1 RUNS=10000)
 	@$(CARGO) build --quiet $(SIM)

@@ -2,7 +2,11 @@
 
 mod harness;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use docket::{errors, schedule::v1 as pb};
 use harness::{Plan, Scheduler, Service, redis::Redis};
@@ -62,6 +66,15 @@ impl World {
     async fn status(&self, of: usize) -> pb::GetStatusResponse {
         let answer = self.clients[of].status.clone().get_status(pb::GetStatusRequest::default()).await;
         answer.expect("a status").into_inner()
+    }
+
+    /// The status code of a GET.
+    fn http(&self, of: usize, path: &str) -> u16 {
+        let mut stream = TcpStream::connect(self.schedulers[of].http).expect("a connection");
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status code")
     }
 
     async fn until_leads(&self, which: usize) {
@@ -210,4 +223,24 @@ async fn nothing_is_acknowledged_while_redis_is_away() {
     world.upsert(0, "mb-2", 3_600).await;
     let list = world.clients[1].schedules.clone().list_schedules(pb::ListSchedulesRequest::default()).await;
     assert_eq!(list.expect("a list").into_inner().schedules.len(), 2, "nothing is lost, nothing is doubled");
+}
+
+/// A scheduler that is started while Redis is away says that it is alive, and leads once Redis is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_a_scheduler_starts_while_redis_is_away() {
+    let mut world = World::start();
+    world.upsert(0, "mb-1", 3_600).await;
+    for scheduler in &mut world.schedulers {
+        scheduler.kill();
+    }
+    world.redis.kill();
+    world.schedulers[0] = world.plans[0].start().expect("it serves");
+    let status = world.status(0).await;
+    assert_eq!((status.role(), status.leader.as_str()), (pb::Role::Standby, ""), "nobody leads");
+    assert_eq!((world.http(0, "/livez"), world.http(0, "/readyz")), (200, 503));
+    world.redis.restart();
+    world.until_leads(0).await;
+    assert_eq!((world.http(0, "/livez"), world.http(0, "/readyz")), (200, 200));
+    let request = pb::GetScheduleRequest { schedule_id: "mb-1".into(), ..Default::default() };
+    world.clients[0].schedules.clone().get_schedule(request).await.expect("what was acknowledged");
 }

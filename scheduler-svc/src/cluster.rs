@@ -53,6 +53,7 @@ pub struct Cluster {
     config: state_machine::Config,
     observer: Box<dyn Fn() -> Box<dyn Observer> + Send + Sync>,
     known: watch::Sender<Leadership>,
+    looked: CancellationToken,
 }
 
 impl Cluster {
@@ -62,7 +63,12 @@ impl Cluster {
         observer: impl Fn() -> Box<dyn Observer> + Send + Sync + 'static,
     ) -> Self {
         let known = watch::Sender::new(Leadership::Open);
-        Self { handle, config, observer: Box::new(observer), known }
+        Self { handle, config, observer: Box::new(observer), known, looked: CancellationToken::new() }
+    }
+
+    /// Cancelled once it has looked at the store and does not lead: from then on there may be nobody to wait for.
+    pub fn looked(&self) -> CancellationToken {
+        self.looked.clone()
     }
 
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
@@ -146,6 +152,7 @@ impl Cluster {
     }
 
     fn stand_by(&self, waiting: &StoreError, told: &mut String) {
+        self.looked.cancel();
         let (leadership, reason) = match waiting {
             StoreError::Held { by, .. } => {
                 (Leadership::Theirs(by.clone()), format!("{} leads since epoch {}", by.address, by.epoch))

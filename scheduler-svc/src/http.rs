@@ -25,14 +25,15 @@ pub async fn serve(
     stopping: CancellationToken,
     stopped: CancellationToken,
 ) -> std::io::Result<()> {
-    let led = Arc::new(Mutex::new(Instant::now()));
+    // Not before somebody has led: until then no call could be answered.
+    let led = Arc::new(Mutex::new(None::<Instant>));
     let ready = move || {
         let stopping = stopping.is_cancelled();
         let mut led = led.lock().unwrap_or_else(PoisonError::into_inner);
         if *leadership.borrow() != Leadership::Open {
-            *led = Instant::now();
+            *led = Some(Instant::now());
         }
-        let leaderless = led.elapsed() > GRACE;
+        let leaderless = led.is_none_or(|led| led.elapsed() > GRACE);
         async move {
             if stopping {
                 (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")

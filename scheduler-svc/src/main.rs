@@ -122,7 +122,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let observers = telemetry.clone();
     let cluster = Cluster::new(handle.clone(), machine, move || Box::new(observers.observer()));
     let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
-    let mut leadership = cluster.leadership();
+    let (mut leadership, looked) = (cluster.leadership(), cluster.looked());
     let terminated = terminated().context("listen to signals")?;
     tokio::pin!(terminated);
     let services = Services {
@@ -143,13 +143,15 @@ async fn run(config: Config) -> anyhow::Result<()> {
         async move { cluster.run(&stopping, &resigned).await }
     });
     info!(store = config.store.shown(), "opens the store");
+    // Being alive does not depend on the store (rule S3), so a store that is away keeps nobody from asking.
+    let mut http = tokio::spawn(http::serve(http, leadership.clone(), stopping.clone(), stopped.clone()));
     tokio::select! {
         known = leadership.wait_for(|known| *known != Leadership::Open) => { known?; }
+        () = looked.cancelled() => {}
         ended = &mut cluster => return ended?,
         () = &mut terminated => return Ok(()),
     }
     announce(&config.runtime.address_file, addresses.0, addresses.1)?;
-    let mut http = tokio::spawn(http::serve(http, leadership, stopping.clone(), stopped.clone()));
     let mut grpc = tokio::spawn(grpc::serve(grpc, services));
     let failure = tokio::select! {
         () = &mut terminated => None,
