@@ -89,6 +89,12 @@ impl Store for Resigning {
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.0.read(keys)
     }
+    fn scan(&self, from: Option<&Cursor>) -> Result<Page, StoreError> {
+        self.0.scan(from)
+    }
+    fn outrank(&self, epoch: u64) {
+        self.0.outrank(epoch);
+    }
 }
 
 #[test]
