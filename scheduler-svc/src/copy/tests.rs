@@ -151,6 +151,7 @@ fn what_cannot_be_meant_is_refused() {
 fn a_marked_store_is_not_loaded() {
     use crate::state_machine::{Config, StateMachine, timer::Now};
     let hot = vec![(Key::new(&Name::Copying), Bytes::new())];
-    let refused = StateMachine::load(Config::default(), 1, Now { wall: 0, elapsed: 0 }, hot).expect_err("a half copy");
+    let refused =
+        StateMachine::load(Config::default(), 1, Now { wall: 0, elapsed: 0 }, hot).expect_err("a half copy");
     assert!(refused.to_string().contains("copy into this store is not finished"), "{refused}");
 }
