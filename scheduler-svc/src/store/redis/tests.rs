@@ -3,6 +3,9 @@
 #[path = "../../../../tests/harness/redis.rs"]
 mod server;
 
+mod secure;
+mod sentinel;
+
 use std::{fs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
