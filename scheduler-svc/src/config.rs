@@ -239,7 +239,9 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    /// # Errors
+    /// Names the key that is out of bounds.
+    pub fn check(&self) -> Result<(), ConfigError> {
         self.store_url()?;
         let bounds = |key: &str, value: u64, low: u64, high: u64| {
             if (low..=high).contains(&value) {

@@ -7,6 +7,7 @@
 
 pub mod cluster;
 pub mod config;
+pub mod copy;
 pub mod event_log;
 pub mod forecast;
 pub mod grpc;

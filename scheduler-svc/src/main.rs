@@ -1,5 +1,7 @@
 //! `scheduler-svc`: configuration, logging, store, shard, listeners; then waits for a signal and drains.
 
+mod moving;
+
 use std::{
     fs,
     net::SocketAddr,
@@ -10,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use scheduler_svc::{
     cluster::{Cluster, Leadership},
     config::{Config, DEFAULTS, StoreUrl},
@@ -47,8 +49,10 @@ const FAREWELL: Duration = Duration::from_millis(500);
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Overrides the defaults; see --print-defaults for every key.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Check the configuration and exit.
     #[arg(long)]
@@ -59,6 +63,12 @@ struct Arguments {
     /// Print the documented default file and exit.
     #[arg(long)]
     print_defaults: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Moves everything from one store to another: schedules, runs, history, limits. Stop all schedulers of both first.
+    Copy(moving::Arguments),
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
@@ -83,7 +93,11 @@ fn main() -> ExitCode {
         println!("{config:#?}");
         return ExitCode::SUCCESS;
     }
-    match run(config) {
+    let outcome = match &arguments.verb {
+        Some(Verb::Copy(ends)) => moving::copy(&config, ends),
+        None => run(config),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log may not be up yet, so a person gets it on stderr in any case.

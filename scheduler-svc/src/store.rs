@@ -72,6 +72,23 @@ pub struct Snapshot {
     pub cold: Batch,
 }
 
+/// Some of the cold records.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub records: Vec<(Key, Bytes)>,
+    /// Where the next page begins. None after the last.
+    pub next: Option<Cursor>,
+}
+
+/// A place among the cold records; each store has its own.
+pub type Cursor = Box<[u8]>;
+
+/// For stores that go through their keys in order: a page that is full ends at its last key.
+fn next_page(records: &[(Key, Bytes)], full: usize) -> Option<Cursor> {
+    let (last, _) = records.last().filter(|_| records.len() == full)?;
+    Some(last.as_bytes().into())
+}
+
 /// Whether a store takes writes, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -146,4 +163,15 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unknown`] when the store does not answer.
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreError>;
+
+    /// A page of all cold records, in an order of the store's own. For copies: it goes through everything.
+    ///
+    /// # Errors
+    /// When the store does not answer, or holds something else among them.
+    fn scan(&self, _from: Option<&Cursor>) -> Result<Page, StoreError> {
+        Err(StoreError::Fatal(format!("a {} store does not list its history", self.kind())))
+    }
+
+    /// Openings from now on get an epoch above this one too. For copies: workers and archives ignore lower ones.
+    fn outrank(&self, _epoch: u64) {}
 }

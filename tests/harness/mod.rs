@@ -118,6 +118,16 @@ fn binary(name: &str) -> anyhow::Result<PathBuf> {
     })
 }
 
+/// A binary as an operator runs it, without the settings of whoever runs the tests.
+pub fn command(name: &str, arguments: &[&str]) -> anyhow::Result<Command> {
+    let mut command = Command::new(binary(name)?);
+    for (key, _) in env::vars().filter(|(key, _)| key.starts_with("DOCKET_")) {
+        command.env_remove(key);
+    }
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
 impl Service {
     pub fn pid(&self) -> u32 {
         self.child.id()

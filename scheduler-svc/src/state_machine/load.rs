@@ -177,6 +177,9 @@ impl StateMachine {
                     records.closings.push((name, closing));
                 }
             }
+            Name::Copying => {
+                return Err(LoadError::new(&key, "a copy into this store is not finished: run it again"));
+            }
             Name::Decision(..) | Name::Succeeded(..) | Name::Unsucceeded(..) => {
                 return Err(LoadError::new(&key, "a cold record among the hot ones"));
             }

@@ -113,6 +113,38 @@ fn takes_large_batches(store: &dyn Store) {
     assert_eq!(hot_of(store).len(), 1_000);
 }
 
+/// Every cold record once and no hot one, page by page.
+fn lists_its_history(store: &dyn Store) {
+    let epoch = store.open().expect("open").epoch;
+    let slot = |n: u128| Name::Decision(Uid(n / 3), (n % 3) as u32);
+    let mut written: Vec<Write> = (0..3_000).map(|n| put(&slot(n), &format!("decision {n}"))).collect();
+    store.commit(epoch, 1, Arc::new(written.clone())).expect("commit");
+    store.commit(epoch, 2, Arc::new(vec![put(&state(1), "hot"), remove(&slot(8))])).expect("commit");
+    written.remove(8);
+    let (mut found, mut from) = (Vec::new(), None);
+    loop {
+        let page = store.scan(from.as_ref()).expect("a page");
+        found.extend(page.records.into_iter().map(|(key, value)| Write { key, value: Some(value) }));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    found.sort_by(|one, other| one.key.cmp(&other.key));
+    written.sort_by(|one, other| one.key.cmp(&other.key));
+    assert!(found == written, "{} of {} records", found.len(), written.len());
+}
+
+/// A copy is above all that its source has told.
+fn outranks_what_it_is_told_to(store: &dyn Store) {
+    store.outrank(41);
+    let first = store.open().expect("open").epoch;
+    assert_eq!(first, 42);
+    store.commit(first, 1, Arc::new(vec![put(&state(1), "a")])).expect("commit");
+    store.outrank(7);
+    assert_eq!(store.open().expect("open").epoch, 43);
+}
+
 pub(super) type Case = fn(&dyn Store);
 
 pub(super) const SUITE: &[(&str, Case)] = &[
@@ -123,6 +155,8 @@ pub(super) const SUITE: &[(&str, Case)] = &[
     ("refuses_a_gap", refuses_a_gap),
     ("keeps_slots_of_rings_apart", keeps_slots_of_rings_apart),
     ("takes_large_batches", takes_large_batches),
+    ("lists_its_history", lists_its_history),
+    ("outranks_what_it_is_told_to", outranks_what_it_is_told_to),
 ];
 
 #[test]

@@ -13,21 +13,27 @@ mod manifest;
 mod watermark;
 
 use std::{
+    ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Batch, Key, Opened, Store, StoreError};
+use super::{Batch, Cursor, Key, Opened, Page, Store, StoreError};
 use folder::{Lock, explain};
 use watermark::Watermark;
 
 const OWNER: &[u8] = b"owner";
 /// Bytes of one keyspace that are held in memory, beside the journal, until they are written as a table.
 const BUFFER: u64 = 64 << 20;
+/// Records of one page of a scan.
+const PAGE: usize = 1_000;
 
 /// How far a folder has come. Later ones are greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,11 +52,10 @@ impl Position {
         Some(Self { epoch: number(0)?, seq: number(8)? })
     }
 
-    /// A commit raises the sequence by one, an opening the epoch by one.
+    /// A commit raises the sequence by one, an opening only the epoch.
     fn may_follow(self, before: Self) -> bool {
-        let commit = Self { seq: before.seq + 1, ..before };
-        let opening = Self { epoch: before.epoch + 1, ..before };
-        self == commit || self == opening
+        let is_commit = self == Self { seq: before.seq + 1, ..before };
+        is_commit || (self.seq == before.seq && self.epoch > before.epoch)
     }
 }
 
@@ -61,6 +66,8 @@ pub struct EmbeddedStore {
     owner: Keyspace,
     hot: Keyspace,
     cold: Keyspace,
+    /// The next opening gets a higher epoch.
+    outranked: AtomicU64,
     /// Last, so that the folder is free only when all is closed.
     _lock: Lock,
 }
@@ -104,6 +111,7 @@ impl EmbeddedStore {
             owner,
             hot,
             cold,
+            outranked: AtomicU64::new(0),
             _lock: lock,
         })
     }
@@ -172,7 +180,8 @@ impl Store for EmbeddedStore {
 
     fn open(&self) -> Result<Opened, StoreError> {
         let Position { epoch, seq } = self.position()?;
-        let position = Position { epoch: epoch + 1, seq };
+        let outranked = self.outranked.load(Ordering::Relaxed);
+        let position = Position { epoch: epoch.max(outranked) + 1, seq };
         self.finish(self.batch_at(position), position)?;
         let mut hot = Vec::new();
         for record in self.hot.iter() {
@@ -212,5 +221,19 @@ impl Store for EmbeddedStore {
             Ok(value.map(|value| Bytes::copy_from_slice(&value)))
         };
         keys.iter().map(read).collect()
+    }
+
+    fn scan(&self, from: Option<&Cursor>) -> Result<Page, StoreError> {
+        let begin = from.map_or(Bound::Unbounded, |last| Bound::Excluded(&**last));
+        let mut records = Vec::with_capacity(PAGE);
+        for record in self.cold.range::<&[u8], _>((begin, Bound::Unbounded)).take(PAGE) {
+            let (key, value) = record.into_inner().map_err(|error| self.failed(&error))?;
+            records.push((Key::from_bytes(&key), Bytes::copy_from_slice(&value)));
+        }
+        Ok(Page { next: super::next_page(&records, PAGE), records })
+    }
+
+    fn outrank(&self, epoch: u64) {
+        self.outranked.fetch_max(epoch, Ordering::Relaxed);
     }
 }

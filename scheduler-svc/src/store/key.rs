@@ -16,9 +16,20 @@ pub enum Name {
     Definition(Uid, u32),
     State(Uid),
     Run(RunId),
-    Request { namespace: String, id: String },
-    Limit { namespace: String, key: String },
-    Closing { namespace: String, key: String },
+    Request {
+        namespace: String,
+        id: String,
+    },
+    Limit {
+        namespace: String,
+        key: String,
+    },
+    Closing {
+        namespace: String,
+        key: String,
+    },
+    /// Says that a copy into this store is not finished.
+    Copying,
     // Cold.
     Decision(Uid, u32),
     Succeeded(Uid, u32),
@@ -32,6 +43,7 @@ const RUN: u8 = b'r';
 const REQUEST: u8 = b'q';
 const LIMIT: u8 = b'l';
 const CLOSING: u8 = b'c';
+const COPYING: u8 = b'x';
 /// Cold tags are upper case.
 const DECISION: u8 = b'D';
 const SUCCEEDED: u8 = b'S';
@@ -47,6 +59,7 @@ impl Key {
             Name::Request { namespace, id } => Self::within(REQUEST, namespace, id),
             Name::Limit { namespace, key } => Self::within(LIMIT, namespace, key),
             Name::Closing { namespace, key } => Self::within(CLOSING, namespace, key),
+            Name::Copying => Self::tagged(COPYING),
             Name::Decision(uid, slot) => Self::of(DECISION, *uid).with(&slot.to_be_bytes()),
             Name::Succeeded(uid, slot) => Self::of(SUCCEEDED, *uid).with(&slot.to_be_bytes()),
             Name::Unsucceeded(uid, slot) => Self::of(UNSUCCEEDED, *uid).with(&slot.to_be_bytes()),
@@ -103,6 +116,7 @@ impl Key {
         };
         Some(match tag {
             META if rest.is_empty() => Name::Meta,
+            COPYING if rest.is_empty() => Name::Copying,
             DEFINITION => slot().map(|(uid, generation)| Name::Definition(uid, generation))?,
             STATE => uid().filter(|(_, rest)| rest.is_empty()).map(|(uid, _)| Name::State(uid))?,
             RUN => {
@@ -140,6 +154,7 @@ mod tests {
             (Name::Request { namespace: "default".into(), id: "a:b".into() }, false),
             (Name::Limit { namespace: "default".into(), key: "mailbox:*".into() }, false),
             (Name::Closing { namespace: "shop".into(), key: "provider:x".into() }, false),
+            (Name::Copying, false),
             (Name::Decision(uid, 4), true),
             (Name::Succeeded(uid, 9), true),
             (Name::Unsucceeded(uid, 0), true),
@@ -152,7 +167,7 @@ mod tests {
 
     #[test]
     fn foreign_keys_are_not_ours() {
-        for bytes in [&b""[..], b"\0\0", b"\0\0x", b"\0\0s1234", b"\0\x01m", b"\0\0m!", b"\0\0q\xffab"] {
+        for bytes in [&b""[..], b"\0\0", b"\0\0y", b"\0\0s1234", b"\0\x01m", b"\0\0m!", b"\0\0q\xffab"] {
             assert_eq!(Key::from_bytes(bytes).name(), None, "{bytes:?}");
         }
     }

@@ -2,12 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 
-use super::{Batch, Key, Opened, Snapshot, Store, StoreError};
+use super::{Batch, Cursor, Key, Opened, Page, Snapshot, Store, StoreError};
+
+/// Records of one page of a scan.
+const PAGE: usize = 1_000;
 
 #[derive(Debug, Default)]
 pub struct MemoryStore {
@@ -115,5 +119,18 @@ impl Store for MemoryStore {
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let state = self.state();
         Ok(keys.iter().map(|key| state.records.get(key).cloned()).collect())
+    }
+
+    fn scan(&self, from: Option<&Cursor>) -> Result<Page, StoreError> {
+        let state = self.state();
+        let begin = from.map_or(Bound::Unbounded, |last| Bound::Excluded(Key::from_bytes(last)));
+        let cold = state.records.range((begin, Bound::Unbounded)).filter(|(key, _)| key.is_cold());
+        let records: Vec<_> = cold.take(PAGE).map(|(key, value)| (key.clone(), value.clone())).collect();
+        Ok(Page { next: super::next_page(&records, PAGE), records })
+    }
+
+    fn outrank(&self, epoch: u64) {
+        let mut state = self.state();
+        state.epoch = state.epoch.max(epoch);
     }
 }

@@ -28,15 +28,19 @@ mod writes;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
-use deadpool_redis::redis;
+use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 use tokio::runtime::Runtime;
 
-use super::{Batch, Health, Key, Opened, Peer, Snapshot, Store, StoreError};
+use super::{Batch, Cursor, Health, Key, Opened, Page, Peer, Snapshot, Store, StoreError};
 use connect::{Address, Pools};
 use layout::Keys;
 use lease::Lease;
@@ -95,6 +99,8 @@ struct Inner {
     lease: Lease,
     /// The highest epoch that this process has seen.
     seen: AtomicU64,
+    /// Openings get a higher epoch than this one, whatever the store says.
+    outranked: AtomicU64,
 }
 
 #[derive(Clone, Debug)]
@@ -137,6 +143,7 @@ impl RedisStore {
             owner: tokio::sync::Mutex::new(None),
             position: Mutex::new(None),
             seen: AtomicU64::new(0),
+            outranked: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner), runtime: Some(runtime) })
     }
@@ -224,6 +231,21 @@ impl Store for RedisStore {
     fn health(&self) -> Health {
         self.inner.lease.health()
     }
+
+    /// A page is a bucket.
+    fn scan(&self, from: Option<&Cursor>) -> Result<Page, StoreError> {
+        let bucket =
+            from.and_then(|cursor| Some(u16::from_be_bytes(cursor[..].try_into().ok()?))).unwrap_or(0);
+        let inner = self.inner.clone();
+        let records = self.wait(async move { inner.read_cold(bucket.into()).await })??;
+        let next = (bucket + 1).min(layout::BUCKETS as u16);
+        let next = (usize::from(next) < layout::BUCKETS).then(|| next.to_be_bytes().into());
+        Ok(Page { records, next })
+    }
+
+    fn outrank(&self, epoch: u64) {
+        self.inner.outranked.fetch_max(epoch, Ordering::Relaxed);
+    }
 }
 
 impl Inner {
@@ -234,6 +256,22 @@ impl Inner {
     /// What the owner is now is for all to see.
     fn show(&self, owner: Option<&Owner>) {
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = owner.map(Owner::position);
+    }
+
+    async fn read_cold(&self, bucket: usize) -> Result<Vec<(Key, Bytes)>, StoreError> {
+        let place = self.keys.cold(bucket);
+        let read = async |connection: &mut MultiplexedConnection| {
+            redis::cmd("HGETALL").arg(&place).query_async(connection).await
+        };
+        let rings: Vec<(Vec<u8>, Vec<u8>)> = self.pools.with(read).await.map_err(StoreError::Unknown)?;
+        let mut records = Vec::new();
+        for (field, ring) in rings {
+            records.extend(layout::cold_records(&field, &ring).ok_or_else(|| {
+                let field = String::from_utf8_lossy(&field);
+                StoreError::Fatal(format!("field {field} of {place} is not Docket's, or is damaged"))
+            })?);
+        }
+        Ok(records)
     }
 
     /// Cold records, or hot ones by key.

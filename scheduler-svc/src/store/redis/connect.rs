@@ -148,6 +148,8 @@ impl Pools {
     /// When the settings cannot work.
     pub fn new(address: &Address, ca_pem: Option<Vec<u8>>) -> Result<Self, StoreError> {
         let fatal = |why: String| StoreError::Fatal(format!("{}: {why}", address.shown));
+        // Fails only when one is there already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         match &address.servers {
             Servers::Sentinel { sentinels, master, tls } => {
                 if ca_pem.is_some() {

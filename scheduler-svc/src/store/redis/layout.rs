@@ -11,6 +11,8 @@
 //! Fields are text ([`field`]); values are the messages of `docket/stored/v1/stored.proto`. A ring is one value: for
 //! each entry its slot and its length (4 bytes each, big-endian), then the entry.
 
+use bytes::Bytes;
+
 use crate::{
     state_machine::id::{RunId, SHARD, Trigger, Uid},
     store::{Key, key::Name},
@@ -59,7 +61,7 @@ fn uid(name: &Name) -> Option<Uid> {
         Name::Definition(uid, _) | Name::State(uid) => Some(*uid),
         Name::Decision(uid, _) | Name::Succeeded(uid, _) | Name::Unsucceeded(uid, _) => Some(*uid),
         Name::Run(id) => Some(id.uid),
-        Name::Meta | Name::Request { .. } | Name::Limit { .. } | Name::Closing { .. } => None,
+        Name::Meta | Name::Copying | Name::Request { .. } | Name::Limit { .. } | Name::Closing { .. } => None,
     }
 }
 
@@ -72,6 +74,7 @@ pub fn field(key: &Key) -> (String, Option<u32>) {
     };
     match name {
         Name::Meta => ("m".into(), None),
+        Name::Copying => ("x".into(), None),
         Name::Definition(uid, generation) => (format!("d{:032x}:{generation}", uid.0), None),
         Name::State(uid) => (format!("s{:032x}", uid.0), None),
         Name::Run(id) => (format!("r{:032x}:{}:{}", id.uid.0, id.trigger as u8, id.nominal), None),
@@ -93,9 +96,10 @@ fn name(field: &[u8]) -> Option<Name> {
     let field = std::str::from_utf8(field).ok()?;
     let rest = field.get(1..)?;
     let within = || rest.split_once('/').map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
-    let uid = |text: &str| (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok().map(Uid)).flatten();
+    let uid = parse_uid;
     Some(match field.as_bytes()[0] {
         b'm' if rest.is_empty() => Name::Meta,
+        b'x' if rest.is_empty() => Name::Copying,
         b'd' => {
             let (of, generation) = rest.split_once(':')?;
             Name::Definition(uid(of)?, generation.parse().ok()?)
@@ -117,16 +121,42 @@ fn name(field: &[u8]) -> Option<Name> {
 /// One entry of a ring.
 pub fn entry(ring: &[u8], slot: u32) -> Option<&[u8]> {
     let mut rest = ring;
-    while let Some((head, after)) = rest.split_at_checked(8) {
-        let number = |at: usize| Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?));
-        let (found, length) = (number(0)?, number(4)? as usize);
-        let (value, next) = after.split_at_checked(length)?;
+    while let Some((found, value)) = next_entry(&mut rest) {
         if found == slot {
             return Some(value);
         }
-        rest = next;
     }
     None
+}
+
+/// All entries of a ring under their keys. None when the field is none of ours, or the ring is broken.
+pub fn cold_records(field: &[u8], ring: &[u8]) -> Option<Vec<(Key, Bytes)>> {
+    let (kind, uid) = std::str::from_utf8(field).ok()?.split_at_checked(1)?;
+    let uid = parse_uid(uid)?;
+    let name: fn(Uid, u32) -> Name = match kind {
+        "D" => Name::Decision,
+        "S" => Name::Succeeded,
+        "U" => Name::Unsucceeded,
+        _ => return None,
+    };
+    let (mut rest, mut records) = (ring, Vec::new());
+    while let Some((slot, value)) = next_entry(&mut rest) {
+        records.push((Key::new(&name(uid, slot)), Bytes::copy_from_slice(value)));
+    }
+    rest.is_empty().then_some(records)
+}
+
+/// Takes the first entry off; leaves a broken one where it is.
+fn next_entry<'a>(rest: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
+    let (head, after) = rest.split_at_checked(8)?;
+    let number = |at: usize| Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?));
+    let (value, next) = after.split_at_checked(number(4)? as usize)?;
+    *rest = next;
+    Some((number(0)?, value))
+}
+
+fn parse_uid(text: &str) -> Option<Uid> {
+    (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok().map(Uid)).flatten()
 }
 
 #[cfg(test)]
@@ -145,6 +175,7 @@ mod tests {
             Name::Request { namespace: "default".into(), id: "a:b".into() },
             Name::Limit { namespace: "default".into(), key: "mailbox:*".into() },
             Name::Closing { namespace: "shop".into(), key: "provider:x".into() },
+            Name::Copying,
         ];
         for name in names {
             let key = Key::new(&name);
@@ -174,7 +205,7 @@ mod tests {
     #[test]
     fn foreign_fields_are_not_ours() {
         for field in
-            [&b""[..], b"x", b"s12", b"m1", b"qab", b"\xff\xff", b"r0123456789abcdef0011223344556677:9"]
+            [&b""[..], b"y", b"s12", b"m1", b"qab", b"\xff\xff", b"r0123456789abcdef0011223344556677:9"]
         {
             assert_eq!(hot_key(field).name(), None, "{field:?}");
         }
@@ -193,5 +224,10 @@ mod tests {
         assert_eq!(entry(&ring, 7), Some(&b"ab"[..]));
         assert_eq!(entry(&ring, 1), Some(&b""[..]));
         assert_eq!(entry(&ring, 9), None);
+        let field = field(&Key::new(&Name::Decision(UID, 0))).0;
+        let whole = cold_records(field.as_bytes(), &ring[..18]).expect("two entries");
+        let key = |slot| Key::new(&Name::Decision(UID, slot));
+        assert_eq!(whole, [(key(7), "ab".into()), (key(1), Bytes::new())]);
+        assert_eq!(cold_records(field.as_bytes(), &ring), None, "a copy must not leave out its end");
     }
 }

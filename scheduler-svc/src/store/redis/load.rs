@@ -117,13 +117,14 @@ impl Inner {
     }
 
     async fn grant(&self, connection: &mut MultiplexedConnection, nonce: &str) -> Result<Grant, StoreError> {
+        let outranked = self.outranked.load(Ordering::Relaxed);
         let mut call = self.scripts.open.prepare_invoke();
         call.key(self.keys.owner())
             .arg(nonce)
             .arg(self.options.term.as_millis() as u64)
             .arg(FORMAT)
-            .arg(self.seen.load(Ordering::Relaxed))
-            .arg(u8::from(self.options.accept_older))
+            .arg(self.seen.load(Ordering::Relaxed).max(outranked))
+            .arg(u8::from(self.options.accept_older || outranked > 0))
             .arg(&self.options.advertise);
         let at = Instant::now();
         let said = script::run(&call, connection).await?;

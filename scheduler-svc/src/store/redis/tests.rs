@@ -3,6 +3,9 @@
 #[path = "../../../../tests/harness/redis.rs"]
 mod server;
 
+mod secure;
+mod sentinel;
+
 use std::{fs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -88,6 +91,12 @@ impl Store for Resigning {
     }
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.0.read(keys)
+    }
+    fn scan(&self, from: Option<&Cursor>) -> Result<Page, StoreError> {
+        self.0.scan(from)
+    }
+    fn outrank(&self, epoch: u64) {
+        self.0.outrank(epoch);
     }
 }
 
@@ -177,6 +186,43 @@ fn o7_a_lost_tail_is_sent_again() {
         store.resign();
         assert_eq!(hot(&store).len(), 31, "cut {cut}");
     }
+}
+
+/// The files of Redis itself as a backup. No scheduler runs meanwhile, so nobody knows better than they do.
+#[test]
+fn o7_files_of_an_older_redis_are_put_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut redis = Redis::start(folder.path());
+    let files = folder.path().join("appendonlydir");
+    let backup = folder.path().join("backup");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        fs::create_dir_all(to).expect("a folder");
+        for file in fs::read_dir(from).expect("files") {
+            let file = file.expect("a file");
+            fs::copy(file.path(), to.join(file.file_name())).expect("a copy");
+        }
+    };
+    let write = |redis: &Redis, n: u128| {
+        let store = store(redis);
+        let opened = open(&store);
+        commit(&store, opened.epoch, opened.seq + 1, &batch([put(n, "x"), cold(n, "y")])).expect("commit");
+        store.resign();
+        opened.epoch
+    };
+    write(&redis, 1);
+    redis.kill();
+    copy(&files, &backup);
+    redis.restart();
+    let newest = (2..5).map(|n| write(&redis, n)).max().expect("an epoch");
+    redis.kill();
+    fs::remove_dir_all(&files).expect("remove");
+    copy(&backup, &files);
+    redis.restart();
+    let restored = store(&redis);
+    let opened = open(&restored);
+    assert_eq!((opened.hot.len(), opened.seq), (1, 1));
+    assert!(opened.epoch < newest, "workers that have seen {newest} are told to restart");
+    assert_eq!(restored.read(&[cold(1, "").key, cold(2, "").key]).expect("read"), [Some("y".into()), None]);
 }
 
 /// Empty after a restart, or an older backup than the last batches reach: the owner writes everything anew.
