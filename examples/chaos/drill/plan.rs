@@ -107,3 +107,28 @@ impl fmt::Display for Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plan_keeps_its_rule_and_leaves_nothing_else_out() {
+        let mut chance = Chance::new(1, "plan");
+        let steps: Vec<Step> = std::iter::repeat_with(|| Step::draw(&mut chance)).take(2_000).collect();
+        let has = |step: &Step, victim| step.faults.iter().any(|fault| fault.victim == victim);
+        assert!(!steps.iter().any(|step| has(step, Victim::Leader) && has(step, Victim::Redis)));
+        for victim in [Victim::Leader, Victim::Standby, Victim::Worker(0), Victim::Worker(1), Victim::Redis] {
+            for blow in [Blow::Kill, Blow::Stop, Blow::Terminate, Blow::Cut] {
+                let drawn = steps.iter().flat_map(|step| &step.faults);
+                let drawn = drawn.filter(|fault| (fault.victim, fault.blow) == (victim, blow)).count();
+                let fits = match blow {
+                    Blow::Kill | Blow::Stop => true,
+                    Blow::Terminate => victim != Victim::Redis,
+                    Blow::Cut => victim == Victim::Redis,
+                };
+                assert_eq!(drawn > 0, fits, "{victim:?} {blow:?}: {drawn}");
+            }
+        }
+    }
+}
