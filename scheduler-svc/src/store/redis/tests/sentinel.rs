@@ -106,7 +106,8 @@ fn o7_the_store_follows_the_master_and_sends_again_what_a_replica_lacks() {
         sentinel.ask(faster) == "+OK\r\n"
     });
     until("a Sentinel that knows both", || {
-        sentinel.names(ports[0]) && sentinel.ask("SENTINEL REPLICAS main").contains("master-link-status\r\n$2\r\nok")
+        sentinel.names(ports[0])
+            && sentinel.ask("SENTINEL REPLICAS main").contains("master-link-status\r\n$2\r\nok")
     });
 
     let url = format!("redis+sentinel://{USER}:s%40cret@127.0.0.1:{}/main", sentinel.port);
