@@ -490,4 +490,4 @@ fn hash(uid: Uid) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

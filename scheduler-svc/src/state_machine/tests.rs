@@ -3,7 +3,7 @@
 //! Every test goes through [`bench::Bench`], which keeps what was committed, checks the invariants after each step,
 //! and lets an independent [`judge::Judge`] look at all that was said.
 
-mod bench;
+pub(crate) mod bench;
 mod judge;
 mod mirror;
 

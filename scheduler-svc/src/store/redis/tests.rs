@@ -3,6 +3,7 @@
 #[path = "../../../../tests/harness/redis.rs"]
 mod server;
 
+mod memory;
 mod secure;
 mod sentinel;
 
