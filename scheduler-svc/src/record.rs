@@ -444,6 +444,8 @@ pub fn read_run(id: RunId, value: Bytes, definitions: &Definitions) -> Result<Ru
 }
 
 pub fn finished(finished: &Finished) -> Bytes {
+    let plain = plain_attempt(finished).is_some_and(|plain| *finished.attempts == [plain]);
+    let attempts = finished.attempts.iter().filter(|_| !plain);
     bytes(&stored::Finished {
         trigger: finished.id.trigger as u32,
         nominal: finished.id.nominal,
@@ -451,7 +453,8 @@ pub fn finished(finished: &Finished) -> Bytes {
         due: finished.due,
         outcome: finished.outcome as u32,
         attempt: finished.attempt,
-        attempts: finished.attempts.iter().map(store_attempt).collect(),
+        attempts: attempts.map(store_attempt).collect(),
+        plain,
         start: finished.start,
         finish: finished.finish,
         result: finished.result.clone(),
@@ -463,7 +466,8 @@ pub fn finished(finished: &Finished) -> Bytes {
 pub fn read_finished(uid: Uid, value: Bytes) -> Result<Finished, Unreadable> {
     let stored = stored::Finished::decode(value)?;
     let outcomes = [Outcome::Succeeded, Outcome::Failed, Outcome::Cancelled];
-    Ok(Finished {
+    let plain = stored.plain;
+    let mut finished = Finished {
         id: RunId { uid, trigger: read_trigger(stored.trigger)?, nominal: stored.nominal },
         generation: stored.generation,
         due: stored.due,
@@ -475,6 +479,21 @@ pub fn read_finished(uid: Uid, value: Bytes) -> Result<Finished, Unreadable> {
         result: stored.result,
         failure: stored.failure.map(read_failure).transpose()?.map(Box::new),
         worker_id: stored.worker_id.into(),
+    };
+    if plain {
+        finished.attempts = plain_attempt(&finished).into_iter().collect();
+    }
+    Ok(finished)
+}
+
+/// The one attempt of a run whose end tells all of it.
+fn plain_attempt(finished: &Finished) -> Option<Attempt> {
+    Some(Attempt {
+        attempt: finished.attempt,
+        worker_id: finished.worker_id.clone(),
+        start: finished.start?,
+        end: finished.finish,
+        failure: None,
     })
 }
 
