@@ -20,6 +20,7 @@ mod filing;
 mod likely;
 pub mod mailboxes;
 pub mod messages;
+mod query;
 pub mod record;
 pub mod sweep;
 

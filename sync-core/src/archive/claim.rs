@@ -5,8 +5,9 @@
 //! asleep. Besides, the cursor version must be the one that the claim last saw, and the mailbox connected.
 //! So a repeated or late commit changes nothing.
 
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Any, AssertSqlSafe, Row, Transaction};
 
+use super::database::{Conflicting, for_update};
 use super::record::name_of;
 use super::{Catalog, Mailbox, MailboxState};
 
@@ -49,6 +50,12 @@ pub enum Refused {
 impl From<sqlx::Error> for Refused {
     fn from(error: sqlx::Error) -> Self {
         Self::Archive(error.into())
+    }
+}
+
+impl Conflicting for Refused {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Archive(error) if error.is_conflict())
     }
 }
 
@@ -133,11 +140,12 @@ impl Catalog {
 }
 
 /// Whether `claim` may still write, within the transaction that is going to.
-pub(super) async fn check(tx: &mut Transaction<'_, Sqlite>, claim: &Claim) -> Result<(), Refused> {
-    let row = sqlx::query(
+pub(super) async fn check(tx: &mut Transaction<'_, Any>, claim: &Claim) -> Result<(), Refused> {
+    let row = sqlx::query(AssertSqlSafe(format!(
         "SELECT state FROM mailboxes WHERE namespace = $1 AND mailbox_id = $2 AND claim = $3 \
-         AND cursor_version = $4 AND source_generation = $5",
-    )
+         AND cursor_version = $4 AND source_generation = $5{}",
+        for_update(tx)
+    )))
     .bind(&claim.mailbox.spec.namespace)
     .bind(&claim.mailbox.spec.mailbox_id)
     .bind(claim.claim)

@@ -3,10 +3,11 @@
 //! Any part of a batch may have been committed before, by this or by an earlier attempt; then it is left as
 //! it is. So a batch may be repeated at will, and counts stay exact.
 
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Any, Row, Transaction};
 
 use super::blobs::Put;
 use super::claim::{Claim, Refused, check};
+use super::database::retrying;
 use super::record::name_of;
 use super::{Catalog, MessageState, Result};
 use crate::document::FoundDocument;
@@ -81,7 +82,22 @@ impl Catalog {
         batch: &Batch,
         now: i64,
     ) -> std::result::Result<Committed, Refused> {
-        let mut tx = self.begin().await?;
+        let total = retrying(|| self.commit_once(claim, batch, now)).await?;
+        claim.cursor_version += 1;
+        if batch.cursor.is_some() {
+            claim.cursor.clone_from(&batch.cursor);
+        }
+        Ok(total)
+    }
+
+    async fn commit_once(
+        &self,
+        claim: &Claim,
+        batch: &Batch,
+        now: i64,
+    ) -> std::result::Result<Committed, Refused> {
+        let spec = &claim.mailbox.spec;
+        let mut tx = self.begin_for(&spec.namespace, &spec.owner).await?;
         check(&mut tx, claim).await?;
         let mut total = Committed::default();
         for message in &batch.messages {
@@ -93,16 +109,12 @@ impl Catalog {
         }
         advance(&mut tx, claim, batch.cursor.as_deref(), &total).await?;
         tx.commit().await?;
-        claim.cursor_version += 1;
-        if batch.cursor.is_some() {
-            claim.cursor.clone_from(&batch.cursor);
-        }
         Ok(total)
     }
 }
 
 async fn advance(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     claim: &Claim,
     cursor: Option<&str>,
     total: &Committed,
@@ -124,7 +136,7 @@ async fn advance(
 }
 
 async fn file_message(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     claim: &Claim,
     message: &Processed,
     now: i64,
@@ -175,7 +187,7 @@ async fn file_message(
 }
 
 async fn write_message(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     claim: &Claim,
     key: &str,
     message: &Processed,

@@ -1,40 +1,40 @@
-//! The catalog's connections and its schema.
+//! The catalog's connections.
 //!
-//! SQLite now. All SQL is in this folder, in the subset that PostgreSQL shares (`$1` parameters,
-//! `ON CONFLICT`, `RETURNING`), so that it can follow with its own connections, lock and migrations; what is
-//! SQLite's alone is in this file. The suite in `tests/catalog` is written over [`Catalog`].
+//! Two databases, one set of queries: SQLite in a file of this machine, PostgreSQL for several workers. All SQL is in
+//! this folder, in the subset that both share (`$1` parameters, `ON CONFLICT`, `RETURNING`); what is peculiar to one
+//! is in [`sqlite`] and [`postgres`], and the suite in `tests/catalog` runs on both.
 //!
-//! One connection writes, others read: SQLite has one writer at a time anyway, and waiting for a pool's
-//! connection is fair where SQLite's own waiting is not.
+//! Writers never meet half-way:
+//! - On SQLite one connection writes, others read: SQLite has one writer at a time anyway, and waiting for a pool's
+//!   connection is fair where SQLite's own waiting is not.
+//! - On PostgreSQL whoever files or removes documents first takes the lock of their owner ([`Catalog::begin_for`]),
+//!   then the row of the mailbox. Nothing that belongs to one owner is ever shared with another, so within that lock
+//!   the statements see what they would see alone, and as all take the two locks in that order, none deadlocks.
+//!   Who needs the mailbox's row only ([`Catalog::claim`]) takes nothing after it.
 
+pub mod postgres;
+mod schema;
+mod sqlite;
+
+use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, Transaction};
+use sqlx::any::AnyPoolOptions;
+use sqlx::{Any, AnyConnection, AnyPool, Row, Transaction};
 
-use super::{Error, Result};
+use super::{Error, Mailbox, Result};
 
-/// Each step with the oldest version of this program that can work on its result. Steps expand first and
-/// contract in a later release, so that the version before still works.
-const MIGRATIONS: [Migration; 1] =
-    [Migration { sql: include_str!("../../migrations/0001_archive.sql"), least_reader: 1 }];
-
-struct Migration {
-    sql: &'static str,
-    least_reader: i64,
-}
-
-const READERS: u32 = 4;
-const BUSY: Duration = Duration::from_secs(10);
+const ACQUIRE: Duration = Duration::from_secs(30);
+/// Times that a transaction begins again because another one was in its way.
+const CONFLICTS_MAX: u32 = 5;
 
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    write: SqlitePool,
-    read: SqlitePool,
+    write: AnyPool,
+    read: AnyPool,
+    /// The word that begins a transaction which writes.
+    begin: &'static str,
     archive_id: String,
 }
 
@@ -44,22 +44,22 @@ impl Catalog {
     /// # Errors
     /// [`Error::Unusable`] if a newer version left a schema that this one must not touch.
     pub async fn open_sqlite(file: &Path, now: i64) -> Result<Self> {
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| Error::Unusable(format!("database folder: {error}")))?;
-        }
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // NORMAL would lose the last commits with the power, after they were acknowledged.
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY)
-            .foreign_keys(true);
-        let write = pool(1).connect_with(options.clone()).await?;
-        let archive_id = migrate(&write, now).await?;
-        let read = pool(READERS).connect_lazy_with(options);
-        Ok(Self { write, read, archive_id })
+        let (write, read) = sqlite::pools(file)?;
+        Self::open(write, read, "BEGIN IMMEDIATE", now).await
+    }
+
+    /// Opens the catalog in a database of PostgreSQL, which must exist, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] as for SQLite, and if `url` is none.
+    pub async fn open_postgres(url: &str, settings: &postgres::Settings, now: i64) -> Result<Self> {
+        let pool = postgres::pool(url, settings)?;
+        Self::open(pool.clone(), pool, "BEGIN", now).await
+    }
+
+    async fn open(write: AnyPool, read: AnyPool, begin: &'static str, now: i64) -> Result<Self> {
+        let archive_id = schema::migrate(&write, now).await?;
+        Ok(Self { write, read, begin, archive_id })
     }
 
     /// Random, made with the archive; two archives never share one.
@@ -67,14 +67,43 @@ impl Catalog {
         &self.archive_id
     }
 
-    pub(super) fn reader(&self) -> &SqlitePool {
+    pub(super) fn reader(&self) -> &AnyPool {
         &self.read
     }
 
-    /// Begins by taking the write lock: a transaction that read first and wrote later could not be retried
-    /// by SQLite when someone else wrote in between. Dropping it rolls back.
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
-        Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+    /// Begins a transaction that writes. On SQLite that takes the write lock: a transaction that read first and wrote
+    /// later could not be retried by SQLite when someone else wrote in between. Dropping it rolls back.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        Ok(self.write.begin_with(self.begin).await?)
+    }
+
+    /// As [`Self::begin`], alone among the transactions that change documents of `owner`.
+    pub(super) async fn begin_for(&self, namespace: &str, owner: &str) -> Result<Transaction<'static, Any>> {
+        let mut tx = self.begin().await?;
+        postgres::lock_owner(&mut tx, namespace, owner).await?;
+        Ok(tx)
+    }
+
+    /// As [`Self::begin_for`] the owner of a mailbox; its row is locked as well.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(super) async fn begin_of(
+        &self,
+        namespace: &str,
+        mailbox_id: &str,
+    ) -> Result<(Transaction<'static, Any>, Mailbox)> {
+        let mut owner = self.get_mailbox(namespace, mailbox_id).await?.spec.owner;
+        loop {
+            let mut tx = self.begin_for(namespace, &owner).await?;
+            let found = super::mailboxes::find(&mut tx, namespace, mailbox_id).await?;
+            let mailbox = found.ok_or(Error::NotFound("mailbox"))?;
+            if mailbox.spec.owner == owner {
+                return Ok((tx, mailbox));
+            }
+            // Erased and connected anew by someone else in between.
+            owner = mailbox.spec.owner;
+        }
     }
 
     pub async fn close(&self) {
@@ -83,61 +112,52 @@ impl Catalog {
     }
 }
 
-fn pool(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(30))
+fn pool_options(connections: u32, acquire: Duration) -> AnyPoolOptions {
+    AnyPoolOptions::new().max_connections(connections).acquire_timeout(acquire)
 }
 
-/// Runs what is missing, in one transaction under the write lock: two processes that start together migrate
-/// once, and a crash in the middle leaves nothing. Returns the archive id.
-async fn migrate(pool: &SqlitePool, now: i64) -> Result<String> {
-    let mut connection = pool.acquire().await?;
-    let mut tx = connection.begin_with("BEGIN EXCLUSIVE").await?;
-    sqlx::raw_sql(
-        "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL, least_reader BIGINT NOT NULL)",
-    )
-    .execute(&mut *tx)
-    .await?;
-    let known = MIGRATIONS.len() as i64;
-    let (version, least_reader) = schema_version(&mut tx).await?;
-    if least_reader > known {
-        return Err(Error::Unusable(format!(
-            "its schema {version} needs a newer version of this program (this one knows {known})"
-        )));
-    }
-    for (index, step) in MIGRATIONS.iter().enumerate().skip(usize::try_from(version).unwrap_or(0)) {
-        sqlx::raw_sql(AssertSqlSafe(step.sql)).execute(&mut *tx).await?;
-        sqlx::query("DELETE FROM schema_version").execute(&mut *tx).await?;
-        sqlx::query("INSERT INTO schema_version (version, least_reader) VALUES ($1, $2)")
-            .bind(index as i64 + 1)
-            .bind(step.least_reader)
-            .execute(&mut *tx)
-            .await?;
-    }
-    let archive_id = archive_id(&mut tx, now).await?;
-    tx.commit().await?;
-    Ok(archive_id)
+fn is_postgres(connection: &AnyConnection) -> bool {
+    connection.backend_name() == "PostgreSQL"
 }
 
-async fn schema_version(connection: &mut SqliteConnection) -> Result<(i64, i64)> {
-    let row = sqlx::query("SELECT version, least_reader FROM schema_version")
-        .fetch_optional(&mut *connection)
-        .await?;
-    Ok(match row {
-        Some(row) => (row.try_get(0)?, row.try_get(1)?),
-        None => (0, 0),
-    })
+/// Ends a `SELECT` whose row must not change before the transaction ends. SQLite has no such words and no need.
+pub(super) fn for_update(tx: &Transaction<'_, Any>) -> &'static str {
+    if is_postgres(tx) { " FOR UPDATE" } else { "" }
 }
 
-async fn archive_id(connection: &mut SqliteConnection, now: i64) -> Result<String> {
-    let row = sqlx::query("SELECT archive_id FROM archive").fetch_optional(&mut *connection).await?;
-    if let Some(row) = row {
-        return Ok(row.try_get(0)?);
+/// Whether a transaction failed only because another one was in its way.
+pub(super) trait Conflicting {
+    fn is_conflict(&self) -> bool;
+}
+
+impl Conflicting for Error {
+    fn is_conflict(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        // Serialisation failure, deadlock, and somebody who inserted the same key meanwhile.
+        error.code().is_some_and(|code| ["40001", "40P01", "23505"].contains(&code.as_ref()))
     }
-    let id = format!("{:032x}", rand::random::<u128>());
-    sqlx::query("INSERT INTO archive (archive_id, create_time) VALUES ($1, $2)")
-        .bind(&id)
-        .bind(now)
-        .execute(&mut *connection)
-        .await?;
-    Ok(id)
+}
+
+/// Does a whole transaction again as long as it conflicts, within bounds.
+pub(super) async fn retrying<T, E, F>(mut work: impl FnMut() -> F) -> std::result::Result<T, E>
+where
+    E: Conflicting + std::fmt::Display,
+    F: Future<Output = std::result::Result<T, E>>,
+{
+    for _ in 1..CONFLICTS_MAX {
+        match work().await {
+            Err(error) if error.is_conflict() => tracing::debug!(%error, "transaction begins again"),
+            other => return other,
+        }
+    }
+    work().await
+}
+
+/// One row of one number or text, of a query without parameters.
+async fn single<T>(connection: &mut AnyConnection, sql: &'static str) -> Result<Option<T>>
+where
+    T: for<'r> sqlx::Decode<'r, Any> + sqlx::Type<Any>,
+{
+    let row = sqlx::query(sql).fetch_optional(&mut *connection).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
 }

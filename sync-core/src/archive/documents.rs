@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row, Transaction};
 
+use super::query::QueryBuilder;
 use super::record::{MessageRef, named, push_any};
 use super::{Catalog, Document, DocumentFilter, DocumentPlace, Error, Result};
 use crate::text::{clean, fold};
@@ -77,7 +78,8 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn delete_document(&self, namespace: &str, document_id: &str, now: i64) -> Result<()> {
-        let mut tx = self.begin().await?;
+        let owner = self.get_document(namespace, document_id).await?.owner;
+        let mut tx = self.begin_for(namespace, &owner).await?;
         let row = sqlx::query(
             "DELETE FROM documents WHERE namespace = $1 AND document_id = $2 \
              RETURNING document_id, blob_key, mailbox_id",
@@ -105,12 +107,9 @@ impl Catalog {
         }
         let mut query =
             QueryBuilder::new("SELECT document_id, other_id FROM likely_duplicates WHERE namespace = ");
-        query.push_bind(namespace.to_owned()).push(" AND document_id IN (");
-        let mut ids = query.separated(", ");
-        documents.iter().for_each(|document| {
-            ids.push_bind(document.document_id.clone());
-        });
-        query.push(") ORDER BY other_id");
+        query.push_bind(namespace.to_owned());
+        query.push_in("document_id", documents.iter().map(|document| document.document_id.clone()));
+        query.push(" ORDER BY other_id");
         let mut links: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for row in query.build().fetch_all(self.reader()).await? {
             links.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
@@ -128,7 +127,7 @@ fn has_number(document: &Document, number: Option<&str>) -> bool {
     number.is_none_or(|number| shown().as_deref() == Some(number))
 }
 
-fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &DocumentFilter) {
+fn push_filter(query: &mut QueryBuilder, filter: &DocumentFilter) {
     query.push(" WHERE d.namespace = ").push_bind(filter.namespace.clone());
     let texts = [
         (" AND d.owner = ", filter.owner.clone()),
@@ -159,7 +158,7 @@ fn push_filter(query: &mut QueryBuilder<Sqlite>, filter: &DocumentFilter) {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Document> {
+fn read(row: &AnyRow) -> Result<Document> {
     let source_id: Option<String> = row.try_get("source_id")?;
     let message = match source_id {
         None => None,
@@ -197,7 +196,7 @@ fn read(row: &SqliteRow) -> Result<Document> {
 
 /// Removes all documents of a mailbox, and says how many; reading their messages again files them again.
 pub(super) async fn delete_of_mailbox(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     namespace: &str,
     mailbox_id: &str,
     now: i64,
@@ -218,9 +217,9 @@ pub(super) async fn delete_of_mailbox(
 }
 
 async fn bury(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     namespace: &str,
-    row: &SqliteRow,
+    row: &AnyRow,
     is_final: bool,
     now: i64,
 ) -> Result<()> {

@@ -1,9 +1,10 @@
 //! Processing again, and forgetting an owner.
 
-use sqlx::{QueryBuilder, Row};
+use sqlx::Row;
 
+use super::query::QueryBuilder;
 use super::record::name_of;
-use super::{Catalog, MessageState, Result};
+use super::{Catalog, Error, MessageState, Result};
 
 /// Which messages of a mailbox.
 #[derive(Clone, Debug, Default)]
@@ -33,14 +34,14 @@ impl Catalog {
             query.push(" AND state = ").push_bind(name_of(state));
         }
         if !selection.message_keys.is_empty() {
-            query.push(" AND message_key IN (");
-            let mut keys = query.separated(", ");
-            selection.message_keys.iter().for_each(|key| {
-                keys.push_bind(key.clone());
-            });
-            query.push(")");
+            query.push_in("message_key", selection.message_keys.iter().cloned());
         }
-        let mut tx = self.begin().await?;
+        // The mailbox's row first: a sync takes its messages in an order of its own.
+        let mut tx = match self.begin_of(namespace, mailbox_id).await {
+            Ok((tx, _)) => tx,
+            Err(Error::NotFound(_)) => return Ok(0),
+            Err(error) => return Err(error),
+        };
         let marked = query.build().execute(&mut *tx).await?.rows_affected();
         tx.commit().await?;
         Ok(marked)
@@ -55,7 +56,7 @@ impl Catalog {
     pub async fn erase_owner(&self, namespace: &str, owner: &str, now: i64) -> Result<u64> {
         let mut erased = 0;
         loop {
-            let mut tx = self.begin().await?;
+            let mut tx = self.begin_for(namespace, owner).await?;
             let row = sqlx::query(
                 "SELECT mailbox_id FROM mailboxes WHERE namespace = $1 AND owner = $2 \
                  ORDER BY mailbox_id LIMIT 1",

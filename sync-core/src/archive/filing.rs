@@ -1,6 +1,6 @@
 //! One found document in: filed, found to be there, or left deleted.
 
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Any, Row, Transaction};
 
 use super::Result;
 use super::blobs::Put;
@@ -19,7 +19,7 @@ pub(super) struct Filed {
 }
 
 pub(super) async fn file(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     claim: &Claim,
     message_key: &str,
     document: &FoundDocument,
@@ -46,7 +46,7 @@ pub(super) async fn file(
 }
 
 async fn same_content(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     namespace: &str,
     owner: &str,
     sha256: &str,
@@ -62,7 +62,7 @@ async fn same_content(
 }
 
 async fn note_duplicate(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     namespace: &str,
     document_id: &str,
     message_key: &str,
@@ -81,7 +81,7 @@ async fn note_duplicate(
 
 /// Before a document goes: messages that brought its bytes as well are read again by their next run.
 pub(super) async fn release_duplicates(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     namespace: &str,
     document_id: &str,
 ) -> Result<()> {
@@ -95,7 +95,7 @@ pub(super) async fn release_duplicates(
     Ok(())
 }
 
-async fn is_deleted_for_good(tx: &mut Transaction<'_, Sqlite>, namespace: &str, id: &str) -> Result<bool> {
+async fn is_deleted_for_good(tx: &mut Transaction<'_, Any>, namespace: &str, id: &str) -> Result<bool> {
     let row = sqlx::query("SELECT final FROM tombstones WHERE namespace = $1 AND document_id = $2")
         .bind(namespace)
         .bind(id)
@@ -108,7 +108,7 @@ async fn is_deleted_for_good(tx: &mut Transaction<'_, Sqlite>, namespace: &str, 
 /// A document that is there already was found again because its message is processed again: with other
 /// rules, so what they found replaces what was known. Its id, run and time of filing stay.
 async fn refresh(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     claim: &Claim,
     id: &str,
     document: &FoundDocument,
@@ -151,7 +151,7 @@ async fn refresh(
 }
 
 async fn insert(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     claim: &Claim,
     (id, message_key): (&str, &str),
     document: &FoundDocument,

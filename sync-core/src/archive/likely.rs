@@ -5,7 +5,7 @@
 //! of the invoice that follows.
 
 use rust_decimal::Decimal;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{Any, Row, Transaction};
 
 use super::Result;
 use crate::document::{Field, Fields, Kind};
@@ -41,7 +41,7 @@ impl Keys {
 
 /// Links `document_id`, which was just inserted, with its likely duplicates.
 pub(super) async fn link(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     namespace: &str,
     owner: &str,
     document_id: &str,
@@ -90,7 +90,7 @@ pub(super) async fn link(
 }
 
 pub(super) async fn unlink(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     namespace: &str,
     document_id: &str,
 ) -> Result<()> {

@@ -11,9 +11,11 @@
 //!
 //! The owner never changes: documents belong to it.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row, Transaction};
 
+use super::database::{for_update, retrying};
+use super::query::QueryBuilder;
 use super::record::{name_of, named};
 use super::{Catalog, Error, Mailbox, MailboxSpec, MailboxState, Result};
 
@@ -51,7 +53,16 @@ impl Catalog {
         expected: Option<i64>,
         now: i64,
     ) -> Result<(Mailbox, Change)> {
-        let mut tx = self.begin().await?;
+        retrying(|| self.connect_once(spec, expected, now)).await
+    }
+
+    async fn connect_once(
+        &self,
+        spec: &MailboxSpec,
+        expected: Option<i64>,
+        now: i64,
+    ) -> Result<(Mailbox, Change)> {
+        let mut tx = self.begin_for(&spec.namespace, &spec.owner).await?;
         let change = match find(&mut tx, &spec.namespace, &spec.mailbox_id).await? {
             None if expected.is_some() => return Err(Error::VersionMismatch),
             None => {
@@ -121,8 +132,7 @@ impl Catalog {
         delete_documents: bool,
         now: i64,
     ) -> Result<Disconnected> {
-        let mut tx = self.begin().await?;
-        let old = find(&mut tx, namespace, mailbox_id).await?.ok_or(Error::NotFound("mailbox"))?;
+        let (mut tx, old) = self.begin_of(namespace, mailbox_id).await?;
         if expected.is_some_and(|expected| expected != old.version) {
             return Err(Error::VersionMismatch);
         }
@@ -146,7 +156,7 @@ impl Catalog {
 
 /// Removes all that a mailbox filed, and says how many documents.
 pub(super) async fn forget(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     namespace: &str,
     mailbox_id: &str,
     now: i64,
@@ -162,7 +172,7 @@ pub(super) async fn forget(
     Ok(deleted)
 }
 
-async fn insert(tx: &mut Transaction<'_, Sqlite>, spec: &MailboxSpec, now: i64) -> Result<()> {
+async fn insert(tx: &mut Transaction<'_, Any>, spec: &MailboxSpec, now: i64) -> Result<()> {
     sqlx::query(
         "INSERT INTO mailboxes (namespace, mailbox_id, owner, address, source, since, folders, labels, \
          state, state_reason, version, source_generation, claim, cursor_version, messages, documents, \
@@ -184,7 +194,7 @@ async fn insert(tx: &mut Transaction<'_, Sqlite>, spec: &MailboxSpec, now: i64) 
     Ok(())
 }
 
-async fn update(tx: &mut Transaction<'_, Sqlite>, old: &Mailbox, spec: &MailboxSpec, now: i64) -> Result<()> {
+async fn update(tx: &mut Transaction<'_, Any>, old: &Mailbox, spec: &MailboxSpec, now: i64) -> Result<()> {
     let other_source = old.spec.source != spec.source;
     let begins_again = other_source || old.spec.folders != spec.folders || old.spec.since != spec.since;
     sqlx::query(
@@ -210,23 +220,24 @@ async fn update(tx: &mut Transaction<'_, Sqlite>, old: &Mailbox, spec: &MailboxS
     Ok(())
 }
 
-fn select() -> QueryBuilder<Sqlite> {
+fn select() -> QueryBuilder {
     QueryBuilder::new(format!("SELECT {COLUMNS} FROM mailboxes"))
 }
 
+/// Locks the row.
 pub(super) async fn find(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Transaction<'_, Any>,
     namespace: &str,
     mailbox_id: &str,
 ) -> Result<Option<Mailbox>> {
     let mut query = select();
     query.push(" WHERE namespace = ").push_bind(namespace.to_owned());
-    query.push(" AND mailbox_id = ").push_bind(mailbox_id.to_owned());
+    query.push(" AND mailbox_id = ").push_bind(mailbox_id.to_owned()).push(for_update(tx));
     let row = query.build().fetch_optional(&mut **tx).await?;
     row.as_ref().map(read).transpose()
 }
 
-fn read(row: &SqliteRow) -> Result<Mailbox> {
+fn read(row: &AnyRow) -> Result<Mailbox> {
     let spec = MailboxSpec {
         namespace: row.try_get("namespace")?,
         mailbox_id: row.try_get("mailbox_id")?,

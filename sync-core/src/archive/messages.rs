@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row};
+use sqlx::any::AnyRow;
+use sqlx::Row;
 
 use super::claim::Claim;
 use super::commit::message_key;
+use super::query::QueryBuilder;
 use super::record::{named, push_any};
 use super::{Catalog, Message, MessageFilter, MessagePlace, Result};
 use crate::source::Item;
@@ -54,12 +55,7 @@ impl Catalog {
             let mut query = QueryBuilder::new("SELECT message_key FROM messages WHERE namespace = ");
             query.push_bind(spec.namespace.clone());
             query.push(" AND (retry = 0 OR run_id = ").push_bind(claim.holder.run_id.clone());
-            query.push(") AND message_key IN (");
-            let mut keys = query.separated(", ");
-            chunk.iter().for_each(|item| {
-                keys.push_bind(key(item));
-            });
-            query.push(")");
+            query.push(")").push_in("message_key", chunk.iter().map(key));
             for row in query.build().fetch_all(self.reader()).await? {
                 known.insert(row.try_get(0)?);
             }
@@ -90,7 +86,7 @@ impl Catalog {
         .bind(i64::from(limit))
         .fetch_all(self.reader())
         .await?;
-        let item = |row: &SqliteRow| -> Result<(String, Item)> {
+        let item = |row: &AnyRow| -> Result<(String, Item)> {
             let item = Item {
                 id: row.try_get("source_id")?,
                 locator: row.try_get("locator")?,
@@ -103,7 +99,7 @@ impl Catalog {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Message> {
+fn read(row: &AnyRow) -> Result<Message> {
     Ok(Message {
         mailbox_id: row.try_get("mailbox_id")?,
         message_key: row.try_get("message_key")?,

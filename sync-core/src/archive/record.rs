@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sqlx::{QueryBuilder, Sqlite};
 
+use super::query::QueryBuilder;
 use crate::document::{Fields, Kind, State};
 use crate::source::folder;
 
@@ -182,16 +182,10 @@ pub(super) fn name_of<T: Serialize>(value: &T) -> String {
 }
 
 /// ` AND column IN (…)`, unless `values` is empty.
-pub(super) fn push_any<T: Serialize>(query: &mut QueryBuilder<Sqlite>, column: &str, values: &[T]) {
-    if values.is_empty() {
-        return;
+pub(super) fn push_any<T: Serialize>(query: &mut QueryBuilder, column: &str, values: &[T]) {
+    if !values.is_empty() {
+        query.push_in(column, values.iter().map(name_of));
     }
-    query.push(format_args!(" AND {column} IN ("));
-    let mut names = query.separated(", ");
-    values.iter().for_each(|value| {
-        names.push_bind(name_of(value));
-    });
-    query.push(")");
 }
 
 pub(super) fn named<T: for<'a> Deserialize<'a>>(name: String) -> super::Result<T> {

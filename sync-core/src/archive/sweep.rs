@@ -9,8 +9,9 @@ use std::collections::HashSet;
 use futures_util::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
-use sqlx::{QueryBuilder, Row};
+use sqlx::Row;
 
+use super::query::QueryBuilder;
 use super::{Archive, Catalog, Result, blobs};
 
 pub const GRACE_MS: i64 = 24 * 3600 * 1000;
@@ -57,18 +58,9 @@ impl Catalog {
         if keys.is_empty() {
             return Ok(named);
         }
-        for table in ["documents WHERE", "tombstones WHERE delete_time > $cutoff AND"] {
-            let mut query = QueryBuilder::new("SELECT blob_key FROM ");
-            match table.split_once("$cutoff") {
-                Some((before, after)) => query.push(before).push_bind(deleted_after).push(after),
-                None => query.push(table),
-            };
-            query.push(" blob_key IN (");
-            let mut list = query.separated(", ");
-            keys.iter().for_each(|key| {
-                list.push_bind(key.clone());
-            });
-            query.push(")");
+        for (table, since) in [("documents WHERE create_time >", i64::MIN), ("tombstones WHERE delete_time >", deleted_after)] {
+            let mut query = QueryBuilder::new(format!("SELECT blob_key FROM {table} "));
+            query.push_bind(since).push_in("blob_key", keys.iter().cloned());
             for row in query.build().fetch_all(self.reader()).await? {
                 named.insert(row.try_get(0)?);
             }
