@@ -1,19 +1,30 @@
-//! The catalog's suite, on SQLite. Another database runs the same functions over its own `Catalog`.
+//! The catalog's suite, on SQLite and on a real PostgreSQL; and what is peculiar to each.
 
 #[path = "catalog/conformance.rs"]
 mod conformance;
+#[path = "catalog/postgres.rs"]
+mod postgres;
 mod support;
 
 use sync_core::archive::{Archive, Blobs, Catalog, Error};
 
 macro_rules! conformance {
-    ($($name:ident),* $(,)?) => {$(
-        #[tokio::test]
-        async fn $name() {
-            let folder = tempfile::tempdir().unwrap();
-            conformance::$name(support::catalog(folder.path()).await).await;
+    ($($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                let folder = tempfile::tempdir().unwrap();
+                super::conformance::$name(super::support::catalog(folder.path()).await).await;
+            })*
         }
-    )*};
+
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::conformance::$name(super::support::catalog_in_postgres().await).await;
+            })*
+        }
+    };
 }
 
 conformance!(
@@ -34,6 +45,10 @@ conformance!(
     processing_again_updates_documents_in_place,
     a_dropped_duplicate_returns_when_its_twin_goes,
     an_owner_is_erased_entirely,
+    foreign_text_of_any_kind_is_stored,
+    mailboxes_of_one_owner_file_the_same_documents_at_once,
+    connecting_one_id_at_once_makes_one_mailbox,
+    lists_are_ordered_by_bytes,
 );
 
 /// Two processes that start at once: one archive id, one schema.
@@ -47,12 +62,19 @@ async fn opening_together_migrates_once() {
     assert!(ids.iter().all(|id| *id == ids[0]));
 }
 
+/// The next release's schema says which versions can work on it; this one does if it is named.
 #[tokio::test]
-async fn a_schema_from_the_future_is_refused() {
+async fn s5_a_schema_from_the_future_is_used_or_refused_as_it_says() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("archive.db");
-    Catalog::open_sqlite(&file, 1).await.unwrap().close().await;
+    let catalog = Catalog::open_sqlite(&file, 1).await.unwrap();
+    let archive_id = catalog.archive_id().to_owned();
+    catalog.close().await;
     let pool = sqlx::SqlitePool::connect(file.to_str().unwrap()).await.unwrap();
+    sqlx::query("UPDATE schema_version SET version = version + 1").execute(&pool).await.unwrap();
+    let catalog = Catalog::open_sqlite(&file, 1).await.unwrap();
+    assert_eq!(catalog.archive_id(), archive_id);
+    conformance::connecting_is_an_upsert(catalog).await;
     sqlx::query("UPDATE schema_version SET version = 99, least_reader = 98").execute(&pool).await.unwrap();
     pool.close().await;
     assert!(matches!(Catalog::open_sqlite(&file, 1).await, Err(Error::Unusable(_))));

@@ -13,6 +13,7 @@ use futures_util::future::{BoxFuture, FutureExt, poll_fn};
 use sync_core::sync::{Class, Outcome, Point, Probe};
 use tokio::sync::Notify;
 
+use support::Database;
 use support::world::{World, invoice, job, numbers, run, write_eml};
 
 /// Holds the run for ever at the `nth` time it reaches `point`.
@@ -43,17 +44,17 @@ impl Probe for Stop {
 
 #[tokio::test]
 async fn a_run_killed_at_any_step_loses_and_doubles_nothing() {
-    for (format, path) in [("eml", "."), ("mbox", "in.mbox")] {
-        for point in Point::ALL {
-            for nth in [1, 2, 3] {
-                killed_at(format, path, point, nth).await;
-            }
+    for point in Point::ALL {
+        for nth in [1, 2, 3] {
+            killed_at(Database::Sqlite, "eml", ".", point, nth).await;
+            killed_at(Database::Sqlite, "mbox", "in.mbox", point, nth).await;
+            killed_at(Database::Postgres, "eml", ".", point, nth).await;
         }
     }
 }
 
-async fn killed_at(format: &str, path: &str, point: Point, nth: usize) {
-    let world = World::new(path).await;
+async fn killed_at(database: Database, format: &str, path: &str, point: Point, nth: usize) {
+    let world = World::on(database, path).await;
     let count = 10;
     match format {
         "mbox" => {
@@ -69,7 +70,7 @@ async fn killed_at(format: &str, path: &str, point: Point, nth: usize) {
         () = stop.reached.notified() => true,
         done = run(&syncer, &first) => { done.unwrap(); false }
     };
-    let label = format!("{format} {point:?} {nth} {killed}");
+    let label = format!("{database:?} {format} {point:?} {nth} {killed}");
     assert!(killed || nth > 1, "{label}: the point was reached");
     let recorded = world.messages().await.len();
     assert_eq!(world.documents().await.len(), recorded, "{label}: a message and its documents are one");
@@ -85,7 +86,12 @@ async fn killed_at(format: &str, path: &str, point: Point, nth: usize) {
 /// Not only at the named steps: dropped after any number of polls, in the middle of a transaction, too.
 #[tokio::test]
 async fn a_run_killed_between_any_two_polls_loses_and_doubles_nothing() {
-    let world = World::new(".").await;
+    for database in Database::BOTH {
+        killed_between_polls(World::on(database, ".").await).await;
+    }
+}
+
+async fn killed_between_polls(world: World) {
     let mut finished = false;
     for polls in 1.. {
         write_eml(&world.root(), &format!("{polls}.eml"), &invoice(polls - 1));
@@ -115,8 +121,9 @@ async fn a_run_killed_between_any_two_polls_loses_and_doubles_nothing() {
 
 #[tokio::test]
 async fn an_overtaken_attempt_ends_as_superseded_and_files_nothing_more() {
-    for point in [Point::Fetched, Point::BlobPut, Point::BeforeCommit] {
-        let world = World::new(".").await;
+    let points = [Point::Fetched, Point::BlobPut, Point::BeforeCommit];
+    for (database, point) in Database::BOTH.into_iter().flat_map(|on| points.map(|point| (on, point))) {
+        let world = World::on(database, ".").await;
         (0..10).for_each(|n| write_eml(&world.root(), &format!("{n}.eml"), &invoice(n)));
         let pause = Arc::new(Pause { point, reached: Notify::new(), go: Notify::new() });
         let slow = world.syncer().with_probe(pause.clone());
@@ -159,7 +166,12 @@ impl Probe for Pause {
 
 #[tokio::test]
 async fn two_attempts_at_once_file_each_document_once() {
-    let world = World::new(".").await;
+    for database in Database::BOTH {
+        at_once(World::on(database, ".").await).await;
+    }
+}
+
+async fn at_once(world: World) {
     (0..40).for_each(|n| write_eml(&world.root(), &format!("{n}.eml"), &invoice(n)));
     let (one, two) = (world.syncer(), world.syncer());
     let (first, second) = (job("run", 1), job("run", 2));

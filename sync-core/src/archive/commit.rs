@@ -8,7 +8,7 @@ use sqlx::{Any, Row, Transaction};
 use super::blobs::Put;
 use super::claim::{Claim, Refused, check};
 use super::database::retrying;
-use super::record::name_of;
+use super::record::{name_of, storable};
 use super::{Catalog, MessageState, Result};
 use crate::document::FoundDocument;
 
@@ -209,14 +209,14 @@ async fn write_message(
     .bind(key)
     .bind(&claim.mailbox.spec.mailbox_id)
     .bind(claim.source_generation)
-    .bind(&message.source_id)
-    .bind(&message.locator)
+    .bind(storable(&message.source_id))
+    .bind(storable(&message.locator))
     .bind(message.received_time)
-    .bind(&message.message_id)
-    .bind(&message.from)
-    .bind(&message.subject)
+    .bind(message.message_id.as_deref().map(storable))
+    .bind(storable(&message.from))
+    .bind(storable(&message.subject))
     .bind(name_of(&state))
-    .bind(&message.reason)
+    .bind(storable(&message.reason))
     .bind(serde_json::to_string(document_ids)?)
     .bind(attempts)
     .bind(i64::from(retry))

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
+use super::likely::number_key;
 use super::query::QueryBuilder;
 use super::record::{MessageRef, named, push_any};
 use super::{Catalog, Document, DocumentFilter, DocumentPlace, Error, Result};
-use crate::text::{clean, fold};
+use crate::text::clean;
 
 const SELECT: &str = "SELECT d.namespace, d.document_id, d.owner, d.mailbox_id, d.run_id, d.kind, d.state, \
     d.confidence, d.fields, d.part, d.file_name, d.media_type, d.size, d.sha256, d.blob_key, d.flags, \
@@ -134,7 +135,7 @@ fn push_filter(query: &mut QueryBuilder, filter: &DocumentFilter) {
         (" AND d.mailbox_id = ", filter.mailbox_id.clone()),
         (" AND d.run_id = ", filter.run_id.clone()),
         // Spelling is compared once the rows are here.
-        (" AND d.number_key <> '' AND d.number_key = ", filter.number.as_deref().map(fold)),
+        (" AND d.number_key <> '' AND d.number_key = ", filter.number.as_deref().map(number_key)),
         (" AND d.issue_date >= ", filter.issued_from.clone()),
         // Documents without a date are in no range of dates.
         (" AND d.issue_date <> '' AND d.issue_date <= ", filter.issued_to.clone()),

@@ -7,7 +7,7 @@ use super::blobs::Put;
 use super::claim::Claim;
 use super::commit::document_id;
 use super::likely::{self, Keys};
-use super::record::name_of;
+use super::record::{name_of, storable};
 use crate::document::{EXTRACTOR_VERSION, FoundDocument};
 
 /// What became of one found document.
@@ -139,8 +139,8 @@ async fn refresh(
     .bind(i64::try_from(put.size).unwrap_or(i64::MAX))
     .bind(&put.sha256)
     .bind(&put.key)
-    .bind(&document.file_name)
-    .bind(&document.media_type)
+    .bind(document.file_name.as_deref().map(storable))
+    .bind(storable(&document.media_type))
     .execute(&mut **tx)
     .await?;
     if updated.rows_affected() == 0 {
@@ -182,9 +182,9 @@ async fn insert(
     .bind(&keys.issue_date)
     .bind(&keys.currency)
     .bind(&keys.total)
-    .bind(&document.part)
-    .bind(&document.file_name)
-    .bind(&document.media_type)
+    .bind(storable(&document.part))
+    .bind(document.file_name.as_deref().map(storable))
+    .bind(storable(&document.media_type))
     .bind(i64::try_from(put.size).unwrap_or(i64::MAX))
     .bind(&put.sha256)
     .bind(&put.key)

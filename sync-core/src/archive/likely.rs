@@ -8,11 +8,14 @@ use rust_decimal::Decimal;
 use sqlx::{Any, Row, Transaction};
 
 use super::Result;
+use super::record::storable;
 use crate::document::{Field, Fields, Kind};
 use crate::text::fold;
 
 /// At most this many are linked: a supplier that numbers everything "1" must not make rows squared.
 const LINKS_MAX: i64 = 20;
+/// Characters of a key.
+const KEY_MAX: usize = 120;
 
 /// What is compared, ready for the catalog's columns.
 pub(super) struct Keys {
@@ -26,17 +29,27 @@ pub(super) struct Keys {
 
 impl Keys {
     pub fn of(fields: &Fields) -> Self {
-        let text = |field: &Field| field.value.clone().unwrap_or_default();
+        let text = |field: &Field| bounded(&storable(field.value.as_deref().unwrap_or_default()));
         let total = text(&fields.total);
         Self {
             supplier_name: text(&fields.supplier).to_lowercase(),
             supplier: fold(&text(&fields.supplier)),
-            number: fold(&text(&fields.number)),
+            number: number_key(fields.number.value.as_deref().unwrap_or_default()),
             issue_date: text(&fields.issue_date),
             currency: text(&fields.currency),
             total: total.parse::<Decimal>().map_or(total, |amount| amount.normalize().to_string()),
         }
     }
+}
+
+/// How a document's number is compared.
+pub(super) fn number_key(number: &str) -> String {
+    fold(&bounded(number))
+}
+
+/// An index holds no longer ones, and nobody compares them.
+fn bounded(text: &str) -> String {
+    text.chars().take(KEY_MAX).collect()
 }
 
 /// Links `document_id`, which was just inserted, with its likely duplicates.
@@ -89,11 +102,7 @@ pub(super) async fn link(
     Ok(())
 }
 
-pub(super) async fn unlink(
-    tx: &mut Transaction<'_, Any>,
-    namespace: &str,
-    document_id: &str,
-) -> Result<()> {
+pub(super) async fn unlink(tx: &mut Transaction<'_, Any>, namespace: &str, document_id: &str) -> Result<()> {
     sqlx::query("DELETE FROM likely_duplicates WHERE namespace = $1 AND (document_id = $2 OR other_id = $2)")
         .bind(namespace)
         .bind(document_id)

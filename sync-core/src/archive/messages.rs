@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use sqlx::any::AnyRow;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::claim::Claim;
 use super::commit::message_key;

@@ -173,6 +173,11 @@ impl DocumentPlace {
     }
 }
 
+/// Text as both databases hold it: PostgreSQL refuses NUL.
+pub(super) fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// An enum's name in the catalog: its serde name.
 pub(super) fn name_of<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {

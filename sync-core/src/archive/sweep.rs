@@ -58,7 +58,9 @@ impl Catalog {
         if keys.is_empty() {
             return Ok(named);
         }
-        for (table, since) in [("documents WHERE create_time >", i64::MIN), ("tombstones WHERE delete_time >", deleted_after)] {
+        for (table, since) in
+            [("documents WHERE create_time >", i64::MIN), ("tombstones WHERE delete_time >", deleted_after)]
+        {
             let mut query = QueryBuilder::new(format!("SELECT blob_key FROM {table} "));
             query.push_bind(since).push_in("blob_key", keys.iter().cloned());
             for row in query.build().fetch_all(self.reader()).await? {

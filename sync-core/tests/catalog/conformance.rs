@@ -394,3 +394,93 @@ pub async fn an_owner_is_erased_entirely(catalog: Catalog) {
     let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb-1".into(), states: vec![] };
     assert!(catalog.list_messages(&filter, None, 10).await.unwrap().is_empty());
 }
+
+/// Text of mails has any character and any length; no database may refuse a message for it, for ever.
+pub async fn foreign_text_of_any_kind_is_stored(catalog: Catalog) {
+    connect(&catalog, "mb", "alice").await;
+    let mut claim = claim(&catalog, "mb", "run", 1).await.unwrap();
+    let long = "ß\u{1f600}".repeat(40_000);
+    let mut documents =
+        [document(&format!("A\0cme{long}|1\0{long}|2026-01-01|1.00"), 0), document("B|2|2026-01-01|1.00", 1)];
+    documents[1].part = "2/a\0b".into();
+    documents[1].file_name = Some("a\0b.pdf".into());
+    documents[1].media_type = "application/\0".into();
+    let found = documents.into_iter().map(|document| {
+        let put = put(&document);
+        (document, put)
+    });
+    let mut message = processed("m\0", Outcome::Read(found.collect()));
+    message.subject = "s\0".into();
+    message.message_id = Some("i\0".into());
+    let committed = catalog.commit(&mut claim, &batch(vec![message], "c"), NOW).await.unwrap();
+    assert_eq!(committed.documents_new, 2);
+    let documents = catalog.list_documents(&all(), None, 10).await.unwrap();
+    assert!(documents.iter().any(|document| document.file_name.as_deref() == Some("a\u{fffd}b.pdf")));
+    let numbered = DocumentFilter { number: Some("2".into()), ..all() };
+    assert_eq!(list(&catalog, numbered).await.len(), 1);
+}
+
+/// Several workers bring the same documents to one owner, in different orders: each is filed once, the rest is
+/// counted, and nobody fails.
+pub async fn mailboxes_of_one_owner_file_the_same_documents_at_once(catalog: Catalog) {
+    let lines: Vec<String> = (0..10).map(|n| format!("Acme|{n}|2026-01-01|1.00")).collect();
+    let mut work = Vec::new();
+    for mailbox in 0..6 {
+        let mailbox_id = format!("mb-{mailbox}");
+        connect(&catalog, &mailbox_id, "alice").await;
+        let mut claim = claim(&catalog, &mailbox_id, &mailbox_id, 1).await.unwrap();
+        let mut lines = lines.clone();
+        lines.rotate_left(mailbox);
+        if mailbox % 2 == 1 {
+            lines.reverse();
+        }
+        let catalog = catalog.clone();
+        work.push(async move {
+            let (mut new, mut duplicates) = (0, 0);
+            for pair in lines.chunks(2) {
+                let pair: Vec<&str> = pair.iter().map(String::as_str).collect();
+                let batch = batch(vec![message(pair[0], &pair)], pair[0]);
+                let committed = catalog.commit(&mut claim, &batch, NOW).await.unwrap();
+                new += committed.documents_new;
+                duplicates += committed.duplicates;
+            }
+            (new, duplicates)
+        });
+    }
+    let done = futures_util::future::join_all(work).await;
+    assert_eq!(done.iter().map(|(new, _)| new).sum::<u64>(), 10);
+    assert_eq!(done.iter().map(|(_, duplicates)| duplicates).sum::<u64>(), 50);
+    assert_eq!(list(&catalog, all()).await.len(), 10);
+}
+
+pub async fn connecting_one_id_at_once_makes_one_mailbox(catalog: Catalog) {
+    let owners = ["alice", "bob", "carol", "dave"];
+    let connected = owners.map(|owner| {
+        let catalog = catalog.clone();
+        async move { catalog.connect_mailbox(&spec("mb", owner, "mail"), None, NOW).await }
+    });
+    let connected = futures_util::future::join_all(connected).await;
+    let created = connected.iter().filter(|it| matches!(it, Ok((_, Change::Created)))).count();
+    let refused = connected.iter().filter(|it| matches!(it, Err(Error::OwnerMismatch))).count();
+    assert_eq!((created, refused), (1, 3));
+}
+
+/// Whatever the database thinks of upper and lower case: a page token must mean the same everywhere.
+pub async fn lists_are_ordered_by_bytes(catalog: Catalog) {
+    let ids = ["B", "_", "a", "b", "A", "-", "b.1", "B1"];
+    for id in ids {
+        connect(&catalog, id, "alice").await;
+    }
+    let filter = MailboxFilter { namespace: NS.into(), ..MailboxFilter::default() };
+    let mut listed: Vec<String> = Vec::new();
+    loop {
+        let page = catalog.list_mailboxes(&filter, listed.last().map(String::as_str), 3).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        listed.extend(page.into_iter().map(|mailbox| mailbox.spec.mailbox_id));
+    }
+    let mut expected = ids.map(str::to_owned);
+    expected.sort();
+    assert_eq!(listed, expected);
+}

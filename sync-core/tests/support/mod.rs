@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+#[path = "../../../tests/harness/postgres.rs"]
+pub mod postgres;
 pub mod world;
 
 use std::collections::BTreeMap;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, ready};
+use sync_core::archive::database::postgres::Settings;
 use sync_core::archive::record::SourceConfig;
 use sync_core::archive::{Archive, Blobs, Catalog, MailboxSpec};
 use sync_core::document::{Field, Fields, FoundDocument, Kind, MessageHead, ReadMessage, State};
@@ -24,9 +27,37 @@ pub async fn catalog(folder: &Path) -> Catalog {
     Catalog::open_sqlite(&folder.join("archive.db"), NOW).await.unwrap()
 }
 
+/// In a database of its own, on the test binary's server.
+pub async fn catalog_in_postgres() -> Catalog {
+    let url = postgres::Server::shared().database();
+    Catalog::open_postgres(&url, &Settings::default(), NOW).await.unwrap()
+}
+
 pub async fn archive(folder: &Path) -> Archive {
+    archive_of(catalog(folder).await, folder).await
+}
+
+pub async fn archive_of(catalog: Catalog, folder: &Path) -> Archive {
     let blobs = Blobs::in_folder(&folder.join("blobs")).unwrap();
-    Archive::join(catalog(folder).await, blobs).await.unwrap()
+    Archive::join(catalog, blobs).await.unwrap()
+}
+
+/// Which database is under an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Database {
+    Sqlite,
+    Postgres,
+}
+
+impl Database {
+    pub const BOTH: [Self; 2] = [Self::Sqlite, Self::Postgres];
+
+    pub async fn catalog(self, folder: &Path) -> Catalog {
+        match self {
+            Self::Sqlite => catalog(folder).await,
+            Self::Postgres => catalog_in_postgres().await,
+        }
+    }
 }
 
 pub fn clock() -> Clock {

@@ -12,7 +12,7 @@ use sync_core::sync::{Failure, FolderSources, Job, Outcome, Settings, Sources, S
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::{NOW, NS, ToyReader, archive, clock, mail, spec};
+use super::{Database, NOW, NS, ToyReader, archive_of, clock, mail, spec};
 
 pub struct World {
     dir: TempDir,
@@ -22,9 +22,13 @@ pub struct World {
 impl World {
     /// A mailbox `mb` of alice over the folder or file `path`.
     pub async fn new(path: &str) -> Self {
+        Self::on(Database::Sqlite, path).await
+    }
+
+    pub async fn on(database: Database, path: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("mail")).unwrap();
-        let archive = archive(dir.path()).await;
+        let archive = archive_of(database.catalog(dir.path()).await, dir.path()).await;
         archive.catalog.connect_mailbox(&spec("mb", "alice", path), None, NOW).await.unwrap();
         Self { dir, archive }
     }

@@ -47,8 +47,21 @@ const SCHEMA_LOCK: i64 = 0x646f_636b_6574;
 
 /// What the part after `?` may say. The driver would log others, with their values.
 const PARAMETERS: [&str; 15] = [
-    "sslmode", "sslrootcert", "sslcert", "sslkey", "ssl-mode", "ssl-root-cert", "ssl-ca", "ssl-cert", "ssl-key",
-    "statement-cache-capacity", "host", "hostaddr", "port", "dbname", "user",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "ssl-mode",
+    "ssl-root-cert",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
 ];
 
 /// Whether `url` can be used, without connecting.
@@ -56,7 +69,8 @@ const PARAMETERS: [&str; 15] = [
 /// # Errors
 /// [`Error::Unusable`]; the text holds nothing of the address, which may hold a password.
 pub fn check(url: &str) -> Result<()> {
-    let unusable = |why: &str| Error::Unusable(format!("{why}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE"));
+    let unusable =
+        |why: &str| Error::Unusable(format!("{why}; write postgres://USER:PASSWORD@HOST:PORT/DATABASE"));
     let parsed = reqwest::Url::parse(url).map_err(|error| unusable(&error.to_string()))?;
     if !matches!(parsed.scheme(), "postgres" | "postgresql") {
         return Err(unusable("it names no PostgreSQL server"));
@@ -64,7 +78,9 @@ pub fn check(url: &str) -> Result<()> {
     for (key, value) in parsed.query_pairs() {
         match &*key {
             "sslmode" | "ssl-mode" if sqlx::postgres::PgSslMode::from_str(&value).is_err() => {
-                return Err(unusable("sslmode is none of disable, allow, prefer, require, verify-ca, verify-full"));
+                return Err(unusable(
+                    "sslmode is none of disable, allow, prefer, require, verify-ca, verify-full",
+                ));
             }
             known if PARAMETERS.contains(&known) => {}
             "application_name" | "options" | "password" => {}
@@ -85,7 +101,9 @@ pub fn pool(url: &str, settings: &Settings) -> Result<AnyPool> {
     let session = session(settings);
     let pool = pool_options(settings.connections, settings.acquire).after_connect(move |connection, _| {
         let session = session.clone();
-        Box::pin(async move { sqlx::raw_sql(AssertSqlSafe(session)).execute(&mut *connection).await.map(drop) })
+        Box::pin(
+            async move { sqlx::raw_sql(AssertSqlSafe(session)).execute(&mut *connection).await.map(drop) },
+        )
     });
     Ok(pool.connect_lazy_with(options))
 }
@@ -107,7 +125,8 @@ pub fn dialect(sql: &str) -> String {
 
 /// Held until the transaction ends.
 pub async fn lock_schema(connection: &mut AnyConnection) -> Result<()> {
-    let limits = format!("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {}", SCHEMA_WAIT.as_millis());
+    let limits =
+        format!("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {}", SCHEMA_WAIT.as_millis());
     sqlx::raw_sql(AssertSqlSafe(limits)).execute(&mut *connection).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SCHEMA_LOCK).execute(&mut *connection).await?;
     Ok(())
