@@ -1,7 +1,7 @@
 # Docket's front door. `make` alone prints this help.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test run bench chaos sim sim-bugs build lint format
+.PHONY: help demo test test-s3 run bench chaos sim sim-bugs build lint format
 
 CARGO ?= cargo
 # Everything but the simulation, which builds the services with bugs that it can turn on (see Cargo.toml).
@@ -16,6 +16,8 @@ RUNS ?= 300
 SECONDS ?= 60
 BUF_VERSION := 1.75.0
 BUF := target/buf/node_modules/.bin/buf
+MOTO_VERSION := 5.2.5
+MOTO := target/moto/bin/moto_server
 
 help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +31,9 @@ test: ## Run all tests, those across real processes included
 	@$(CARGO) build $(PROGRAMS) --bins
 	@$(CARGO) test $(PROGRAMS) --no-fail-fast
 	@$(CARGO) test $(SIM) --no-fail-fast
+
+test-s3: $(MOTO) ## Test the archive's blobs on a server that speaks S3 (needs python3 with venv)
+	@$(CARGO) test --quiet --package sync-core --test catalog -- --ignored s3
 
 run: ## Start both services on their default ports, with data in ./data
 	@$(CARGO) build --quiet $(PROGRAMS) --bins
@@ -65,6 +70,10 @@ lint: $(BUF) ## Formatting, clippy with warnings denied, buf lint
 
 format: ## Format all code
 	@$(CARGO) fmt --all
+
+$(MOTO):
+	@python3 -m venv target/moto
+	@target/moto/bin/pip install --quiet --disable-pip-version-check 'moto[server]==$(MOTO_VERSION)'
 
 $(BUF):
 	@command -v npm >/dev/null || { echo "buf lint needs npm (Debian: apt-get install npm)"; exit 1; }

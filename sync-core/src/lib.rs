@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod document;
+pub mod net;
 pub mod read;
 pub mod reader;
 pub mod source;

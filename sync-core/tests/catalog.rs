@@ -7,6 +7,7 @@ mod postgres;
 mod support;
 
 use sync_core::archive::{Archive, Blobs, Catalog, Error};
+use sync_core::sync::{Class, Failure};
 
 macro_rules! conformance {
     ($($name:ident),* $(,)?) => {
@@ -91,11 +92,40 @@ async fn another_archives_blob_store_is_refused() {
     assert!(matches!(Archive::join(other, blobs()).await, Err(Error::Unusable(_))));
 }
 
-/// Only what nobody has named for a day goes.
 #[tokio::test]
-async fn the_sweeper_takes_orphans_only() {
+async fn d2_the_sweeper_takes_orphans_only_from_a_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let archive = support::archive(folder.path()).await;
+    orphans_only(support::archive(folder.path()).await).await;
+}
+
+#[tokio::test]
+async fn d2_the_sweeper_takes_orphans_only_from_memory() {
+    let memory = std::sync::Arc::new(object_store::memory::InMemory::new());
+    let catalog = support::catalog_in_postgres().await;
+    orphans_only(Archive::join(catalog, Blobs::new(memory)).await.unwrap()).await;
+}
+
+/// Another program that speaks S3, over the network. Two archives share its bucket under prefixes of their own.
+#[tokio::test]
+#[ignore = "needs a server that speaks S3: `make test-s3` installs one and runs this"]
+async fn d2_the_sweeper_takes_orphans_only_from_s3() {
+    let server = support::s3::Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    for (prefix, catalog) in [
+        ("one", support::catalog(folder.path()).await),
+        ("other/deeper", support::catalog_in_postgres().await),
+    ] {
+        orphans_only(Archive::join(catalog, server.blobs(prefix)).await.unwrap()).await;
+    }
+    let other = support::catalog(&folder.path().join("other")).await;
+    assert!(matches!(Archive::join(other, server.blobs("one")).await, Err(Error::Unusable(_))));
+    server.stop();
+    let gone = server.blobs("one").put(support::NS, "alice", "x".into()).await.unwrap_err();
+    assert_eq!(Failure::from(gone).class, Class::Transient);
+}
+
+/// Only what nobody has named for a day goes.
+async fn orphans_only(archive: Archive) {
     let kept = conformance::file_with_blob(&archive, "kept").await;
     let deleted = conformance::file_with_blob(&archive, "deleted").await;
     archive.blobs.put(support::NS, "alice", "orphan".into()).await.unwrap();

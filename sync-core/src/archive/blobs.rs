@@ -1,11 +1,13 @@
-//! The documents' bytes.
+//! The documents' bytes: in a folder, or in an object store that several workers reach ([`cloud`]).
 //!
 //! Guarantees: when `put` returns, the bytes are on disk, file and directory both synced (the local store
 //! does that only when asked; remote stores always do); a key is never put twice, so nobody can overwrite
 //! or delete what another writer relies on. Keys carry a hash of the owner, never a name, and are never
 //! shared between owners.
 
-use std::path::Path;
+mod cloud;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,6 +28,33 @@ pub struct Blobs {
     pub(super) store: Arc<dyn ObjectStore>,
 }
 
+/// Where an address says that blobs are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Folder(PathBuf),
+    /// A bucket or container, by its address.
+    Cloud(String),
+}
+
+impl Place {
+    /// Of `file:FOLDER`, `file:///FOLDER`, `s3://BUCKET/PREFIX`, `gs://…` or `az://…`.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] for any other address.
+    pub fn parse(url: &str) -> Result<Self> {
+        let folder = url.strip_prefix("file://").or_else(|| url.strip_prefix("file:"));
+        match folder {
+            Some("") => {}
+            Some(folder) => return Ok(Self::Folder(folder.into())),
+            None if cloud::is_known(url) => return Ok(Self::Cloud(url.to_owned())),
+            None => {}
+        }
+        Err(Error::Unusable(
+            "write file:FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX".into(),
+        ))
+    }
+}
+
 /// Bytes that are durable but not named by any row yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Put {
@@ -37,6 +66,18 @@ pub struct Put {
 impl Blobs {
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         Self { store }
+    }
+
+    /// Opens `place`. `environment` holds what an object store needs besides its address, under the names that its
+    /// provider gave them: `AWS_…`, `GOOGLE_…` or `AZURE_…`.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] if the folder cannot be created or the settings do not suffice.
+    pub fn at(place: &Place, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self> {
+        match place {
+            Place::Folder(folder) => Self::in_folder(folder),
+            Place::Cloud(url) => cloud::open(url, environment).map(Self::new),
+        }
     }
 
     /// A folder, created if missing.
@@ -74,9 +115,21 @@ impl Blobs {
         match self.store.put_opts(&key, value.into(), PutMode::Create.into()).await {
             Ok(_) => return Ok(archive_id.to_owned()),
             Err(object_store::Error::AlreadyExists { .. }) => {}
+            // A store that cannot create and refuse in one step: two archives that begin in it at the same moment
+            // would both be let in.
+            Err(object_store::Error::NotImplemented { .. }) => match self.read_mark(&key).await {
+                Err(error) if error.is_missing_blob() => {
+                    self.store.put(&key, archive_id.to_owned().into()).await?;
+                }
+                other => return other,
+            },
             Err(error) => return Err(error.into()),
         }
-        let there = self.store.get(&key).await?.bytes().await?;
+        self.read_mark(&key).await
+    }
+
+    async fn read_mark(&self, key: &Key) -> Result<String> {
+        let there = self.store.get(key).await?.bytes().await?;
         Ok(String::from_utf8_lossy(&there).into_owned())
     }
 }

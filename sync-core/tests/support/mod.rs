@@ -4,6 +4,7 @@
 
 #[path = "../../../tests/harness/postgres.rs"]
 pub mod postgres;
+pub mod s3;
 pub mod world;
 
 use std::collections::BTreeMap;
