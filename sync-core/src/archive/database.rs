@@ -20,8 +20,10 @@ use super::{Error, Result};
 
 /// Each step with the oldest version of this program that can work on its result. Steps expand first and
 /// contract in a later release, so that the version before still works.
-const MIGRATIONS: [Migration; 1] =
-    [Migration { sql: include_str!("../../migrations/0001_archive.sql"), least_reader: 1 }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { sql: include_str!("../../migrations/0001_archive.sql"), least_reader: 1 },
+    Migration { sql: include_str!("../../migrations/0002_credentials.sql"), least_reader: 1 },
+];
 
 struct Migration {
     sql: &'static str,
