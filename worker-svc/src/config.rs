@@ -2,7 +2,10 @@
 //!
 //! It is checked as a whole before anything is opened.
 
+pub mod oauth;
+
 use std::{
+    collections::BTreeMap,
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -29,6 +32,9 @@ pub struct Config {
     pub worker: Worker,
     pub archive: Archive,
     pub sources: Sources,
+    pub credentials: Credentials,
+    #[serde(default, skip_serializing)]
+    pub oauth: BTreeMap<String, oauth::Client>,
     pub reader: Reader,
     pub log: Log,
     pub telemetry: Telemetry,
@@ -67,6 +73,12 @@ pub struct Archive {
 #[serde(deny_unknown_fields)]
 pub struct Sources {
     pub folder_root: PathBuf,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    pub key_file: PathBuf,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,13 +127,15 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 10] = [
+    const SECTIONS: [&str; 12] = [
         "grpc",
         "http",
         "scheduler",
         "worker",
         "archive",
         "sources",
+        "credentials",
+        "oauth",
         "reader",
         "log",
         "telemetry",
@@ -154,6 +168,7 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.database()?;
         self.blobs()?;
+        oauth::clients(&self.oauth)?;
         if let Some(unknown) = self.kinds().find(|kind| !KINDS.contains(kind)) {
             return Err(ConfigError(format!(
                 "worker.kinds names `{unknown}`; known are {}",

@@ -6,9 +6,10 @@
 //! - Nothing is read or changed outside the caller's namespace: what lies in another one is not found.
 //! - Foreign text leaves bounded and without control characters; an answer never exceeds the message limit.
 //!
-//! Absent so far: mailboxes other than folders (gmail, imap, graph), changing settings in place, testing a source,
-//! processing messages again, erasing an owner, exporting and deleting single documents. They answer UNIMPLEMENTED.
+//! Absent so far: Microsoft Graph, changing settings in place, testing a source, processing messages again, erasing an
+//! owner, exporting and deleting single documents. They answer UNIMPLEMENTED.
 
+mod connect;
 mod convert;
 mod document;
 mod download;
@@ -30,8 +31,9 @@ use docket::{
 };
 use sync_core::{
     archive::{Archive, Error},
-    source::root::Root,
-    sync::Clock,
+    credential::Credentials,
+    source::{oauth::Clients, root::Root},
+    sync::{Clock, Sources},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +55,11 @@ pub struct Services {
     pub archive: Archive,
     /// Folder sources lie below it; without one they are refused.
     pub root: Root,
+    pub credentials: Credentials,
+    /// OAuth clients that mailboxes may name.
+    pub clients: Clients,
+    /// Opens sources, to test them.
+    pub sources: Arc<dyn Sources>,
     pub clock: Clock,
     /// Cancelled when the process stops.
     pub stopping: CancellationToken,

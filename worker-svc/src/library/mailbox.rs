@@ -14,7 +14,7 @@ use sync_core::archive::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Services, archive_error, convert, field, folder, page, validate};
+use super::{Services, archive_error, connect, convert, field, folder, page, validate};
 
 pub struct Api(pub Arc<Services>);
 
@@ -39,18 +39,23 @@ impl MailboxService for Api {
         request: Request<pb::ConnectMailboxRequest>,
     ) -> Reply<pb::ConnectMailboxResponse> {
         let identity = identity::of(&request)?;
-        let body = request.get_ref();
+        let mut body = request.into_inner();
         let namespace = body.mailbox.as_ref().map_or("", |mailbox| &mailbox.namespace);
-        let spec = validate::connect(identity.namespace(namespace)?, body)?;
-        let SourceConfig::Folder(config) = &spec.source;
-        folder::check(&self.0.root, config).await?;
-        let connected = self.0.archive.catalog.connect_mailbox(&spec, None, (self.0.clock)()).await;
+        let spec = validate::connect(identity.namespace(namespace)?, &body, &self.0.clients)?;
+        let credential = connect::credential(&mut body, &spec.source, &self.0.clients)?;
+        if let SourceConfig::Folder(config) = &spec.source {
+            folder::check(&self.0.root, config).await?;
+        }
+        let sealed = connect::seal(&self.0, &spec, credential).await?;
+        let now = (self.0.clock)();
+        let connected = self.0.archive.catalog.connect_mailbox_with(&spec, sealed.as_ref(), None, now).await;
         let (mailbox, change) = connected.map_err(archive_error)?;
         tracing::info!(
             namespace = %spec.namespace,
             mailbox_id = %spec.mailbox_id,
             actor = identity.name(),
             ?change,
+            credential = sealed.is_some(),
             "mailbox connected"
         );
         Ok(Response::new(pb::ConnectMailboxResponse {

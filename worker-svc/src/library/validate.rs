@@ -6,17 +6,20 @@ use std::{
 };
 
 use docket::{
-    errors::{self, Violation},
+    errors::Violation,
     library::v1::{self as pb, mailbox::Source},
 };
 use sync_core::{
     archive::{DocumentFilter, MailboxSpec, MessageState, SourceConfig},
     document::{Kind, State},
-    source::folder::{self, Format},
+    source::{
+        folder::{self, Format},
+        oauth::Clients,
+    },
 };
 use tonic::Status;
 
-use super::field;
+use super::{connect, field};
 
 const ADDRESS_MAX: usize = 320;
 const PATH_MAX: usize = 1_024;
@@ -27,15 +30,16 @@ const LABEL_MAX: usize = 63;
 const SEARCH_MAX: usize = 200;
 
 /// What ConnectMailbox asks for, in a namespace that the caller may use.
-pub fn connect(namespace: &str, asked: &pb::ConnectMailboxRequest) -> Result<MailboxSpec, Status> {
+pub fn connect(
+    namespace: &str,
+    asked: &pb::ConnectMailboxRequest,
+    clients: &Clients,
+) -> Result<MailboxSpec, Status> {
     let mailbox = asked.mailbox.as_ref().ok_or_else(|| Violation::new("mailbox", "is required"))?;
     let namespace = field::id("mailbox.namespace", namespace)?;
     let mailbox_id = field::id("mailbox.mailbox_id", &mailbox.mailbox_id)?;
     let owner = field::id("mailbox.owner", &mailbox.owner)?;
-    let source = source(mailbox.source.as_ref())?;
-    if asked.credential.as_ref().is_some_and(|credential| credential.credential.is_some()) {
-        return Err(Violation::new("credential", "is not for folder sources; leave it out").into());
-    }
+    let source = source(mailbox.source.as_ref(), clients)?;
     Ok(MailboxSpec {
         namespace: namespace.to_owned(),
         mailbox_id: mailbox_id.to_owned(),
@@ -48,15 +52,13 @@ pub fn connect(namespace: &str, asked: &pb::ConnectMailboxRequest) -> Result<Mai
     })
 }
 
-fn source(source: Option<&Source>) -> Result<SourceConfig, Status> {
+fn source(source: Option<&Source>, clients: &Clients) -> Result<SourceConfig, Status> {
     match source {
         None => {
             Err(Violation::new("mailbox.source", "is required: one of folder, gmail, graph, imap").into())
         }
-        Some(Source::Gmail(_)) => Err(errors::not_implemented("mailbox.gmail")),
-        Some(Source::Imap(_)) => Err(errors::not_implemented("mailbox.imap")),
-        Some(Source::Graph(_)) => Err(errors::not_implemented("mailbox.graph")),
         Some(Source::Folder(folder)) => Ok(SourceConfig::Folder(folder_source(folder)?)),
+        Some(other) => connect::source(other, clients),
     }
 }
 
