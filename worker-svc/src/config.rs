@@ -2,6 +2,7 @@
 //!
 //! It is checked as a whole before anything is opened.
 
+pub mod archive;
 pub mod oauth;
 
 use std::{
@@ -30,7 +31,7 @@ pub struct Config {
     pub http: Listener,
     pub scheduler: Scheduler,
     pub worker: Worker,
-    pub archive: Archive,
+    pub archive: archive::Archive,
     pub sources: Sources,
     pub credentials: Credentials,
     #[serde(default, skip_serializing)]
@@ -60,13 +61,6 @@ pub struct Worker {
     pub slots: u32,
     pub kinds: String,
     pub drain_ms: u64,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Archive {
-    pub database_url: String,
-    pub blobs_url: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -166,8 +160,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        self.database()?;
-        self.blobs()?;
+        self.archive.check()?;
         oauth::clients(&self.oauth)?;
         if let Some(unknown) = self.kinds().find(|kind| !KINDS.contains(kind)) {
             return Err(ConfigError(format!(
@@ -195,25 +188,6 @@ impl Config {
 
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.worker.kinds.split(',').map(str::trim).filter(|kind| !kind.is_empty())
-    }
-
-    /// # Errors
-    /// When `archive.database_url` is of no known form.
-    pub fn database(&self) -> Result<PathBuf, ConfigError> {
-        let url = &self.archive.database_url;
-        let path = url.strip_prefix("sqlite:").filter(|path| !path.is_empty());
-        path.map(PathBuf::from)
-            .ok_or_else(|| ConfigError(format!("archive.database_url is `{url}`; write sqlite:FILE")))
-    }
-
-    /// # Errors
-    /// When `archive.blobs_url` is of no known form.
-    pub fn blobs(&self) -> Result<PathBuf, ConfigError> {
-        let url = &self.archive.blobs_url;
-        let path =
-            url.strip_prefix("file://").or_else(|| url.strip_prefix("file:")).filter(|path| !path.is_empty());
-        path.map(PathBuf::from)
-            .ok_or_else(|| ConfigError(format!("archive.blobs_url is `{url}`; write file:FOLDER")))
     }
 
     /// The configured name, or the host's, as far as it is made of characters that an id may have.

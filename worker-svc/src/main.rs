@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sync_core::{
-    archive::{Archive, Blobs, Catalog},
+    archive::Archive,
     credential::{Credentials, Vault},
     reader::{self, Bounds, Pool},
     source::{opener::Opener, root::Root},
@@ -120,12 +120,13 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn manage_keys(command: keys::Command, config: Config) -> anyhow::Result<()> {
     let _telemetry = Telemetry::start(&config)?;
-    let catalog = async { Ok(open_archive(&config).await?.catalog) };
+    let catalog = async { Ok(config.archive.open(now()).await?.catalog) };
     keys::run(command, &config.credentials.key_file, catalog, Arc::new(now)).await
 }
 
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
+    sync_core::net::choose_cryptography();
     let _telemetry = Telemetry::start(&config)?;
     let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
     let clock: Clock = Arc::new(now);
@@ -133,12 +134,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
         none if none.as_os_str().is_empty() => Root::none(),
         folder => Root::new(folder),
     };
-    let archive = open_archive(&config).await?;
+    let archive = config.archive.open(now()).await?;
     let archive_id = archive.catalog.archive_id().to_owned();
     info!(
         archive = archive_id,
-        database = config.archive.database_url,
-        blobs = config.archive.blobs_url,
+        database = %config.archive.database_url,
+        blobs = %config.archive.blobs_url,
         "opened"
     );
     let credentials = credentials(&config, &archive, &clock)?;
@@ -176,17 +177,6 @@ async fn run(config: Config) -> anyhow::Result<()> {
     stopped.cancel();
     info!("stopped");
     Ok(())
-}
-
-async fn open_archive(config: &Config) -> anyhow::Result<Archive> {
-    let database = config.database()?;
-    if let Some(folder) = database.parent() {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("archive.database_url: create {}", folder.display()))?;
-    }
-    let catalog = Catalog::open_sqlite(&database, now()).await.context("archive.database_url")?;
-    let blobs = Blobs::in_folder(&config.blobs()?).context("archive.blobs_url")?;
-    Ok(Archive::join(catalog, blobs).await?)
 }
 
 fn credentials(config: &Config, archive: &Archive, clock: &Clock) -> anyhow::Result<Credentials> {

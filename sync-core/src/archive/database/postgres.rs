@@ -93,6 +93,30 @@ pub fn check(url: &str) -> Result<()> {
     Ok(())
 }
 
+/// An address as it may be shown: without passwords. What is no address is not shown at all, unless it names a file.
+pub fn redacted(url: &str) -> String {
+    const HIDDEN: &str = "[redacted]";
+    if ["sqlite:", "file:"].iter().any(|scheme| url.starts_with(scheme)) {
+        return url.to_owned();
+    }
+    let Ok(mut parsed) = reqwest::Url::parse(url) else { return HIDDEN.to_owned() };
+    let user = match (parsed.username(), parsed.password()) {
+        ("", None) => String::new(),
+        (user, None) => format!("{user}@"),
+        (user, Some(_)) => format!("{user}:{HIDDEN}@"),
+    };
+    let known = |key: &str| key != "password" && PARAMETERS.contains(&key);
+    let pairs: Vec<String> = parsed
+        .query_pairs()
+        .map(|(key, value)| if known(&key) { format!("{key}={value}") } else { format!("{key}={HIDDEN}") })
+        .collect();
+    let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
+    parsed.set_fragment(None);
+    let host = parsed.host_str().unwrap_or_default();
+    let port = parsed.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{user}{host}{port}{}{query}", parsed.scheme(), parsed.path())
+}
+
 pub fn pool(url: &str, settings: &Settings) -> Result<AnyPool> {
     check(url)?;
     sqlx::any::install_default_drivers();
@@ -159,13 +183,19 @@ mod tests {
         for bad in [
             "postgres://docket:s3cret@db.example:port/docket",
             "postgres://u:s3cret@h/db?passwd=s3cret",
-            "postgres://u:s3cret@h/db?sslmode=s3cret",
+            "postgres://u:s3cret@h/db?sslmode=perhaps",
             "mysql://u:s3cret@h/db",
             "s3cret",
         ] {
             let said = check(bad).unwrap_err().to_string();
             assert!(!said.contains("s3cret"), "{said}");
+            assert!(!redacted(bad).contains("s3cret"), "{}", redacted(bad));
         }
+        assert_eq!(
+            redacted("postgres://docket:s3cret@db.example:5432/docket?sslmode=require&password=s3cret"),
+            "postgres://docket:[redacted]@db.example:5432/docket?sslmode=require&password=[redacted]"
+        );
+        assert_eq!(redacted("s3://bucket/prefix"), "s3://bucket/prefix");
     }
 
     #[test]
