@@ -17,6 +17,8 @@ pub mod eml;
 mod fault;
 mod file;
 pub mod folder;
+pub mod gmail;
+pub mod http;
 pub mod imap;
 pub mod maildir;
 pub mod mbox;
@@ -44,7 +46,8 @@ pub struct Item {
     pub locator: String,
     /// Unix milliseconds, if known without fetching.
     pub time: Option<i64>,
-    /// Bytes, if known without fetching.
+    /// Bytes, if known without fetching, or a guess that most messages stay below ([`Fetched::Larger`]). So much memory
+    /// is set aside.
     pub size: Option<u64>,
 }
 
@@ -61,6 +64,13 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
     Message(Bytes),
+    /// As above, with the time at which the provider took it, Unix milliseconds.
+    Received {
+        raw: Bytes,
+        time: i64,
+    },
+    /// Larger than the guess in [`Item::size`]: to be fetched again without one.
+    Larger,
     TooLarge {
         size: u64,
     },

@@ -3,6 +3,7 @@
 //! It is checked as a whole before anything is opened.
 
 pub mod archive;
+pub mod gmail;
 pub mod oauth;
 
 use std::{
@@ -34,6 +35,7 @@ pub struct Config {
     pub archive: archive::Archive,
     pub sources: Sources,
     pub credentials: Credentials,
+    pub gmail: gmail::Gmail,
     #[serde(default, skip_serializing)]
     pub oauth: BTreeMap<String, oauth::Client>,
     pub reader: Reader,
@@ -121,7 +123,7 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 12] = [
+    const SECTIONS: [&str; 13] = [
         "grpc",
         "http",
         "scheduler",
@@ -129,6 +131,7 @@ fn environment() -> Env {
         "archive",
         "sources",
         "credentials",
+        "gmail",
         "oauth",
         "reader",
         "log",
@@ -161,6 +164,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.archive.check()?;
+        self.gmail.check()?;
         oauth::clients(&self.oauth)?;
         if let Some(unknown) = self.kinds().find(|kind| !KINDS.contains(kind)) {
             return Err(ConfigError(format!(

@@ -17,7 +17,7 @@ use sync_core::{
     archive::Archive,
     credential::{Credentials, Vault},
     reader::{self, Bounds, Pool},
-    source::{opener::Opener, root::Root},
+    source::{gmail, http as http_client, oauth::refresh::Refresher, opener::Opener, root::Root},
     sync::{Clock, FolderSources, Settings, Sources, Syncer},
 };
 use tokio::{
@@ -148,6 +148,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         folders: FolderSources { root: root.clone(), clock: clock.clone() },
         credentials: credentials.clone(),
         clients: clients.clone(),
+        gmail: gmail(&config, &clock),
     });
     let registry = registry(&config, &archive, &sources, &clock)?;
 
@@ -177,6 +178,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     stopped.cancel();
     info!("stopped");
     Ok(())
+}
+
+fn gmail(config: &Config, clock: &Clock) -> gmail::Provider {
+    let http = http_client::client();
+    let tokens = Arc::new(Refresher::new(http.clone(), clock.clone()));
+    gmail::Provider::new(http, tokens, config.gmail.settings(), clock.clone())
 }
 
 fn credentials(config: &Config, archive: &Archive, clock: &Clock) -> anyhow::Result<Credentials> {

@@ -1,5 +1,7 @@
 //! OAuth clients that the operator has configured, by name, and who gets access tokens with them.
 
+pub mod refresh;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

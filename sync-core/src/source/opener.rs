@@ -2,9 +2,9 @@
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
-use super::{Fault, Source};
+use super::{Fault, Source, gmail, oauth};
 use crate::archive::claim::Claim;
-use crate::archive::record::{Mailbox, SourceConfig};
+use crate::archive::record::{GmailConfig, Mailbox, SourceConfig};
 use crate::credential::Credentials;
 use crate::source::oauth::Clients;
 use crate::sync::{FolderSources, Sources};
@@ -13,6 +13,7 @@ pub struct Opener {
     pub folders: FolderSources,
     pub credentials: Credentials,
     pub clients: Clients,
+    pub gmail: gmail::Provider,
 }
 
 impl Sources for Opener {
@@ -24,8 +25,21 @@ impl Sources for Opener {
         match &mailbox.spec.source {
             SourceConfig::Folder(_) => self.folders.open(mailbox, claim),
             SourceConfig::Imap(_) => not_served("IMAP").boxed(),
-            SourceConfig::Gmail(_) => not_served("Gmail").boxed(),
+            SourceConfig::Gmail(config) => ready(self.gmail(mailbox, claim, config)).boxed(),
         }
+    }
+}
+
+impl Opener {
+    fn gmail(
+        &self,
+        mailbox: &Mailbox,
+        claim: Option<&Claim>,
+        config: &GmailConfig,
+    ) -> Result<Box<dyn Source>, Fault> {
+        let client = oauth::client(&self.clients, &config.oauth_client)?;
+        let access = self.credentials.access(mailbox, claim);
+        Ok(Box::new(self.gmail.open(mailbox, access, client)?))
     }
 }
 

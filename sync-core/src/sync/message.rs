@@ -9,11 +9,11 @@ use tracing::Instrument;
 
 use super::envelope;
 use super::plan::Step;
-use super::{Class, Context, Failure, Point};
+use super::{Class, Context, Failure, Point, permits};
 use crate::archive::commit::{Outcome, Processed};
 use crate::document::MessageHead;
 use crate::reader::{self, Reading};
-use crate::source::{Fetched, Item};
+use crate::source::{Fetched, Item, MESSAGE_BYTES_MAX};
 use crate::text::clean;
 
 /// A message whose reader died is tried once, and three times more by later runs.
@@ -45,20 +45,19 @@ pub async fn carry_out(context: Arc<Context>, step: Step) -> Result<Done, Failur
 
 async fn process(
     context: &Context,
-    item: Item,
+    mut item: Item,
     held: OwnedSemaphorePermit,
     is_retry: bool,
 ) -> Result<Done, Failure> {
-    let fetched = context.source.fetch(&item).await?;
+    let (fetched, held) = fetch(context, &mut item, held).await?;
     context.reached(Point::Fetched).await;
     let (head, outcome, reason) = match fetched {
-        Fetched::Message(raw) => {
-            let envelope = envelope::of(&raw);
-            let read = context.reader.read(raw).await;
-            drop(held);
-            context.reached(Point::Read).await;
-            file(context, read, envelope).await?
+        Fetched::Message(raw) => read(context, raw, held).await?,
+        Fetched::Received { raw, time } => {
+            item.time = Some(time);
+            read(context, raw, held).await?
         }
+        Fetched::Larger => failed(ATTEMPTS_MAX, "the message is larger than the server said"),
         Fetched::TooLarge { size } => failed(0, format!("the message is too large: {} MiB", size >> 20)),
         Fetched::Unreadable(reason) => failed(ATTEMPTS_MAX, reason),
         Fetched::Gone if is_retry => failed(ATTEMPTS_MAX, "the message is no longer in the mailbox"),
@@ -68,6 +67,32 @@ async fn process(
 }
 
 type Processing = (MessageHead, Outcome, String);
+
+/// Fetches once more with room for the largest message, if the source's guess was too small. Nothing is held while it
+/// waits for that room, so nobody waits for this one.
+async fn fetch(
+    context: &Context,
+    item: &mut Item,
+    held: OwnedSemaphorePermit,
+) -> Result<(Fetched, OwnedSemaphorePermit), Failure> {
+    let fetched = context.source.fetch(item).await?;
+    if fetched != Fetched::Larger {
+        return Ok((fetched, held));
+    }
+    drop(held);
+    let room = context.budget.clone().acquire_many_owned(permits(MESSAGE_BYTES_MAX)).await;
+    let held = room.map_err(|_closed| Failure::cancelled())?;
+    item.size = None;
+    Ok((context.source.fetch(item).await?, held))
+}
+
+async fn read(context: &Context, raw: Bytes, held: OwnedSemaphorePermit) -> Result<Processing, Failure> {
+    let envelope = envelope::of(&raw);
+    let read = context.reader.read(raw).await;
+    drop(held);
+    context.reached(Point::Read).await;
+    file(context, read, envelope).await
+}
 
 fn failed(retry_below: i64, reason: impl Into<String>) -> Processing {
     (MessageHead::default(), Outcome::Failed { retry_below }, reason.into())

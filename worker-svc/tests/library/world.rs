@@ -28,6 +28,7 @@ use sync_core::{
     document::{Field, Fields, FoundDocument, Kind, MessageHead, ReadMessage, State},
     reader::{Error, Reader, Reading},
     source::{
+        gmail,
         oauth::{Client, Clients},
         opener::Opener,
         root::Root,
@@ -91,6 +92,7 @@ impl World {
             folders: FolderSources { root: root.clone(), clock: clock(&time) },
             credentials: credentials.clone(),
             clients: clients.clone(),
+            gmail: gmail::Provider::alone(gmail::Settings::default(), clock(&time)),
         });
         let services = Services {
             archive: archive.clone(),
