@@ -13,6 +13,8 @@ pub struct Answer {
     pub headers: Vec<(&'static str, String)>,
     pub body: String,
     pub cut: Option<usize>,
+    /// For the header, Unix milliseconds.
+    pub date: Option<i64>,
 }
 
 impl Answer {
@@ -21,7 +23,8 @@ impl Answer {
     }
 
     pub fn of(status: u16, content_type: &str, body: String) -> Self {
-        Self { status, headers: vec![("content-type", content_type.into())], body, cut: None }
+        let headers = vec![("content-type", content_type.into())];
+        Self { status, headers, body, cut: None, date: None }
     }
 
     pub fn error(status: u16, reason: &str, message: &str) -> Self {
@@ -76,7 +79,9 @@ impl Answer {
         for (name, value) in &self.headers {
             builder = builder.header(*name, value);
         }
-        builder = builder.header(header::DATE, chrono::Utc::now().to_rfc2822().replace("+0000", "GMT"));
+        let date =
+            self.date.and_then(chrono::DateTime::from_timestamp_millis).unwrap_or_else(chrono::Utc::now);
+        builder = builder.header(header::DATE, date.to_rfc2822().replace("+0000", "GMT"));
         let body = match self.cut {
             None => Body::from(self.body),
             Some(cut) => {

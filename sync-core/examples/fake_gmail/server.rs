@@ -106,7 +106,8 @@ async fn batch(State(world): State<Shared>, headers: HeaderMap, body: String) ->
 
 async fn token(State(world): State<Shared>, body: String) -> Response<Body> {
     let pairs = Get::parse(&format!("?{body}"), false).query.into_iter().collect::<HashMap<_, _>>();
-    let (then, answer) = with(&world, |world| api::token(world, &pairs));
+    let (then, mut answer) = with(&world, |world| api::token(world, &pairs));
+    answer.date = with(&world, |world| world.now);
     obey(then.as_ref()).await;
     answer.response()
 }
@@ -166,6 +167,8 @@ struct Settings {
     forget_history: Option<String>,
     /// A refresh token that is not accepted any more.
     revoke: Option<String>,
+    /// What the token endpoint's clock shows, Unix milliseconds.
+    now: Option<i64>,
     /// Access tokens are not accepted any more.
     #[serde(default)]
     expire: bool,
@@ -178,6 +181,7 @@ async fn settings(State(world): State<Shared>, body: Bytes) -> Response<Body> {
     with(&world, |world| {
         world.quota = asked.quota.unwrap_or_else(|| world.quota.clone());
         world.rotates = asked.rotates.unwrap_or(world.rotates);
+        world.now = asked.now.or(world.now);
         world.gap = asked.gap.unwrap_or(world.gap);
         world.circle = asked.circle.unwrap_or(world.circle);
         world.tokens_expired = asked.tokens_expired.unwrap_or(world.tokens_expired);

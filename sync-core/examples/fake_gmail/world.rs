@@ -93,6 +93,8 @@ pub struct World {
     /// Every page names itself as the next.
     pub circle: bool,
     pub running: u64,
+    /// What the server's clock shows, Unix milliseconds; the machine's time, if not set.
+    pub now: Option<i64>,
     spent: HashMap<String, VecDeque<(Instant, u32)>>,
 }
 

@@ -76,6 +76,14 @@ async fn trouble_at_the_token_endpoint_is_not_the_users() {
         assert_eq!((failure.class, failure.code), (Class::Transient, code));
         assert_eq!(world.mailbox().await.state, MailboxState::Connected, "{code}");
     }
+    // A consent that has ended, says a server whose clock is not ours.
+    let world = World::new().await;
+    world.with(|fake| {
+        fake.refresh_tokens.clear();
+        fake.now = Some(super::support::NOW + 3_600_000);
+    });
+    let failure = world.run("run").await.unwrap_err();
+    assert_eq!((failure.class, failure.code), (Class::Transient, "oauth-clock"));
     let world = World::new().await;
     world.order(
         "token",

@@ -72,6 +72,7 @@ impl World {
         let world = Self { dir, archive, fake, settings, credentials, clients };
         world.with(|fake| {
             fake.quota = Quota { user: 100_000_000, project: 100_000_000, ..Quota::default() };
+            fake.now = Some(NOW);
             fake.mailbox(ANNA);
             fake.refresh_tokens.insert(REFRESH.into(), ANNA.into());
         });

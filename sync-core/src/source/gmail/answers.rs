@@ -19,6 +19,14 @@ pub struct Profile {
 pub struct List {
     pub messages: Vec<Named>,
     pub next_page_token: Option<String>,
+    /// Always there; an answer without it is somebody else's, and must not pass for an empty mailbox.
+    pub result_size_estimate: Option<u64>,
+}
+
+impl List {
+    pub fn is_sound(&self) -> bool {
+        !self.messages.is_empty() || self.result_size_estimate.is_some()
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -79,7 +79,8 @@ impl Api {
     }
 
     pub async fn list(&self, parameters: &[(&str, &str)]) -> Result<List, Error> {
-        self.json(self.url("messages", parameters), self.quota.limits.list).await
+        let list: List = self.json(self.url("messages", parameters), self.quota.limits.list).await?;
+        if list.is_sound() { Ok(list) } else { Err(unreadable("JSON of another shape")) }
     }
 
     pub async fn history(&self, parameters: &[(&str, &str)]) -> Result<History, Error> {
@@ -188,9 +189,7 @@ impl Api {
         }
         match request.read {
             Read::Json => match http::body(response, JSON_MAX).await.map_err(unavailable)? {
-                Body::Whole(body) if serde_json::from_slice::<IgnoredAny>(&body).is_ok() => {
-                    Ok(Answer::Json(body))
-                }
+                Body::Whole(body) if is_object(&body) => Ok(Answer::Json(body)),
                 Body::Whole(_) => Err(unreadable("an answer that is cut or no JSON")),
                 Body::Cut(_) => Err(unreadable("an answer of too many bytes")),
             },
@@ -222,6 +221,11 @@ impl Api {
             *token = None;
         }
     }
+}
+
+/// Whole and of the shape that all answers have; a list would pass for an object without fields.
+fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(body).is_ok()
 }
 
 async fn read_message(mut response: Response, max: usize) -> Result<Got, Error> {

@@ -55,10 +55,9 @@ impl Gatherer {
                     drop(line);
                     answered.await.ok().flatten()
                 }
+                Some(taken) if taken.len() == 1 => return api.message(id, max).await,
                 Some(taken) => {
-                    if taken.len() > 1 {
-                        self.ask(api, taken).await?;
-                    }
+                    self.ask(api, taken).await?;
                     drop(line);
                     answered.try_recv().ok().flatten()
                 }
