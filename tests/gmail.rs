@@ -1,0 +1,144 @@
+//! A mailbox at Gmail, from connecting it to its documents, with both services and the fake Gmail as real processes.
+
+mod harness;
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use docket::{library::v1 as lib, schedule::v1 as pb};
+use harness::{Library, Plan, Scheduler, gmail};
+use prost_types::{Duration as ProtoDuration, Struct, Value, value::Kind};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ADDRESS: &str = "carla@gmail.test";
+const REFRESH: &str = "1//refresh-c4n4ry";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gmail_mailbox_is_synced_on_schedule_and_within_limits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gmail = gmail::FakeGmail::start().expect("a fake Gmail");
+    gmail.account(ADDRESS, REFRESH).expect("an account");
+    let mails = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mails/carla");
+    let mails: Vec<_> =
+        fs::read_dir(mails).expect("fixtures").map(|entry| entry.expect("a mail").path()).collect();
+    for mail in &mails {
+        gmail.deliver(ADDRESS, &fs::read(mail).expect("a mail")).expect("a delivery");
+    }
+    let service = Plan::new("scheduler-svc", folder.path()).start().expect("scheduler-svc");
+    let keys = folder.path().join("keys");
+    let mut command = harness::command("worker-svc", &["keys", "create"]).expect("worker-svc");
+    let created = command.env("DOCKET_CREDENTIALS__KEY_FILE", &keys).output().expect("a process");
+    assert!(created.status.success(), "{created:?}");
+    let worker = Plan::new("worker-svc", folder.path())
+        .set("DOCKET_SCHEDULER__URL", format!("http://{}", service.grpc))
+        .set("DOCKET_WORKER__ID", "w1")
+        .set("DOCKET_CREDENTIALS__KEY_FILE", keys.display())
+        .set("DOCKET_OAUTH__GOOGLE__CLIENT_ID", gmail::CLIENT_ID)
+        .set("DOCKET_OAUTH__GOOGLE__CLIENT_SECRET", gmail::CLIENT_SECRET)
+        .set("DOCKET_OAUTH__GOOGLE__TOKEN_URL", gmail.url("/token"))
+        .set("DOCKET_OAUTH__GOOGLE__API_URL", gmail.url(""))
+        .set("DOCKET_LOG__LEVEL", "debug")
+        .start()
+        .expect("worker-svc");
+    let (scheduler, library) =
+        (Scheduler::connect(&service).expect("clients"), Library::connect(&worker).expect("clients"));
+    connect(&library).await;
+    upsert(&scheduler).await;
+
+    let run = end_of(&scheduler, &trigger(&scheduler).await).await;
+    assert_eq!(run.state(), pb::RunState::Succeeded, "{run:?}");
+    let request = lib::GetMailboxRequest { mailbox_id: "mb".into(), ..Default::default() };
+    let mailbox = library.mailboxes.clone().get_mailbox(request).await.expect("a mailbox").into_inner();
+    let mailbox = mailbox.mailbox.expect("a mailbox");
+    assert_eq!(mailbox.messages, mails.len() as i64, "{mailbox:?}");
+    assert!(mailbox.documents >= 8, "{mailbox:?}");
+
+    // All of Gmail asks for patience: the run ends as throttled, the limit closes, and the run waits for it.
+    let limit = r#"{"call":"history","times":100,"then":{"status":403,"reason":"rateLimitExceeded","retry_after":"3600"}}"#;
+    gmail.post("/admin/faults", limit.as_bytes()).expect("a fault");
+    let run_id = trigger(&scheduler).await;
+    let begin = Instant::now();
+    let waiting = loop {
+        let run = run_of(&scheduler, &run_id, 0).await;
+        if run.wait.is_some() && run.attempt > 0 {
+            break run;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{run:?}");
+        tokio::task::yield_now().await;
+    };
+    let wait = waiting.wait.expect("a wait");
+    assert_eq!((wait.cause(), wait.key.as_str()), (pb::WaitCause::Limit, "provider:gmail"));
+    assert_eq!(waiting.failure.expect("a failure").code, "GMAIL_PROJECT_LIMIT");
+
+    for log in [&worker.log, &service.log] {
+        let log = fs::read_to_string(log).expect("a log");
+        for secret in [REFRESH, gmail::CLIENT_SECRET, "at-1-"] {
+            assert!(!log.contains(secret), "{secret} is in a log");
+        }
+    }
+}
+
+async fn connect(library: &Library) {
+    let mailbox = lib::Mailbox {
+        mailbox_id: "mb".into(),
+        owner: "carla".into(),
+        address: ADDRESS.into(),
+        source: Some(lib::mailbox::Source::Gmail(lib::GmailSource { oauth_client: "google".into() })),
+        ..Default::default()
+    };
+    let oauth = lib::OAuthCredential { refresh_token: REFRESH.into(), ..Default::default() };
+    let credential = lib::Credential { credential: Some(lib::credential::Credential::Oauth(oauth)) };
+    let request = lib::ConnectMailboxRequest { mailbox: Some(mailbox), credential: Some(credential) };
+    library.mailboxes.clone().connect_mailbox(request).await.expect("a mailbox");
+}
+
+async fn upsert(scheduler: &Scheduler) {
+    let cron = pb::Cron {
+        expressions: vec!["0 2 * * *".into()],
+        time_zone: "Europe/Berlin".into(),
+        ..Default::default()
+    };
+    let id = Value { kind: Some(Kind::StringValue("mb".into())) };
+    let schedule = pb::Schedule {
+        schedule_id: "mb".into(),
+        timing: Some(pb::schedule::Timing::Cron(cron)),
+        task: Some(pb::Task {
+            kind: "document-sync".into(),
+            args: Some(Struct { fields: [("mailbox_id".into(), id)].into() }),
+            ..Default::default()
+        }),
+        limits: vec!["provider:gmail".into()],
+        ..Default::default()
+    };
+    let request = pb::UpsertScheduleRequest { schedule: Some(schedule), ..Default::default() };
+    scheduler.schedules.clone().upsert_schedule(request).await.expect("a schedule");
+}
+
+async fn trigger(scheduler: &Scheduler) -> String {
+    let request = pb::TriggerScheduleRequest { schedule_id: "mb".into(), ..Default::default() };
+    let triggered = scheduler.schedules.clone().trigger_schedule(request).await.expect("a trigger");
+    triggered.into_inner().run.expect("a run").run_id
+}
+
+async fn run_of(scheduler: &Scheduler, run_id: &str, wait: i64) -> pb::Run {
+    let request = pb::GetRunRequest {
+        run_id: run_id.into(),
+        wait: Some(ProtoDuration { seconds: wait, nanos: 0 }),
+        ..Default::default()
+    };
+    scheduler.runs.clone().get_run(request).await.expect("a run").into_inner().run.expect("a run")
+}
+
+async fn end_of(scheduler: &Scheduler, run_id: &str) -> pb::Run {
+    let begin = Instant::now();
+    loop {
+        let run = run_of(scheduler, run_id, 20).await;
+        if run.finish_time.is_some() {
+            return run;
+        }
+        assert!(begin.elapsed() < PATIENCE, "run {run_id} does not end: {run:?}");
+    }
+}
