@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket::{library::v1 as lib, schedule::v1 as pb};
+use docket::{
+    library::v1 as lib,
+    schedule::v1::{self as pb, limit_service_client::LimitServiceClient},
+};
 use harness::{Library, Plan, Scheduler, gmail};
 use prost_types::{Duration as ProtoDuration, Struct, Value, value::Kind};
 
@@ -56,7 +59,7 @@ async fn a_gmail_mailbox_is_synced_on_schedule_and_within_limits() {
     assert_eq!(mailbox.messages, mails.len() as i64, "{mailbox:?}");
     assert!(mailbox.documents >= 8, "{mailbox:?}");
 
-    // All of Gmail asks for patience: the run ends as throttled, the limit closes, and the run waits for it.
+    // All of Gmail asks for patience: the attempt ends as throttled, the limit closes, and the run waits.
     let limit = r#"{"call":"history","times":100,"then":{"status":403,"reason":"rateLimitExceeded","retry_after":"3600"}}"#;
     gmail.post("/admin/faults", limit.as_bytes()).expect("a fault");
     let run_id = trigger(&scheduler).await;
@@ -69,9 +72,16 @@ async fn a_gmail_mailbox_is_synced_on_schedule_and_within_limits() {
         assert!(begin.elapsed() < PATIENCE, "{run:?}");
         tokio::task::yield_now().await;
     };
-    let wait = waiting.wait.expect("a wait");
-    assert_eq!((wait.cause(), wait.key.as_str()), (pb::WaitCause::Limit, "provider:gmail"));
-    assert_eq!(waiting.failure.expect("a failure").code, "GMAIL_PROJECT_LIMIT");
+    let failure = waiting.failure.expect("a failure");
+    assert_eq!(
+        (failure.class(), failure.code.as_str()),
+        (pb::FailureClass::Throttled, "GMAIL_PROJECT_LIMIT")
+    );
+    let limits = LimitServiceClient::new(service.channel().expect("a channel"));
+    let listed =
+        limits.clone().list_limits(pb::ListLimitsRequest::default()).await.expect("limits").into_inner();
+    let closed = listed.limits.iter().find(|limit| limit.key == "provider:gmail");
+    assert!(closed.is_some_and(|limit| limit.closed_until.is_some()), "{listed:?}");
 
     for log in [&worker.log, &service.log] {
         let log = fs::read_to_string(log).expect("a log");

@@ -156,8 +156,17 @@ async fn fault(State(world): State<Shared>, body: Bytes) -> Response<Body> {
     }
 }
 
+/// A message of an account, with its new labels or without any: then it is removed.
+#[derive(Deserialize)]
+struct Change {
+    address: String,
+    id: String,
+    labels: Option<Vec<String>>,
+}
+
 #[derive(Deserialize)]
 struct Settings {
+    change: Option<Change>,
     quota: Option<Quota>,
     rotates: Option<bool>,
     gap: Option<bool>,
@@ -185,6 +194,12 @@ async fn settings(State(world): State<Shared>, body: Bytes) -> Response<Body> {
         world.gap = asked.gap.unwrap_or(world.gap);
         world.circle = asked.circle.unwrap_or(world.circle);
         world.tokens_expired = asked.tokens_expired.unwrap_or(world.tokens_expired);
+        if let Some(Change { address, id, labels }) = asked.change {
+            match labels {
+                Some(labels) => world.mailbox(&address).label(&id, labels),
+                None => world.mailbox(&address).remove(&id),
+            }
+        }
         if let Some(address) = asked.forget_history {
             world.mailbox(&address).forget_history();
         }
