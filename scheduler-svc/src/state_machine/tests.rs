@@ -20,6 +20,7 @@ mod lease;
 mod limit;
 mod load;
 mod overlap;
+mod pains;
 mod pause;
 mod random;
 mod request;
