@@ -12,6 +12,8 @@ pub enum Bug {
     ForgetsUnknown,
     /// Another owner writes, and this one speaks on.
     GoesOnFenced,
+    /// Answers to changes do not wait for `store.ack`.
+    AnswersUnsecured,
     /// A run begins beside the live one.
     OverlapUnchecked,
     /// A loaded schedule decides its last hour again.
@@ -131,6 +133,7 @@ impl Bug {
         Self::SpeaksWhileUnknown,
         Self::ForgetsUnknown,
         Self::GoesOnFenced,
+        Self::AnswersUnsecured,
         Self::OverlapUnchecked,
         Self::DecidedForgottenAtLoad,
         Self::ClockBackFiresAgain,

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 
 use super::{
-    Inner, layout,
+    Ack, Inner,
+    fsync::Fsync,
+    layout,
     lease::keep,
     owner::Owner,
     script::{self, FORMAT, Failed},
@@ -40,9 +42,10 @@ impl Inner {
         self.lease.begin();
         let mut connection = self.pools.dedicated().await.map_err(StoreError::Unknown)?;
         let server = Server::ask(&mut connection).await?;
-        if !server.has_log {
-            tracing::warn!("this Redis keeps no append-only file: what it holds is lost when it restarts");
+        if self.options.ack == Ack::Disk {
+            Fsync::ask(&mut connection, &server).await?;
         }
+        self.lease.advise(server.advice(self.options.ack));
         self.wait_for_others(&mut connection, &server).await?;
         let nonce = format!("{:032x}", rand::random::<u128>());
         let grant = self.grant(&mut connection, &nonce).await?;
