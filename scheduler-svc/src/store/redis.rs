@@ -66,6 +66,8 @@ pub struct Options {
     pub accept_older: bool,
     /// When answers to changes leave (rule O10).
     pub ack: Ack,
+    /// One wait for it; then Redis is looked at anew.
+    pub patience: Duration,
     /// How long a grant may take until Redis has it on disk, where it cannot say (rule O3).
     pub grant: Duration,
     /// How long an owner that holds the truth may take to come back to a Redis that has changed (rule O4).
@@ -82,6 +84,7 @@ impl Options {
             advertise: String::new(),
             accept_older: false,
             ack: Ack::default(),
+            patience: Duration::from_secs(5),
             grant: Duration::from_secs(2),
             courtesy: Duration::from_secs(10),
         }

@@ -101,7 +101,11 @@ fn o10_a_change_that_changes_nothing_waits_for_what_it_found() {
     assert_eq!(bench.released.len(), 3);
     let again = bench.apply(&upsert(1));
     bench.settle();
-    assert_eq!((bench.released.last(), bench.asked.len()), (Some(&again), 1), "what it found is secured already");
+    assert_eq!(
+        (bench.released.last(), bench.asked.len()),
+        (Some(&again), 1),
+        "what it found is secured already"
+    );
 }
 
 #[test]
@@ -265,7 +269,10 @@ fn o10_what_was_answered_survives_the_loss_of_leader_and_memory() {
     for seed in 0..40 {
         let mut state = seed * 2 + 1;
         let mut draw = |of: u64| {
-            state = u64::wrapping_add(u64::wrapping_mul(state, 6_364_136_223_846_793_005), 1_442_695_040_888_963_407);
+            state = u64::wrapping_add(
+                u64::wrapping_mul(state, 6_364_136_223_846_793_005),
+                1_442_695_040_888_963_407,
+            );
             (state >> 33) % of
         };
         let mut bench = Bench::securing();
@@ -287,13 +294,19 @@ fn o10_what_was_answered_survives_the_loss_of_leader_and_memory() {
                     }
                 }
                 // The sync begins with what is in memory then, and may fail.
-                4 if sync.is_none() && !bench.asked.is_empty() => sync = Some((store.seq, store.memory.clone())),
+                4 if sync.is_none() && !bench.asked.is_empty() => {
+                    sync = Some((store.seq, store.memory.clone()))
+                }
                 5 => {
                     let failed = draw(4) == 0;
                     if let Some((seq, memory)) = sync.take() {
                         bench.asked.clear();
-                        let outcome =
-                            if failed { Err(StoreError::Unknown("slow".into())) } else { store.disk = memory; Ok(seq) };
+                        let outcome = if failed {
+                            Err(StoreError::Unknown("slow".into()))
+                        } else {
+                            store.disk = memory;
+                            Ok(seq)
+                        };
                         if let Some(Step::Release(output)) = bench.pipeline.secured(outcome) {
                             bench.release(output);
                         }

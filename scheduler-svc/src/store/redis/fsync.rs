@@ -168,7 +168,8 @@ mod tests {
     #[test]
     fn o10_a_log_that_is_not_written_is_an_error() {
         let now = Instant::now();
-        for broken in [info(0, 0).replace("status:ok", "status:err"), info(0, 0).replace("enabled:1", "enabled:0")]
+        for broken in
+            [info(0, 0).replace("status:ok", "status:err"), info(0, 0).replace("enabled:1", "enabled:0")]
         {
             assert!(Watch::new(now).is_synced(now, &broken).is_err());
         }

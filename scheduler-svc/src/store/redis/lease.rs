@@ -124,9 +124,10 @@ impl Lease {
 
     pub fn health(&self) -> Health {
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        let trouble = health.iter().flatten().next().cloned();
+        let troubles: Vec<&str> = health.iter().flatten().map(String::as_str).collect();
         let advice = || self.advice.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Health { available: trouble.is_none(), detail: trouble.unwrap_or_else(advice) }
+        let detail = if troubles.is_empty() { advice() } else { troubles.join("; ") };
+        Health { available: troubles.is_empty(), detail }
     }
 }
 

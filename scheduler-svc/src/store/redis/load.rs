@@ -56,11 +56,41 @@ impl Inner {
         self.show(Some(&owner));
         *self.owner.lock().await = Some(owner);
         tokio::spawn(keep(Arc::downgrade(self), nonce.clone()));
-        let hot = self.load(&mut connection, &nonce, &grant).await?;
-        if !grant.resigned {
-            self.until_durable(&mut connection, &server, grant.at).await?;
+        let taken = self.take(&mut connection, &server, &nonce, &grant).await;
+        if taken.is_err() {
+            self.abandon(&server).await;
         }
-        Ok(Opened { epoch: grant.epoch, seq: grant.seq, hot })
+        Ok(Opened { epoch: grant.epoch, seq: grant.seq, hot: taken? })
+    }
+
+    /// What there is, once the grant is on disk.
+    async fn take(
+        &self,
+        connection: &mut MultiplexedConnection,
+        server: &Server,
+        nonce: &str,
+        grant: &Grant,
+    ) -> Result<Vec<(Key, Bytes)>, StoreError> {
+        let hot = self.load(connection, nonce, grant).await?;
+        if !grant.resigned {
+            self.until_durable(connection, server, grant.at).await?;
+        }
+        Ok(hot)
+    }
+
+    /// An opening that came to nothing keeps nobody waiting, itself included: its lease ends now. It has said nothing; but
+    /// it is no resignation, since its predecessor may not have resigned.
+    async fn abandon(&self, server: &Server) {
+        let Some(owner) = self.owner.lock().await.take() else { return };
+        self.show(None);
+        let ended = async {
+            let dedicated = self.pools.dedicated().await;
+            let mut connection = dedicated.map_err(|why| Failed { passing: true, why })?;
+            self.say_renew(&mut connection, &owner.nonce, owner.epoch, 1, &server.identity).await
+        };
+        if let Err(Failed { why, .. }) = ended.await {
+            tracing::warn!(why, "end the lease of an opening that failed; the next try waits for it");
+        }
     }
 
     /// A lease has to be absent twice; and when Redis is not the one that the lease was granted by, an owner that holds

@@ -10,6 +10,7 @@ use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 
 use super::{
     Inner,
+    connect::ANSWER,
     fsync::{Fsync, Watch},
     script::{self, Failed},
     server::Server,
@@ -28,13 +29,11 @@ pub enum Ack {
     Replica,
 }
 
-/// One wait; after it the connection, and what Redis is, are looked at anew.
-const LIMIT: Duration = Duration::from_secs(5);
-
 /// Where commits are waited for.
 pub struct Line {
     connection: MultiplexedConnection,
     fsync: Option<Fsync>,
+    limit: Duration,
 }
 
 impl Inner {
@@ -81,7 +80,8 @@ impl Inner {
             Ack::Disk => Some(Fsync::ask(&mut connection, &server).await?),
             Ack::Memory | Ack::Replica => None,
         };
-        Ok(Line { connection, fsync })
+        connection.set_response_timeout(self.options.patience + ANSWER);
+        Ok(Line { connection, fsync, limit: self.options.patience })
     }
 
     /// Redis has not what was committed: compares positions, and sends again what is at hand.
@@ -101,7 +101,7 @@ impl Line {
                 let (local, _): (u32, u32) = redis::cmd("WAITAOF")
                     .arg(1)
                     .arg(0)
-                    .arg(LIMIT.as_millis() as u64)
+                    .arg(self.limit.as_millis() as u64)
                     .query_async(&mut self.connection)
                     .await?;
                 let why = "Redis has not synced its append-only file (store.ack = disk): look at its disk, and set \
@@ -122,7 +122,7 @@ impl Line {
             if watch.is_synced(Instant::now(), &info)? {
                 return Ok(());
             }
-            if begin.elapsed() > LIMIT {
+            if begin.elapsed() > self.limit {
                 let why = "Redis does not come to the end of a sync (store.ack = disk): its disk is too slow";
                 return Err(Failed { passing: true, why: why.into() });
             }
@@ -131,7 +131,7 @@ impl Line {
     }
 
     async fn until_replicated(&mut self) -> Result<(), Failed> {
-        let wait = redis::cmd("WAIT").arg(1).arg(LIMIT.as_millis() as u64).to_owned();
+        let wait = redis::cmd("WAIT").arg(1).arg(self.limit.as_millis() as u64).to_owned();
         let replicas: u32 = wait.query_async(&mut self.connection).await?;
         let why = "no replica has taken the last commits (store.ack = replica): connect one, or set store.ack to disk \
                    or memory";

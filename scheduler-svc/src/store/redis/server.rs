@@ -116,7 +116,10 @@ mod tests {
         assert_eq!(advice("connected_slaves:2", guarded, Ack::Replica), "");
         assert!(advice("aof_enabled:1", "aof_enabled:0", Ack::Memory).contains("appendonly yes"));
         assert_eq!(advice("connected_slaves:2", "connected_slaves:0", Ack::Memory), "");
-        assert!(advice("connected_slaves:2", "connected_slaves:0", Ack::Replica).contains("no replica is connected"));
+        assert!(
+            advice("connected_slaves:2", "connected_slaves:0", Ack::Replica)
+                .contains("no replica is connected")
+        );
     }
 
     #[test]
