@@ -1,7 +1,9 @@
 //! When a write is on Redis' disk, on each kind of server.
 //!
-//! From 7.2 on `WAITAOF` says so. Before, with `appendfsync always`, the write is synced before it is answered. With
-//! `everysec` there is no word for it, so it is concluded from `INFO persistence` ([`Watch`]).
+//! From Redis 8 on `WAITAOF` says so ([`told`]). Redis 7.2 and 7.4 know the command, and so does Valkey, but with
+//! `everysec` they may answer it before the sync has even begun (https://github.com/redis/redis/pull/13793; seen in
+//! Valkey 9.1). There, and before: with `appendfsync always` the write is synced before it is answered; with `everysec`
+//! it is concluded from `INFO persistence` ([`Watch`]).
 
 use std::{
     collections::HashMap,
@@ -40,7 +42,7 @@ impl Fsync {
             .await;
         let settings = settings.map_err(|error| {
             fatal(&format!(
-                "a Redis before 7.2 has to be asked for its settings: allow the user +config|get ({error})"
+                "a Redis before 8.0, or Valkey, has to be asked for its settings: allow the user +config|get ({error})"
             ))
         })?;
         Self::read(&settings).map_err(fatal)
@@ -53,11 +55,46 @@ impl Fsync {
         } else if !is("appendfsync", "everysec") {
             Err("this Redis leaves syncs to its host: set appendfsync everysec or always there")
         } else if !is("no-appendfsync-on-rewrite", "no") {
-            Err("this Redis does not sync during a rewrite, and before 7.2 cannot say when it does: set \
+            Err("this Redis does not sync during a rewrite, and before 8.0 cannot say when it does: set \
                  no-appendfsync-on-rewrite no there")
         } else {
             Ok(Self::EverySecond)
         }
+    }
+}
+
+/// Waits until what was written on this connection is on disk, as WAITAOF says. Returns whether it is within `limit`.
+pub async fn told(connection: &mut MultiplexedConnection, limit: Duration) -> Result<bool, Failed> {
+    let millis = limit.as_millis() as u64;
+    let (local, _): (u32, u32) =
+        redis::cmd("WAITAOF").arg(1).arg(0).arg(millis).query_async(connection).await?;
+    Ok(local > 0)
+}
+
+/// Whether the server is set to leave syncs to its host, as far as it tells.
+pub async fn is_off(connection: &mut MultiplexedConnection) -> bool {
+    let setting: Result<HashMap<String, String>, _> =
+        redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(connection).await;
+    setting.is_ok_and(|setting| setting.get("appendfsync").is_some_and(|set| set == "no"))
+}
+
+/// What `INFO persistence` shows.
+#[derive(Clone, Copy)]
+struct Look<'a>(&'a str);
+
+impl Look<'_> {
+    fn is(self, name: &str, expected: &str) -> bool {
+        let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.is_some_and(|value| value.trim() == expected)
+    }
+
+    /// Whether no sync is under way or waits for its turn.
+    fn is_idle(self) -> Result<bool, Failed> {
+        if self.is("aof_enabled", "1") && self.is("aof_last_write_status", "ok") {
+            return Ok(self.is("aof_pending_bio_fsync", "0"));
+        }
+        let why = "Redis does not write its append-only file: its log says why";
+        Err(Failed { passing: true, why: why.into() })
     }
 }
 
@@ -91,19 +128,15 @@ impl Watch {
     /// # Errors
     /// When it does not get there any more.
     pub fn is_synced(&mut self, now: Instant, info: &str) -> Result<bool, Failed> {
-        let value = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let is = |name: &str, expected: &str| value(name).is_some_and(|value| value.trim() == expected);
-        if !is("aof_enabled", "1") || !is("aof_last_write_status", "ok") {
-            let why = "Redis does not write its append-only file (store.ack = disk): its log says why";
-            return Err(Failed { passing: true, why: why.into() });
-        }
+        let look = Look(info);
+        let idle = look.is_idle()?;
         let Some(written) = self.written else {
-            if is("aof_buffer_length", "0") || now - self.begin >= Self::WRITTEN {
+            if look.is("aof_buffer_length", "0") || now - self.begin >= Self::WRITTEN {
                 self.written = Some(now);
             }
             return Ok(false);
         };
-        if now - written >= Self::BEGUN && is("aof_pending_bio_fsync", "0") {
+        if now - written >= Self::BEGUN && idle {
             self.idle += 1;
         }
         Ok(self.idle >= 2)

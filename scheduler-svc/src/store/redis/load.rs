@@ -10,7 +10,7 @@ use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 
 use super::{
     Ack, Inner,
-    fsync::Fsync,
+    fsync::{self, Fsync},
     layout,
     lease::keep,
     owner::Owner,
@@ -253,16 +253,9 @@ impl Inner {
         at: Instant,
     ) -> Result<(), StoreError> {
         if server.tells_fsync() {
-            let limit = self.options.term.as_millis() as u64;
-            let (local, _): (u32, u32) = redis::cmd("WAITAOF")
-                .arg(1)
-                .arg(0)
-                .arg(limit)
-                .query_async(connection)
-                .await
-                .map_err(Failed::from)?;
-            if local == 0 {
-                return Err(StoreError::Unknown("Redis has not written the grant to disk".into()));
+            if !fsync::told(connection, self.options.term).await? && !fsync::is_off(connection).await {
+                let why = "Redis has not written the grant to disk: look at its disk, and set appendfsync everysec there";
+                return Err(StoreError::Unknown(why.into()));
             }
             return Ok(());
         }

@@ -11,7 +11,7 @@ use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 use super::{
     Inner,
     connect::ANSWER,
-    fsync::{Fsync, Watch},
+    fsync::{self, Fsync, Watch},
     script::{self, Failed},
     server::Server,
 };
@@ -98,15 +98,10 @@ impl Line {
         match self.fsync {
             Some(Fsync::BeforeAnswers) | None => Ok(()),
             Some(Fsync::Tells) => {
-                let (local, _): (u32, u32) = redis::cmd("WAITAOF")
-                    .arg(1)
-                    .arg(0)
-                    .arg(self.limit.as_millis() as u64)
-                    .query_async(&mut self.connection)
-                    .await?;
+                let told = fsync::told(&mut self.connection, self.limit).await?;
                 let why = "Redis has not synced its append-only file (store.ack = disk): look at its disk, and set \
                            appendfsync everysec or always";
-                if local > 0 { Ok(()) } else { Err(Failed { passing: true, why: why.into() }) }
+                if told { Ok(()) } else { Err(Failed { passing: true, why: why.into() }) }
             }
             Some(Fsync::EverySecond) => self.watch().await,
         }

@@ -6,8 +6,8 @@ use super::{Ack, script::Failed};
 
 /// Scripts with a shebang, and a whole script in one transaction of the log, need it.
 const OLDEST: (u32, u32) = (7, 0);
-/// WAITAOF.
-const TELLS_FSYNC: (u32, u32) = (7, 2);
+/// WAITAOF that can be believed; see `fsync`. Valkey calls itself 7.2.
+const TELLS_FSYNC: (u32, u32) = (8, 0);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -105,7 +105,8 @@ mod tests {
         assert_eq!(server.identity, "abc/def");
         assert_eq!((server.version, server.has_log, server.replicas), ((7, 0), true, 2));
         assert!(!server.tells_fsync());
-        assert!(Server::read(&INFO.replace("7.0.15", "7.2.4")).unwrap().tells_fsync());
+        assert!(!Server::read(&INFO.replace("7.0.15", "7.4.2")).unwrap().tells_fsync());
+        assert!(Server::read(&INFO.replace("7.0.15", "8.0.0")).unwrap().tells_fsync());
     }
 
     #[test]

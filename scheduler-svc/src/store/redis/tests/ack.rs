@@ -6,12 +6,12 @@ use super::{
     *,
 };
 
-/// Whether this server has WAITAOF.
+/// Whether this server has a WAITAOF that can be believed.
 fn tells(redis: &Redis) -> bool {
     let info = redis.ask(&["INFO", "server"]).expect("info");
     let version = info.lines().find_map(|line| line.strip_prefix("redis_version:")).expect("a version");
     let numbers: Vec<u32> = version.trim().split('.').filter_map(|part| part.parse().ok()).collect();
-    numbers >= vec![7, 2]
+    numbers >= vec![8, 0]
 }
 
 fn asking(redis: &Redis, ack: Ack) -> RedisStore {
