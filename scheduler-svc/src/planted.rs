@@ -12,8 +12,6 @@ pub enum Bug {
     ForgetsUnknown,
     /// Another owner writes, and this one speaks on.
     GoesOnFenced,
-    /// Answers to changes do not wait for `store.ack`.
-    AnswersUnsecured,
     /// A run begins beside the live one.
     OverlapUnchecked,
     /// A loaded schedule decides its last hour again.
@@ -133,7 +131,6 @@ impl Bug {
         Self::SpeaksWhileUnknown,
         Self::ForgetsUnknown,
         Self::GoesOnFenced,
-        Self::AnswersUnsecured,
         Self::OverlapUnchecked,
         Self::DecidedForgottenAtLoad,
         Self::ClockBackFiresAgain,
