@@ -1,4 +1,5 @@
 //! The task around the pipeline: a thread that pumps commands, time and commit outcomes, and a thread that commits.
+//! Where `store.ack` asks for more than commits, a third one waits for that.
 //!
 //! A thread of its own keeps timers punctual however busy the gRPC runtime is. Nothing here waits for a client:
 //! replies go to one-shot channels, messages to sessions into outboxes that are bounded by the session's slots; the
@@ -120,15 +121,19 @@ pub fn start_at(handle: &Handle, config: Config, observer: impl Observer) -> Res
     let events = handle.events().clone();
     events.begin(opened.epoch);
     let (commits, outcomes) = start_committer(store.clone())?;
+    let (questions, secured) = start_securer(store.clone())?;
+    let pipeline = Pipeline::new(machine, opened.seq);
     let (calls, queue) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let mut pump = Pump {
-        pipeline: Pipeline::new(machine, opened.seq),
+        pipeline: if store.secures() { pipeline.secure_changes() } else { pipeline },
         clock,
         queue,
         commits,
         outcomes,
+        questions,
+        secured,
         waiting: HashMap::new(),
         next_reply: 0,
         sessions: HashMap::new(),
@@ -193,6 +198,34 @@ fn start_committer(
     Ok((commits, outcomes))
 }
 
+/// Epoch and sequence through which everything is to be secured.
+type Question = (u64, u64);
+type Secured = Result<u64, StoreError>;
+
+fn start_securer(
+    store: Arc<dyn Store>,
+) -> std::io::Result<(std::sync::mpsc::Sender<Question>, mpsc::UnboundedReceiver<Secured>)> {
+    let (questions, todo) = std::sync::mpsc::channel::<Question>();
+    let (done, secured) = mpsc::unbounded_channel();
+    if store.secures() {
+        thread::Builder::new().name("securer".into()).spawn(move || {
+            for (epoch, seq) in todo {
+                let caught = catch_unwind(AssertUnwindSafe(|| store.secure(epoch, seq)));
+                let outcome = caught.unwrap_or_else(|_| {
+                    Err(StoreError::Fatal("it panicked while it secured; the lines above tell where".into()))
+                });
+                if outcome.is_err() {
+                    thread::sleep(COMMIT_PAUSE);
+                }
+                if done.send(outcome).is_err() {
+                    break;
+                }
+            }
+        })?;
+    }
+    Ok((questions, secured))
+}
+
 /// Says once that the store is away, and once that it is back.
 fn tell(outcome: &Outcome, away: &mut Option<Instant>) {
     match (outcome, *away) {
@@ -214,6 +247,8 @@ struct Pump {
     queue: mpsc::Receiver<Call>,
     commits: std::sync::mpsc::Sender<Commit>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
+    questions: std::sync::mpsc::Sender<Question>,
+    secured: mpsc::UnboundedReceiver<Secured>,
     waiting: HashMap<ReplyTo, oneshot::Sender<Reply>>,
     next_reply: u64,
     sessions: HashMap<SessionId, Outbox>,
@@ -237,6 +272,7 @@ impl Pump {
                 Step::Commit { seq, batch } => self.commit(seq, batch),
                 Step::Restore { seq, snapshot } => self.restore(seq, snapshot),
                 Step::Release(output) => self.release(output),
+                Step::Secure { seq } => self.secure(seq),
                 Step::Reload => {
                     if let Err(error) = self.reload() {
                         return Some(Halt::Failed(error.to_string()));
@@ -256,9 +292,9 @@ impl Pump {
         let machine = load(self.config, self.clock.now(), opened.epoch, opened.hot)?;
         self.epoch = opened.epoch;
         self.events.begin(opened.epoch);
+        self.pipeline.reloaded(machine, opened.seq);
         self.waiting.retain(|to, _| self.pipeline.keeps(*to));
         self.sessions.retain(|id, _| self.pipeline.keeps_session(*id));
-        self.pipeline.reloaded(machine, opened.seq);
         Ok(())
     }
 
@@ -275,7 +311,13 @@ impl Pump {
                     Some(Step::Release(output)) => self.release(output),
                     Some(Step::Commit { seq, batch }) => self.commit(seq, batch),
                     Some(Step::Restore { seq, snapshot }) => self.restore(seq, snapshot),
-                    Some(Step::Wait(_) | Step::Reload) | None => {}
+                    Some(Step::Wait(_) | Step::Reload | Step::Secure { .. }) | None => {}
+                }
+                open
+            }
+            Some(outcome) = self.secured.recv() => {
+                if let Some(Step::Release(output)) = self.pipeline.secured(outcome) {
+                    self.release(output);
                 }
                 open
             }
@@ -345,6 +387,11 @@ impl Pump {
 
     fn restore(&self, seq: u64, snapshot: Arc<Snapshot>) {
         let _ = self.commits.send(Commit::Everything { epoch: self.epoch, seq, snapshot });
+    }
+
+    fn secure(&self, seq: u64) {
+        // The securer lives as long as this sender.
+        let _ = self.questions.send((self.epoch, seq));
     }
 
     /// What is not wanted any more is dropped: a caller that went away, a stream that broke.

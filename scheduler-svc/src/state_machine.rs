@@ -229,6 +229,7 @@ impl StateMachine {
                 self.close_session(*id);
                 self.answer(to, Answer::Closed);
             }
+            Command::Confirm => self.answer(to, Answer::Confirmed),
             Command::SetAside { uid, why } => {
                 self.set_aside(*uid, why);
                 self.answer(to, Answer::Closed);

@@ -72,11 +72,13 @@ impl Pipeline {
         }
     }
 
-    /// Whether this caller may still get an answer after [`Step::Reload`].
+    /// Whether this caller may still get an answer after [`Self::reloaded`].
     pub fn keeps(&self, to: ReplyTo) -> bool {
-        self.recovery.iter().any(|recovery| {
-            recovery.again.iter().any(|(other, _)| *other == to) || recovery.refused.contains(&to)
-        })
+        let waits = self.securing.as_ref().is_some_and(|securing| securing.keeps(to));
+        waits
+            || self.recovery.iter().any(|recovery| {
+                recovery.again.iter().any(|(other, _)| *other == to) || recovery.refused.contains(&to)
+            })
     }
 
     /// Whether this session is opened after [`Step::Reload`].
@@ -90,6 +92,9 @@ impl Pipeline {
         self.machine = machine;
         self.seq = seq;
         self.changed = true;
+        if let Some(securing) = &mut self.securing {
+            securing.reloaded(seq);
+        }
         if let Some(recovery) = &mut self.recovery {
             recovery.reload = false;
         }
@@ -104,7 +109,8 @@ impl Pipeline {
         if !recovery.refused.is_empty() {
             let refused = std::mem::take(&mut recovery.refused);
             let replies = refused.into_iter().map(|to| (to, Err(Refusal::Poisonous))).collect();
-            return Some(Step::Release(Output { replies, ..Output::default() }));
+            let refused = Output { replies, ..Output::default() };
+            return Some(Step::Release(self.hold_back(refused)));
         }
         let (to, command) = if let Some((uid, why)) = recovery.set_aside.pop() {
             (NOBODY, Command::SetAside { uid, why })

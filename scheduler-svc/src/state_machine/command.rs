@@ -52,6 +52,45 @@ pub enum Command {
     CloseSession(SessionId),
     Heartbeat(Box<Heartbeat>),
     Report(Vec<Report>),
+    /// Changes nothing. Ends a call of many changes: its answer waits as that of a change does (rule O10).
+    Confirm,
+}
+
+impl Command {
+    /// Whether somebody is told by the answer that a change of theirs is done. Pages of a call are not: their answers
+    /// stay within the service, and the last one, or [`Command::Confirm`], stands for all.
+    pub fn is_change(&self) -> bool {
+        match self {
+            Self::Upsert(upsert) => !upsert.validate_only,
+            Self::RetryRuns(retry) => retry.page.last,
+            Self::Delete(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Trigger(_)
+            | Self::Backfill(_)
+            | Self::CancelRun(_)
+            | Self::Bulk(_)
+            | Self::SetLimit(_)
+            | Self::DeleteLimit(_)
+            | Self::Confirm => true,
+            Self::Import(_)
+            | Self::DeleteNamed(_)
+            | Self::Export(_)
+            | Self::GetSchedule(_)
+            | Self::ListSchedules(_)
+            | Self::GetRun(_)
+            | Self::ListRuns(_)
+            | Self::GetStatus { .. }
+            | Self::Forecast(_)
+            | Self::ListWorkers { .. }
+            | Self::ListLimits(_)
+            | Self::OpenSession(_)
+            | Self::SetAside { .. }
+            | Self::CloseSession(_)
+            | Self::Heartbeat(_)
+            | Self::Report(_) => false,
+        }
+    }
 }
 
 /// Makes a retry of a mutation safe.

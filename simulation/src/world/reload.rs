@@ -61,7 +61,7 @@ impl World {
                 self.resume_commit(index, seq, batch);
                 return Ok(());
             }
-            Step::Wait(_) | Step::Reload | Step::Restore { .. } => return Ok(()),
+            Step::Wait(_) | Step::Reload | Step::Restore { .. } | Step::Secure { .. } => return Ok(()),
         };
         let hot = self.store.records.iter().filter(|(key, _)| !key.is_cold());
         let hot = hot.map(|(key, value)| (key.clone(), value.clone())).collect();

@@ -245,7 +245,7 @@ impl World {
                         return Ok(());
                     }
                 }
-                Step::Restore { .. } => {
+                Step::Restore { .. } | Step::Secure { .. } => {
                     return broken("this store never loses anything", format!("scheduler {index}"));
                 }
                 Step::Wait(_) if self.schedulers[index].pipeline.halted().is_some() => {
@@ -275,7 +275,7 @@ impl World {
                     return self.release(index, output, true);
                 }
                 Some(Step::Commit { seq, batch }) => self.send_commit(index, seq, batch),
-                Some(Step::Wait(_) | Step::Reload | Step::Restore { .. }) | None => {}
+                Some(Step::Wait(_) | Step::Reload | Step::Restore { .. } | Step::Secure { .. }) | None => {}
             }
             return Ok(true);
         }
