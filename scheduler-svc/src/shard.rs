@@ -8,12 +8,12 @@
 //! Order of stopping: callers end first (the queue closes), then what was gathered is committed and released, then the
 //! committer ends.
 
+mod committer;
 mod handle;
 mod outbox;
 
 use std::{
     collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,6 +25,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use committer::{Commit, Outcome, Question, Secured, start_committer, start_securer};
 use handle::{Call, Desk};
 pub use handle::{CallError, Handle, Pending};
 pub use outbox::{Messages, Outbox, outbox};
@@ -48,8 +49,6 @@ const QUEUE: usize = 4_096;
 const CALLS_PER_TURN: usize = 1_000;
 /// The wall clock may be set while the shard sleeps, so it never sleeps longer.
 const NAP_MAX: Duration = Duration::from_secs(1);
-/// Between two tries of a commit whose outcome is unknown.
-const COMMIT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the shard does with facts: traces, logs. Must not block.
 pub trait Observer: Send + 'static {
@@ -162,83 +161,6 @@ fn load(config: Config, now: Now, epoch: u64, hot: Vec<(Key, Bytes)>) -> Result<
         tracing::error!(key = %record.key, why = %record.why, "a record cannot be read; it is set aside and left as it is");
     }
     Ok(machine)
-}
-
-/// What the committer is asked for.
-enum Commit {
-    Batch { epoch: u64, seq: u64, batch: Batch },
-    Everything { epoch: u64, seq: u64, snapshot: Arc<Snapshot> },
-}
-type Outcome = Result<(), StoreError>;
-
-fn start_committer(
-    store: Arc<dyn Store>,
-) -> std::io::Result<(std::sync::mpsc::Sender<Commit>, mpsc::UnboundedReceiver<Outcome>)> {
-    let (commits, todo) = std::sync::mpsc::channel::<Commit>();
-    let (done, outcomes) = mpsc::unbounded_channel();
-    thread::Builder::new().name("committer".into()).spawn(move || {
-        let mut away: Option<Instant> = None;
-        for work in todo {
-            let caught = catch_unwind(AssertUnwindSafe(|| match work {
-                Commit::Batch { epoch, seq, batch } => store.commit(epoch, seq, batch),
-                Commit::Everything { epoch, seq, snapshot } => store.restore(epoch, seq, snapshot),
-            }));
-            let outcome = caught.unwrap_or_else(|_| {
-                Err(StoreError::Fatal("it panicked in a commit; the lines above tell where".into()))
-            });
-            tell(&outcome, &mut away);
-            if matches!(outcome, Err(StoreError::Unknown(_))) {
-                thread::sleep(COMMIT_PAUSE);
-            }
-            if done.send(outcome).is_err() {
-                break;
-            }
-        }
-    })?;
-    Ok((commits, outcomes))
-}
-
-/// Epoch and sequence through which everything is to be secured.
-type Question = (u64, u64);
-type Secured = Result<u64, StoreError>;
-
-fn start_securer(
-    store: Arc<dyn Store>,
-) -> std::io::Result<(std::sync::mpsc::Sender<Question>, mpsc::UnboundedReceiver<Secured>)> {
-    let (questions, todo) = std::sync::mpsc::channel::<Question>();
-    let (done, secured) = mpsc::unbounded_channel();
-    if store.secures() {
-        thread::Builder::new().name("securer".into()).spawn(move || {
-            for (epoch, seq) in todo {
-                let caught = catch_unwind(AssertUnwindSafe(|| store.secure(epoch, seq)));
-                let outcome = caught.unwrap_or_else(|_| {
-                    Err(StoreError::Fatal("it panicked while it secured; the lines above tell where".into()))
-                });
-                if outcome.is_err() {
-                    thread::sleep(COMMIT_PAUSE);
-                }
-                if done.send(outcome).is_err() {
-                    break;
-                }
-            }
-        })?;
-    }
-    Ok((questions, secured))
-}
-
-/// Says once that the store is away, and once that it is back.
-fn tell(outcome: &Outcome, away: &mut Option<Instant>) {
-    match (outcome, *away) {
-        (Err(StoreError::Unknown(why)), None) => {
-            tracing::error!(%why, "the store does not answer; nothing is acknowledged until it does");
-            *away = Some(Instant::now());
-        }
-        (Ok(()), Some(since)) => {
-            tracing::info!(for_ms = since.elapsed().as_millis() as u64, "the store answers again");
-            *away = None;
-        }
-        (Ok(()) | Err(_), _) => {}
-    }
 }
 
 struct Pump {

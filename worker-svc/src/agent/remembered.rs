@@ -14,6 +14,8 @@ use super::{Agent, Attempt, Key};
 
 /// Twice and more what a store may lose.
 const KEPT: u64 = 10_000;
+/// Entries of a hello that the scheduler takes.
+const LISTED_MAX: usize = 10_000;
 /// So that a hello stays below the 4 MiB of a message, and memory bounded; the oldest go first.
 const NUMBER_MAX: usize = 4_096;
 const BYTES_MAX: usize = 4 << 20;
@@ -49,6 +51,13 @@ impl Remembered {
         {
             let Some(oldest) = self.outcomes.pop_front() else { return };
             self.bytes -= oldest.bytes;
+        }
+    }
+
+    /// Leaves room for so many that are held, the oldest go first.
+    pub(super) fn make_room(&mut self, held: usize) {
+        while self.outcomes.len() > LISTED_MAX.saturating_sub(held) {
+            self.bytes -= self.outcomes.pop_front().map_or(0, |oldest| oldest.bytes);
         }
     }
 

@@ -16,6 +16,7 @@ impl Agent {
             return;
         }
         self.link = Link::Opening { since: now };
+        self.remembered.make_room(self.attempts.len());
         let held = self.listed().0.into_iter().chain(self.remembered.listed()).collect();
         self.effects.push(Effect::Open(pb::StreamDueJobsRequest {
             worker_id: self.profile.worker_id.clone(),

@@ -100,4 +100,11 @@ fn o10_what_is_remembered_is_bounded() {
     let mut agent = acknowledged(&names.iter().map(|name| (name.as_str(), 100)).collect::<Vec<_>>());
     let listed = reopened(&mut agent, 1_000);
     assert_eq!((listed.len(), listed[0].as_str()), (4_096, "r0904"), "the oldest go first");
+    // A hello has at most 10 000 entries, and what is held comes first.
+    agent.stream_message(11_000, welcome_without(1, &[]));
+    let more: Vec<String> = (0..9_999).map(|n| format!("s{n:04}")).collect();
+    let more: Vec<(&str, i32, &str)> = more.iter().map(|name| (name.as_str(), 1, "noop")).collect();
+    agent.stream_message(11_000, due(2, &more));
+    let listed = reopened(&mut agent, 11_100);
+    assert_eq!((listed.len(), listed[9_999].as_str()), (10_000, "r4999"));
 }
