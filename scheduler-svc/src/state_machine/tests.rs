@@ -21,6 +21,7 @@ mod limit;
 mod load;
 mod overlap;
 mod pause;
+mod quarantine;
 mod random;
 mod request;
 mod retime;
