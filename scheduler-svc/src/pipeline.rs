@@ -158,7 +158,7 @@ impl Pipeline {
         }
         self.commands += 1;
         self.changed = true;
-        let applied = self.guarded(|machine| machine.apply(now, to, &command));
+        let applied = self.guarded(true, |machine| machine.apply(now, to, &command));
         match (&mut self.recovery, applied) {
             (Some(recovery), None) => recovery.again.push_back((to, command)),
             _ => self.gathered.push((to, command)),
@@ -173,7 +173,7 @@ impl Pipeline {
     pub fn wake(&mut self, now: Now) {
         self.now = now;
         if self.has_room_for_timers() {
-            let handled = self.guarded(|machine| machine.wake(now)).unwrap_or(0);
+            let handled = self.guarded(false, |machine| machine.wake(now)).unwrap_or(0);
             self.timers += handled;
             self.changed |= handled > 0;
         }
@@ -248,7 +248,7 @@ impl Pipeline {
     /// Seals what was gathered.
     fn close_batch(&mut self) -> Step {
         (self.commands, self.timers) = (0, 0);
-        let Some(mut output) = self.guarded(StateMachine::seal) else { return Step::Reload };
+        let Some(mut output) = self.guarded(false, StateMachine::seal) else { return Step::Reload };
         self.gathered.clear();
         self.changed = self.machine.has_more();
         let writes = mem::take(&mut output.writes);

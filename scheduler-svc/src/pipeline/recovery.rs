@@ -37,19 +37,24 @@ pub struct Recovery {
 }
 
 impl Pipeline {
-    /// Lets the machine work. None when it panicked; it must not be touched again then.
-    pub(super) fn guarded<T>(&mut self, work: impl FnOnce(&mut StateMachine) -> T) -> Option<T> {
+    /// Lets the machine work. None when it panicked; it must not be touched again then. `suspected`: a command is at
+    /// hand that is applied again, alone.
+    pub(super) fn guarded<T>(
+        &mut self,
+        suspected: bool,
+        work: impl FnOnce(&mut StateMachine) -> T,
+    ) -> Option<T> {
         // The machine may be torn after a panic; it is only asked what it was busy with, and dropped.
         match catch_unwind(AssertUnwindSafe(|| work(&mut self.machine))) {
             Ok(done) => Some(done),
             Err(panic) => {
-                self.panicked(&text(&*panic));
+                self.panicked(suspected, &text(&*panic));
                 None
             }
         }
     }
 
-    fn panicked(&mut self, why: &str) {
+    fn panicked(&mut self, suspected: bool, why: &str) {
         let culprit = self.machine.culprit();
         let recovery = self.recovery.get_or_insert_default();
         recovery.reload = true;
@@ -64,7 +69,7 @@ impl Pipeline {
             }
         } else if let Some((to, _)) = alone {
             recovery.refused.push(to);
-        } else {
+        } else if !suspected {
             self.unexplained += 1;
         }
         if self.unexplained > UNEXPLAINED_MAX {
@@ -124,7 +129,7 @@ impl Pipeline {
         if to != NOBODY {
             recovery.current = Some((to, command.clone()));
         }
-        self.guarded(|machine| machine.apply(now, to, &command));
+        self.guarded(true, |machine| machine.apply(now, to, &command));
         let step = if self.recovery.as_ref().is_some_and(|recovery| recovery.reload) {
             self.recovered_halt().unwrap_or(Step::Reload)
         } else {

@@ -401,10 +401,24 @@ fn p4_a_timer_that_panics_sets_its_schedule_aside_and_others_fire() {
 }
 
 #[test]
+fn p4_a_caller_that_repeats_a_poisonous_command_ends_no_process() {
+    poisoned(poison::At::Command, "s2", |bench| {
+        for _ in 0..30 {
+            bench.apply(&upsert(2));
+            bench.settle();
+        }
+        assert_eq!(bench.pipeline.halted(), None);
+        bench.apply(&upsert(1));
+        bench.settle();
+        assert_eq!(bench.view(1).status, Status::Active);
+    });
+}
+
+#[test]
 fn p4_panics_that_nothing_explains_end_the_process_at_last() {
     let mut bench = Bench::new();
     for _ in 0..=10 {
-        bench.pipeline.guarded(|_| panic!("a bug"));
+        bench.pipeline.guarded(false, |_| panic!("a bug"));
         bench.settle();
     }
     assert_eq!(bench.pipeline.halted(), Some(&Halt::Failed("panicked again and again: a bug".into())));

@@ -8,6 +8,7 @@ use super::{
     definition::{Definition, ScheduleKey},
     failure::Failure,
     gate::limit::Limit,
+    history::Rings,
     id::{RunId, SessionId, Uid},
     schedule::{Span, Status},
     snapshot::Snapshot,
@@ -152,8 +153,9 @@ pub struct Backfill {
     pub span: Span,
     /// Times that have a run, as history knows it.
     pub known: Vec<Span>,
-    /// How many entries the ring of decisions had when history was read; if it has more, it has to be read again.
-    pub as_of: u32,
+    /// How far the rings were when history was read; if one has gone on, it has to be read again. A run that ends in
+    /// between is neither live any more nor in what was read.
+    pub as_of: Rings,
     pub request: Option<Request>,
     pub actor: Arc<str>,
 }

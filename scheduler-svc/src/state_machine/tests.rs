@@ -22,6 +22,7 @@ mod load;
 mod overlap;
 mod pains;
 mod pause;
+mod quarantine;
 mod random;
 mod request;
 mod retime;

@@ -315,7 +315,7 @@ impl World {
         match &mut command {
             Command::Backfill(backfill) => {
                 if let Some(schedule) = self.judge.durable.named(&ask.key) {
-                    backfill.as_of = schedule.rings.decisions;
+                    backfill.as_of = schedule.rings;
                     backfill.known = self.judge.durable.times_with_runs(schedule.uid);
                 }
             }
@@ -342,8 +342,7 @@ impl World {
             }
             Request::Open { open, stream } => {
                 let session = SessionId(self.sources.ids.draw());
-                let epoch = self.schedulers[index].epoch;
-                self.judge.runs.moments.hello(epoch, &open.instance, self.now);
+                self.judge.runs.moments.hello(&open.instance, self.now);
                 let open = message::open_session(&Identity::local(), session, open);
                 if open.is_ok() {
                     self.network.streams[*stream].session = Some(session);
