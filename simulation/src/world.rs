@@ -125,7 +125,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, store: Durable) -> Self {
         let mut sources = Sources::new(seed);
         let profile = faults::Profile::draw(&mut sources.faults);
         let config = Config {
@@ -143,7 +143,7 @@ impl World {
             config,
             profile,
             hosts: Default::default(),
-            store: Durable::default(),
+            store,
             sealed: BTreeMap::new(),
             schedulers: Vec::new(),
             network: Default::default(),

@@ -115,7 +115,10 @@ impl StateMachine {
     ///
     /// # Errors
     /// When the whole store is not for this program: it is of a later format, or not Docket's.
-    pub fn load(config: Config, epoch: u64, now: Now, hot: Vec<(Key, Bytes)>) -> Result<Self, LoadError> {
+    pub fn load(config: Config, epoch: u64, now: Now, mut hot: Vec<(Key, Bytes)>) -> Result<Self, LoadError> {
+        // Stores list them in orders of their own. The same records are the same machine, down to the order of what it
+        // does for several runs at one instant.
+        hot.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         let mut machine = Self::new(config, epoch, now);
         machine.gates = Gates::loaded(now.elapsed);
         let mut records = Records::default();
