@@ -8,6 +8,8 @@
 pub enum Bug {
     /// A batch is released although nobody knows whether it was written.
     SpeaksWhileUnknown,
+    /// What waits for another attempt is not written to a store that lost everything.
+    SnapshotWithoutBackoff,
     /// A batch whose outcome is unknown is dropped, and the next one takes its sequence.
     ForgetsUnknown,
     /// Another owner writes, and this one speaks on.
@@ -150,6 +152,7 @@ impl Bug {
         Self::ReceiptWithoutEffect,
         Self::LateOutcomeRefused,
         Self::RetriesUnbounded,
+        Self::SnapshotWithoutBackoff,
         Self::RetriesOnceLess,
         Self::BackoffSkipped,
         Self::PartialsForgotten,

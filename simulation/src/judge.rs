@@ -103,6 +103,8 @@ compared! {
     virtual_seconds,
     crashes,
     ambiguous_commits,
+    /// Stores that lost everything, and were written anew.
+    restores,
     /// Machines that panicked, and were loaded anew.
     panics,
     depositions,

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
-use scheduler_svc::store::{Batch, Key, Opened, Store, StoreError};
+use scheduler_svc::store::{Batch, Key, Opened, Snapshot, Store, StoreError, Write};
 
 #[derive(Default)]
 pub struct Durable {
@@ -14,6 +14,10 @@ pub struct Durable {
     pub seq: u64,
     pub records: BTreeMap<Key, Bytes>,
     real: Option<Arc<dyn Store>>,
+    /// What was there is lost; the owner does not know yet.
+    forgotten: bool,
+    /// The batch that met the loss.
+    refused: Option<(u64, Batch)>,
 }
 
 /// What a commit that has arrived did.
@@ -41,6 +45,8 @@ impl Durable {
     /// When the real store, if there is one, does not hold what was committed.
     pub fn open(&mut self) -> Opened {
         self.epoch += 1;
+        // Its files were put back before anybody who holds the truth could write it anew.
+        (self.forgotten, self.refused) = (false, None);
         let hot = self.records.iter().filter(|(key, _)| !key.is_cold());
         let hot: Vec<(Key, Bytes)> = hot.map(|(key, value)| (key.clone(), value.clone())).collect();
         let expected = Opened { epoch: self.epoch, seq: self.seq, hot };
@@ -55,9 +61,56 @@ impl Durable {
         opened
     }
 
+    /// Everything is gone. Whoever commits next is told.
+    pub fn forget(&mut self) {
+        self.forgotten = true;
+    }
+
+    /// Takes everything that its owner holds. Returns what that comes to, as batches with their sequences.
+    ///
+    /// # Panics
+    /// As for `commit`.
+    pub fn restore(&mut self, epoch: u64, seq: u64, snapshot: &Snapshot) -> (Arrived, Vec<(u64, Batch)>) {
+        if epoch != self.epoch {
+            return (Arrived::Refused(StoreError::Fenced), Vec::new());
+        }
+        if seq <= self.seq {
+            return (Arrived::Known, Vec::new());
+        }
+        self.forgotten = false;
+        let mut written = Vec::new();
+        if let Some((former, batch)) = self.refused.take().filter(|(former, _)| *former == self.seq + 1) {
+            self.commit(epoch, former, &batch);
+            written.push((former, batch));
+        }
+        let batch = Arc::new(self.difference(snapshot));
+        let arrived = self.commit(epoch, seq, &batch);
+        written.push((seq, batch));
+        (arrived, written)
+    }
+
+    /// What makes a store of the records that are here one that holds the snapshot. History is never read back, so what
+    /// the snapshot says of it is all that is said.
+    fn difference(&self, snapshot: &Snapshot) -> Vec<Write> {
+        let hot: BTreeMap<&Key, &Bytes> = snapshot.hot.iter().map(|(key, value)| (key, value)).collect();
+        let gone = self.records.keys().filter(|key| !key.is_cold() && !hot.contains_key(key));
+        let gone = gone.map(|key| Write { key: key.clone(), value: None });
+        let changed = hot.iter().filter(|(key, value)| self.records.get(key) != Some(value));
+        let changed =
+            changed.map(|(key, value)| Write { key: (*key).clone(), value: Some((*value).clone()) });
+        let cold = snapshot.cold.iter().filter(|write| self.records.get(&write.key) != write.value.as_ref());
+        gone.chain(changed).chain(cold.cloned()).collect()
+    }
+
     /// # Panics
     /// When the real store, if there is one, answers otherwise.
     pub fn commit(&mut self, epoch: u64, seq: u64, batch: &Batch) -> Arrived {
+        if self.forgotten && epoch == self.epoch {
+            if seq > self.seq {
+                self.refused = Some((seq, batch.clone()));
+            }
+            return Arrived::Refused(StoreError::Lost);
+        }
         // A copy that comes after later commits answers nobody; the client of a real store sends none.
         let belated = epoch == self.epoch && seq < self.seq;
         let arrived = self.arrives(epoch, seq, batch);

@@ -5,6 +5,7 @@ pub mod client;
 pub mod clocks;
 pub mod faults;
 pub mod jobs;
+pub mod loss;
 pub mod network;
 pub mod operator;
 pub mod owner;
@@ -15,7 +16,7 @@ pub mod speech;
 pub mod storage;
 pub mod worker;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use docket::schedule::v1 as pb;
 use scheduler_svc::{
@@ -25,7 +26,7 @@ use scheduler_svc::{
         poison::At,
         timer::Now,
     },
-    store::{Batch, StoreError},
+    store::{Batch, Snapshot, StoreError},
 };
 use worker_svc::{agent::Key, kind};
 
@@ -61,6 +62,13 @@ pub enum Event {
         epoch: u64,
         seq: u64,
         batch: Batch,
+        fate: crate::store::Fate,
+    },
+    EverythingArrives {
+        scheduler: usize,
+        epoch: u64,
+        seq: u64,
+        snapshot: Arc<Snapshot>,
         fate: crate::store::Fate,
     },
     CommitAnswered {
@@ -221,6 +229,9 @@ impl World {
             Event::SchedulerTurn(index) => self.scheduler_turn(index),
             Event::CommitArrives { scheduler, epoch, seq, batch, fate } => {
                 self.commit_arrives(scheduler, epoch, seq, &batch, fate)
+            }
+            Event::EverythingArrives { scheduler, epoch, seq, snapshot, fate } => {
+                self.everything_arrives(scheduler, (epoch, seq), &snapshot, fate)
             }
             Event::CommitAnswered { scheduler, seq, outcome } => {
                 self.commit_answered(scheduler, seq, outcome);

@@ -40,6 +40,7 @@ enum Kind {
     CrashSoon,
     Pause,
     TakeOver,
+    StoreForgets,
     ClockStep,
     WorkerDies,
     WorkerPauses,
@@ -67,6 +68,7 @@ impl Profile {
             Kind::CrashSoon,
             Kind::Pause,
             Kind::TakeOver,
+            Kind::StoreForgets,
             Kind::ClockStep,
             Kind::WorkerDies,
             Kind::WorkerPauses,
@@ -152,6 +154,7 @@ impl World {
                 let soon = self.sources.faults.between(1, pause + 5_000);
                 self.after(soon, Event::SchedulerStarts);
             }
+            (Kind::StoreForgets, Some(_)) => self.store.forget(),
             (Kind::Poison, _) => self.poison(),
             (Kind::ClockStep, _) => self.step_clock(),
             (Kind::WorkerDies, _) => self.worker_dies(worker),
@@ -174,7 +177,7 @@ impl World {
                     self.break_stream(stream);
                 }
             }
-            (Kind::Crash | Kind::CrashSoon | Kind::Pause | Kind::TakeOver, None) => {}
+            (Kind::Crash | Kind::CrashSoon | Kind::Pause | Kind::TakeOver | Kind::StoreForgets, None) => {}
         }
         Ok(())
     }

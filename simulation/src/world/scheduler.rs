@@ -245,8 +245,9 @@ impl World {
                         return Ok(());
                     }
                 }
-                Step::Restore { .. } | Step::Secure { .. } => {
-                    return broken("this store never loses anything", format!("scheduler {index}"));
+                Step::Restore { seq, snapshot } => self.send_everything(index, seq, snapshot),
+                Step::Secure { .. } => {
+                    return broken("answers wait for nothing but their commit", format!("scheduler {index}"));
                 }
                 Step::Wait(_) if self.schedulers[index].pipeline.halted().is_some() => {
                     trace!(self, "scheduler {index} halts: {:?}", self.schedulers[index].pipeline.halted());
@@ -275,7 +276,8 @@ impl World {
                     return self.release(index, output, true);
                 }
                 Some(Step::Commit { seq, batch }) => self.send_commit(index, seq, batch),
-                Some(Step::Wait(_) | Step::Reload | Step::Restore { .. } | Step::Secure { .. }) | None => {}
+                Some(Step::Restore { seq, snapshot }) => self.send_everything(index, seq, snapshot),
+                Some(Step::Wait(_) | Step::Reload | Step::Secure { .. }) | None => {}
             }
             return Ok(true);
         }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// After it, an owner takes the outcome for unknown and tries again.
-const PATIENCE: u64 = 250;
+pub(super) const PATIENCE: u64 = 250;
 
 impl World {
     pub(crate) fn send_commit(&mut self, scheduler: usize, seq: u64, batch: Batch) {
@@ -36,7 +36,7 @@ impl World {
         }
     }
 
-    fn fate(&mut self) -> Fate {
+    pub(super) fn fate(&mut self) -> Fate {
         let trouble = self.profile.store_trouble;
         if self.calm || !self.sources.store.happens(trouble) {
             return Fate::Answered;
@@ -65,11 +65,8 @@ impl World {
     ) -> Verdict {
         let arrived = self.store.commit(epoch, seq, batch);
         trace!(self, "store: commit {seq} of epoch {epoch}: {arrived:?}");
-        let moment = self.moment(scheduler, epoch, seq);
-        let (trace, now) = (&mut self.trace, self.now);
-        let mut log = |text: std::fmt::Arguments<'_>| trace.line(now, text);
-        let judged =
-            if arrived == Arrived::Written { self.judge.committed(&moment, batch, &mut log) } else { Ok(()) };
+        let written = arrived == Arrived::Written;
+        let judged = if written { self.judge_commit(scheduler, epoch, seq, batch) } else { Ok(()) };
         let outcome = match (fate, arrived) {
             (Fate::Breaks, _) => Err(StoreError::Fatal("the disk is gone".into())),
             (Fate::Answered, Arrived::Refused(error)) => Err(error),
@@ -79,6 +76,12 @@ impl World {
         let back = self.sources.store.between(1, self.profile.commit);
         self.after(back, Event::CommitAnswered { scheduler, seq, outcome });
         judged
+    }
+
+    pub(super) fn judge_commit(&mut self, scheduler: usize, epoch: u64, seq: u64, batch: &Batch) -> Verdict {
+        let moment = self.moment(scheduler, epoch, seq);
+        let (trace, now) = (&mut self.trace, self.now);
+        self.judge.committed(&moment, batch, &mut |text| trace.line(now, text))
     }
 
     fn moment(&self, scheduler: usize, epoch: u64, seq: u64) -> Moment {
