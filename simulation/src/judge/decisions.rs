@@ -133,6 +133,22 @@ impl Decisions {
         self.lines.get(&uid)
     }
 
+    /// The state of a schedule was lost. `behind`: the time of its run that waits behind a live one.
+    pub fn begin_anew(&mut self, schedule: &Schedule, behind: Option<i64>) {
+        let mut line = Line::new(schedule);
+        (line.from, line.floor) = (schedule.created, schedule.created);
+        line.pending = behind.into_iter().collect();
+        line.behind = behind;
+        self.lines.insert(schedule.uid, line);
+    }
+
+    /// A run is not known any more that waited behind a live one: its time gets no decision.
+    pub fn forget(&mut self, id: RunId) {
+        let Some(line) = self.lines.get_mut(&id.uid) else { return };
+        line.take(&[id.nominal]);
+        line.behind = None;
+    }
+
     pub fn judge(&mut self, changes: &Changes, compared: &mut Compared, around: &Around<'_>) -> Verdict {
         let mut fired: BTreeSet<RunId> = BTreeSet::new();
         for (uid, before, after) in &changes.schedules {
