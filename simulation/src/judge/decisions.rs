@@ -18,6 +18,7 @@ use super::{
     calendar::Calendar,
     durable::{Changes, Decided, Durable},
     holds,
+    runs::overrun,
     why::Why,
 };
 
@@ -220,7 +221,8 @@ fn retime(line: &mut Line, before: &Schedule, after: &Schedule) -> BTreeSet<i64>
     if old.timing == new.timing && old.start == new.start && old.end == new.end {
         line.calendar = Calendar::new(new, former);
         line.anchor = former;
-        return BTreeSet::new();
+        // With its state an interval may have lost its phase: then it does not name what waits.
+        return line.behind.filter(|waits| !line.calendar.names(*waits)).into_iter().collect();
     }
     // One that waits behind a live run has passed, wherever the clock has been set since.
     let passed: BTreeSet<i64> = line.open(now).into_iter().chain(line.behind).collect();
@@ -333,7 +335,8 @@ fn made(changes: &Changes, fired: &BTreeSet<RunId>, around: &Around<'_>) -> Verd
         })?;
     }
     for id in fired {
-        let known = around.was_live(*id);
+        let schedule = changes.schedules.iter().find(|(uid, ..)| *uid == id.uid);
+        let known = around.was_live(*id) || overrun(schedule);
         holds(ONCE, known, || format!("{id} was decided to fire, and there is no such run"))?;
     }
     Ok(())

@@ -273,7 +273,7 @@ fn held(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>, after: &Du
 }
 
 /// Whether more runs ended in a commit than the history of a schedule holds.
-fn overrun(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>) -> bool {
+pub fn overrun(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>) -> bool {
     let Some((_, Some(before), Some(after))) = schedule else { return false };
     let ended = (after.rings.unsucceeded - before.rings.unsucceeded)
         .max(after.rings.succeeded - before.rings.succeeded);
