@@ -126,6 +126,12 @@ pub enum Bug {
     PoisonTakesNeighbour,
     /// What was set aside still fires.
     SetAsideFires,
+    /// A schedule whose state cannot be read is not there any more.
+    UnreadableForgotten,
+    /// A schedule goes on although the record of one of its runs cannot be read.
+    UnreadableRunPassedOver,
+    /// What cannot be read sets its schedule aside again, whatever was saved since.
+    UnreadableKept,
 }
 
 impl Bug {
@@ -190,6 +196,9 @@ impl Bug {
         Self::QuarantineLostAtLoad,
         Self::PoisonTakesNeighbour,
         Self::SetAsideFires,
+        Self::UnreadableForgotten,
+        Self::UnreadableRunPassedOver,
+        Self::UnreadableKept,
     ];
 }
 

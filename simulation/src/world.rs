@@ -4,6 +4,7 @@ pub mod app;
 pub mod client;
 pub mod clocks;
 pub mod faults;
+pub mod garble;
 pub mod jobs;
 pub mod loss;
 pub mod network;
@@ -128,6 +129,8 @@ pub struct World {
     pub(crate) armed: Option<At>,
     /// When the last poison was gone.
     pub(crate) cured: Millis,
+    /// A record becomes unreadable before the store is opened again.
+    pub(crate) garbles: bool,
     /// The faults are over.
     pub(crate) calm: bool,
 }
@@ -161,6 +164,7 @@ impl World {
             trace: Trace::default(),
             armed: None,
             cured: 0,
+            garbles: false,
             calm: false,
         };
         world.begin();

@@ -25,7 +25,7 @@ use super::{
     run::{Phase, RunKey},
     schedule::{Schedule, Status},
     timer::{ElapsedTimer, Now},
-    timing::TZDB,
+    timing::{TZDB, Timing},
 };
 use crate::{
     planted::{Bug, planted},
@@ -253,12 +253,16 @@ impl StateMachine {
     /// Without a definition nobody knows its name.
     fn load_unknown(&mut self, uid: Uid, definitions: &Definitions) {
         let generations = definitions.iter().filter(|((of, _), _)| *of == uid);
+        let generations = generations.filter(|_| !planted(Bug::UnreadableForgotten));
         let Some(((_, generation), definition)) = generations.max_by_key(|((_, generation), _)| *generation)
         else {
             return;
         };
         let mut schedule = Schedule::new(uid, definition.clone(), self.now.wall);
         schedule.generation = *generation;
+        if let Timing::Every { anchor: Some(anchor), .. } = schedule.definition.timing {
+            schedule.anchor = anchor;
+        }
         // A deleted one stays for its last run. So it is the one whose name belongs to another by now.
         let is_deleted = self.index.contains_key(&schedule.definition.key);
         if is_deleted {
@@ -283,7 +287,9 @@ impl StateMachine {
             if let Some(slot) = slot {
                 self.unreadable_of.entry(id.uid).or_default().push(Name::Run(id));
                 // Whether that run has happened is not known, so the schedule waits for a person.
-                self.set_aside_slot(slot, "the record of one of its runs could not be read");
+                if !planted(Bug::UnreadableRunPassedOver) {
+                    self.set_aside_slot(slot, "the record of one of its runs could not be read");
+                }
             } else {
                 self.unreadable.push(LoadError::new(key, "a run without its schedule"));
             }

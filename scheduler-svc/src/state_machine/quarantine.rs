@@ -71,7 +71,9 @@ impl StateMachine {
     /// A person has decided to go on without what cannot be read; else it would set the schedule aside at each load.
     pub(super) fn drop_unreadable(&mut self, uid: Uid) {
         for name in self.unreadable_of.remove(&uid).unwrap_or_default() {
-            self.delete(&name);
+            if !planted(Bug::UnreadableKept) {
+                self.delete(&name);
+            }
         }
     }
 

@@ -21,6 +21,9 @@ use scheduler_svc::{
 
 use super::{Broken, holds};
 
+/// Ends of each kind that a schedule keeps.
+const RING: usize = 10;
+
 /// The store's contents as the judge reads them.
 #[derive(Debug, Default)]
 pub struct Durable {
@@ -32,6 +35,8 @@ pub struct Durable {
     pub requests: BTreeMap<(String, String), Seen>,
     /// The last runs of each schedule that ended well, and those that did not: by number.
     history: BTreeMap<(Uid, bool, u32), (RunId, Outcome)>,
+    /// Schedules of which one commit ended more runs than their rings keep: not every end can be read.
+    crowded: BTreeSet<Uid>,
     /// The cold part of each schedule's decision log, by number.
     log: BTreeMap<(Uid, u32), Decision>,
 }
@@ -146,6 +151,11 @@ impl Durable {
         self.ended(id.uid).any(|(other, _)| other == id)
     }
 
+    /// Whether the end of a run may have been overwritten in the commit that brought it, or is gone with its schedule.
+    pub fn may_not_show(&self, id: RunId) -> bool {
+        self.crowded.contains(&id.uid) || !self.schedules.contains_key(&id.uid)
+    }
+
     /// What history knows of a schedule.
     pub fn ended(&self, uid: Uid) -> impl Iterator<Item = (RunId, Outcome)> {
         let all = self.history.range((uid, false, 0)..=(uid, true, u32::MAX));
@@ -160,6 +170,17 @@ impl Durable {
         let fired = fired.map(|entry| Span { from: entry.first, to: entry.last + 1 });
         let ended = self.ended(uid).filter(|(id, _)| id.trigger != Trigger::Manual);
         fired.chain(ended.map(|(id, _)| Span { from: id.nominal, to: id.nominal + 1 })).collect()
+    }
+
+    /// What is shown of a schedule whose state cannot be read, and that it was loaded at this time.
+    pub fn stand_in(&mut self, uid: Uid, wall: i64) -> Option<Schedule> {
+        let former = self.schedules.get(&uid)?;
+        let mut schedule = Schedule::new(uid, former.definition.clone(), wall);
+        (schedule.generation, schedule.status) = (former.generation, Status::Quarantined);
+        self.log.retain(|(of, _), _| *of != uid);
+        self.history.retain(|(of, ..), _| *of != uid);
+        self.schedules.insert(uid, schedule.clone());
+        Some(schedule)
     }
 
     /// Applies a commit and says what it changed.
@@ -279,6 +300,12 @@ impl Durable {
             let decided = self.decided(before.as_ref(), after)?;
             if !decided.is_empty() {
                 changes.decided.insert(*uid, decided);
+            }
+        }
+        for finished in &changes.finished {
+            let uid = finished.id.uid;
+            if changes.finished.iter().filter(|other| other.id.uid == uid).count() >= RING {
+                self.crowded.insert(uid);
             }
         }
         Ok(changes)

@@ -41,12 +41,14 @@ enum Kind {
     Pause,
     TakeOver,
     StoreForgets,
+    CutOff,
     ClockStep,
     WorkerDies,
     WorkerPauses,
     WorkerDrains,
     StreamBreaks,
     Poison,
+    Garble,
 }
 
 #[derive(Clone, Debug)]
@@ -69,12 +71,14 @@ impl Profile {
             Kind::Pause,
             Kind::TakeOver,
             Kind::StoreForgets,
+            Kind::CutOff,
             Kind::ClockStep,
             Kind::WorkerDies,
             Kind::WorkerPauses,
             Kind::WorkerDrains,
             Kind::StreamBreaks,
             Kind::Poison,
+            Kind::Garble,
         ];
         let mut kinds: Vec<(u64, Kind)> = Vec::new();
         for kind in all {
@@ -155,7 +159,16 @@ impl World {
                 self.after(soon, Event::SchedulerStarts);
             }
             (Kind::StoreForgets, Some(_)) => self.store.forget(),
+            (Kind::CutOff, Some(leader)) => {
+                // The old owner is awake, answers whatever needs no commit, and does not know.
+                let span = self.sources.faults.between(2_000, 40_000);
+                self.schedulers[leader].cut_off_until = self.now + span;
+                let soon = self.sources.faults.between(1, span);
+                self.after(soon, Event::SchedulerStarts);
+                self.judge.compared.cut_off += 1;
+            }
             (Kind::Poison, _) => self.poison(),
+            (Kind::Garble, _) => self.garbles = true,
             (Kind::ClockStep, _) => self.step_clock(),
             (Kind::WorkerDies, _) => self.worker_dies(worker),
             (Kind::WorkerPauses, _) => {
@@ -177,7 +190,15 @@ impl World {
                     self.break_stream(stream);
                 }
             }
-            (Kind::Crash | Kind::CrashSoon | Kind::Pause | Kind::TakeOver | Kind::StoreForgets, None) => {}
+            (
+                Kind::Crash
+                | Kind::CrashSoon
+                | Kind::Pause
+                | Kind::TakeOver
+                | Kind::StoreForgets
+                | Kind::CutOff,
+                None,
+            ) => {}
         }
         Ok(())
     }
@@ -210,10 +231,11 @@ impl World {
     /// From here on nothing goes wrong any more. Clocks keep what they were set to.
     pub(crate) fn calm_down(&mut self) {
         trace!(self, "calm");
-        self.calm = true;
+        (self.calm, self.garbles) = (true, false);
         self.antidote();
         for index in 0..self.schedulers.len() {
             self.schedulers[index].fuse = None;
+            self.schedulers[index].cut_off_until = 0;
         }
         if self.leader().is_none() {
             self.after(500, Event::SchedulerStarts);

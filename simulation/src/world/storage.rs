@@ -17,7 +17,7 @@ impl World {
         // The first time it is sent, it has just been closed.
         let heard = self.schedulers[scheduler].pipeline.machine().now();
         self.sealed.entry((epoch, seq)).or_insert((self.now, heard));
-        let fate = self.fate();
+        let fate = if self.is_cut_off(scheduler) { Fate::LostBefore } else { self.fate() };
         let there = self.sources.store.between(1, self.profile.commit);
         trace!(self, "scheduler {scheduler} commits {seq}: {} writes, {fate:?}", batch.len());
         if fate != Fate::Answered {
