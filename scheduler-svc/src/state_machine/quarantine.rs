@@ -59,7 +59,7 @@ impl StateMachine {
             if self.runs[key].lease().is_some() {
                 self.attempt_over(
                     key,
-                    Failure::new(Class::Cancelled, "SET_ASIDE", why),
+                    Failure::new(Class::Cancelled, "CANCELLED", why),
                     &Default::default(),
                     false,
                 );
