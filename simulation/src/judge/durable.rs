@@ -19,10 +19,7 @@ use scheduler_svc::{
     store::{Key, Write, key::Name},
 };
 
-use super::{Broken, holds};
-
-/// Ends of each kind that a schedule keeps.
-const RING: usize = 10;
+use super::{Broken, holds, runs::overrun};
 
 /// The store's contents as the judge reads them.
 #[derive(Debug, Default)]
@@ -241,7 +238,10 @@ impl Durable {
                         Some(after) => self.runs.insert(*id, after.clone()),
                         None => self.runs.remove(id),
                     };
-                    changes.runs.push((*id, before, after));
+                    // One that could not be read goes unseen.
+                    if before.is_some() || after.is_some() {
+                        changes.runs.push((*id, before, after));
+                    }
                 }
                 (Name::Request { namespace, id }, value) => {
                     let at = (namespace.clone(), id.clone());
@@ -302,12 +302,8 @@ impl Durable {
                 changes.decided.insert(*uid, decided);
             }
         }
-        for finished in &changes.finished {
-            let uid = finished.id.uid;
-            if changes.finished.iter().filter(|other| other.id.uid == uid).count() >= RING {
-                self.crowded.insert(uid);
-            }
-        }
+        let crowded = changes.schedules.iter().filter(|schedule| overrun(Some(schedule)));
+        self.crowded.extend(crowded.map(|(uid, ..)| *uid));
         Ok(changes)
     }
 

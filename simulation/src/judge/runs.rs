@@ -274,9 +274,9 @@ fn held(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>, after: &Du
 
 /// Whether more runs ended in a commit than the history of a schedule holds.
 pub fn overrun(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>) -> bool {
-    let Some((_, Some(before), Some(after))) = schedule else { return false };
-    let ended = (after.rings.unsucceeded - before.rings.unsucceeded)
-        .max(after.rings.succeeded - before.rings.succeeded);
+    let Some((_, before, Some(after))) = schedule else { return false };
+    let before = before.as_ref().map(|before| before.rings).unwrap_or_default();
+    let ended = (after.rings.unsucceeded - before.unsucceeded).max(after.rings.succeeded - before.succeeded);
     ended > Kept::default().runs.into()
 }
 

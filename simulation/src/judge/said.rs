@@ -132,7 +132,9 @@ pub fn answered(reply: &Reply, durable: &Durable, runs: &Runs) -> Verdict {
                 RunView::Live(live) => live.id,
                 RunView::Final { id, .. } => *id,
             };
-            holds(P1, runs.knows(id) || durable.may_not_show(id), || format!("{id} was promised, and is not stored"))
+            holds(P1, runs.knows(id) || durable.may_not_show(id), || {
+                format!("{id} was promised, and is not stored")
+            })
         }
         _ => Ok(()),
     }

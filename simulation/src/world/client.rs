@@ -152,8 +152,8 @@ impl World {
                 format!("{accepted} and {existing} of {named}")
             })?;
         }
-        let (runs, since) = (&self.judge.runs, asking.since);
-        let lived = |id| runs.lived(id, since);
+        let (runs, durable, since) = (&self.judge.runs, &self.judge.durable, asking.since);
+        let lived = |id| runs.lived(id, since) || durable.may_not_show(id);
         let client = &mut self.clients[index];
         match &mut client.role {
             Role::App(known) => {
