@@ -214,8 +214,7 @@ impl Why<'_> {
     /// What came due inside a pause that has ended is skipped for it.
     fn not_of_the_pause(&self, may: usize) -> Verdict {
         let (Some(since), Some(before)) = (self.line.paused, self.before) else { return Ok(()) };
-        let until = before.pause.as_ref().and_then(|pause| pause.until).unwrap_or(i64::MAX);
-        let until = until.min(self.after.updated);
+        let until = last_of(before).unwrap_or(i64::MAX).min(self.after.updated);
         let offset = before.definition.spread_offset();
         // A commit that holds another pause besides this one cannot be judged.
         let same = before.generation == self.after.generation && self.after.revision <= before.revision + 1;
@@ -238,11 +237,15 @@ impl Why<'_> {
             }
             return broken("PAUSED only inside a pause", "the schedule was not paused");
         };
-        let pause = self.before.and_then(|before| before.pause.as_ref());
-        let until = pause.and_then(|pause| pause.until).unwrap_or(entry.time).min(entry.time);
+        let until = self.before.and_then(last_of).unwrap_or(entry.time).min(entry.time);
         let offset = self.before.unwrap_or(self.after).definition.spread_offset();
         holds("PAUSED only inside a pause", entry.last + offset <= until, || {
             format!("through {} (spread {offset}), paused from {since} to {until}", entry.last)
         })
     }
+}
+
+/// The last millisecond of a pause that ends by itself: "until noon" leaves noon alone.
+fn last_of(schedule: &Schedule) -> Option<i64> {
+    schedule.pause.as_ref().and_then(|pause| pause.until).map(|until| until - 1)
 }

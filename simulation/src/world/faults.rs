@@ -56,6 +56,8 @@ pub enum Fault {
     /// The next of the plan.
     Next,
     WorkerDies(usize),
+    /// All streams, while an owner is cut off.
+    StreamsBreak(usize),
     PoisonEnds,
 }
 
@@ -123,6 +125,12 @@ impl World {
                 self.worker_dies(index);
                 Ok(())
             }
+            Fault::StreamsBreak(owner) => {
+                if self.schedulers[owner].alive && self.is_cut_off(owner) {
+                    self.whole_streams().into_iter().for_each(|stream| self.break_stream(stream));
+                }
+                Ok(())
+            }
             Fault::PoisonEnds => {
                 self.antidote();
                 Ok(())
@@ -159,14 +167,7 @@ impl World {
                 self.after(soon, Event::SchedulerStarts);
             }
             (Kind::StoreForgets, Some(_)) => self.store.forget(),
-            (Kind::CutOff, Some(leader)) => {
-                // The old owner is awake, answers whatever needs no commit, and does not know.
-                let span = self.sources.faults.between(2_000, 40_000);
-                self.schedulers[leader].cut_off_until = self.now + span;
-                let soon = self.sources.faults.between(1, span);
-                self.after(soon, Event::SchedulerStarts);
-                self.judge.compared.cut_off += 1;
-            }
+            (Kind::CutOff, Some(leader)) => self.cut_off(leader),
             (Kind::Poison, _) => self.poison(),
             (Kind::Garble, _) => self.garbles = true,
             (Kind::ClockStep, _) => self.step_clock(),
@@ -177,14 +178,7 @@ impl World {
             }
             (Kind::WorkerDrains, _) => return self.drain_worker(worker),
             (Kind::StreamBreaks, _) => {
-                let whole: Vec<usize> = self
-                    .network
-                    .streams
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, s)| !s.broken)
-                    .map(|(id, _)| id)
-                    .collect();
+                let whole = self.whole_streams();
                 if !whole.is_empty() {
                     let stream = *self.sources.faults.pick(&whole);
                     self.break_stream(stream);
@@ -201,6 +195,23 @@ impl World {
             ) => {}
         }
         Ok(())
+    }
+
+    /// The old owner is awake, answers whatever needs no commit, and does not know of the new one. Workers that look for
+    /// a leader again find either.
+    fn cut_off(&mut self, leader: usize) {
+        let chance = &mut self.sources.faults;
+        let span = chance.between(2_000, 40_000);
+        let most = if chance.happens(500) { 300 } else { span };
+        let soon = chance.between(1, most);
+        let mut at = soon;
+        for _ in 0..4 {
+            at += self.sources.faults.between(50, 1_500);
+            self.after(at, Event::Fault(Fault::StreamsBreak(leader)));
+        }
+        self.schedulers[leader].cut_off_until = self.now + span;
+        self.after(soon, Event::SchedulerStarts);
+        self.judge.compared.cut_off += 1;
     }
 
     fn step_clock(&mut self) {
