@@ -148,9 +148,14 @@ impl Durable {
         self.ended(id.uid).any(|(other, _)| other == id)
     }
 
+    /// Whether more of its runs ended in one commit than could be kept.
+    pub fn is_crowded(&self, uid: Uid) -> bool {
+        self.crowded.contains(&uid)
+    }
+
     /// Whether the end of a run may have been overwritten in the commit that brought it, or is gone with its schedule.
     pub fn may_not_show(&self, id: RunId) -> bool {
-        self.crowded.contains(&id.uid) || !self.schedules.contains_key(&id.uid)
+        self.is_crowded(id.uid) || !self.schedules.contains_key(&id.uid)
     }
 
     /// What history knows of a schedule.
