@@ -129,7 +129,8 @@ impl Pipeline {
         if to != NOBODY {
             recovery.current = Some((to, command.clone()));
         }
-        self.guarded(true, |machine| machine.apply(now, to, &command));
+        // Setting aside is not tried again.
+        self.guarded(to != NOBODY, |machine| machine.apply(now, to, &command));
         let step = if self.recovery.as_ref().is_some_and(|recovery| recovery.reload) {
             self.recovered_halt().unwrap_or(Step::Reload)
         } else {

@@ -92,7 +92,9 @@ impl World {
             epoch,
             heard,
             sealed: closed,
-            sealed_before: sealed(seq - 1).map_or(process.born, |(before, _)| before),
+            // After a panic a machine goes on with the time of the one before.
+            sealed_before: sealed(seq - 1)
+                .map_or(process.born, |(before, heard)| before.min(process.born + heard.elapsed)),
             zero: super::START + self.hosts[process.host].offset,
             heard_again: process.heard_again,
         }
