@@ -20,6 +20,7 @@ pub mod folder;
 pub mod imap;
 pub mod maildir;
 pub mod mbox;
+pub mod network;
 pub mod oauth;
 pub mod opener;
 pub mod root;

@@ -17,7 +17,7 @@ use sync_core::{
     archive::{Archive, Blobs, Catalog},
     credential::{Credentials, Vault},
     reader::{self, Bounds, Pool},
-    source::{opener::Opener, root::Root},
+    source::{imap, network::Dialer, oauth::Clients, opener::Opener, root::Root},
     sync::{Clock, FolderSources, Settings, Sources, Syncer},
 };
 use tokio::{
@@ -146,7 +146,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let sources: Arc<dyn Sources> = Arc::new(Opener {
         folders: FolderSources { root: root.clone(), clock: clock.clone() },
         credentials: credentials.clone(),
-        clients: clients.clone(),
+        imap: imap_connector(&config, clients.clone())?,
     });
     let registry = registry(&config, &archive, &sources, &clock)?;
 
@@ -195,6 +195,17 @@ fn credentials(config: &Config, archive: &Archive, clock: &Clock) -> anyhow::Res
         file => Some(Arc::new(Vault::open(file).context("credentials.key_file")?)),
     };
     Ok(Credentials::new(archive.catalog.clone(), vault, clock.clone()))
+}
+
+fn imap_connector(config: &Config, clients: Clients) -> anyhow::Result<imap::Connector> {
+    let ca_file = Some(config.sources.ca_file.as_path()).filter(|file| !file.as_os_str().is_empty());
+    Ok(imap::Connector {
+        dialer: Dialer::new(config.allowed_networks()?),
+        tls: imap::tls::config(ca_file).context("sources.ca_file")?,
+        limits: imap::Limits::default(),
+        clients,
+        tokens: None,
+    })
 }
 
 /// Takes blobs that no row has named for a day: what deletes and killed attempts left behind (rule D2).

@@ -6,13 +6,13 @@ use super::{Fault, Source};
 use crate::archive::claim::Claim;
 use crate::archive::record::{Mailbox, SourceConfig};
 use crate::credential::Credentials;
-use crate::source::oauth::Clients;
+use crate::source::imap::{Connector, Imap};
 use crate::sync::{FolderSources, Sources};
 
 pub struct Opener {
     pub folders: FolderSources,
     pub credentials: Credentials,
-    pub clients: Clients,
+    pub imap: Connector,
 }
 
 impl Sources for Opener {
@@ -23,7 +23,11 @@ impl Sources for Opener {
     ) -> BoxFuture<'a, Result<Box<dyn Source>, Fault>> {
         match &mailbox.spec.source {
             SourceConfig::Folder(_) => self.folders.open(mailbox, claim),
-            SourceConfig::Imap(_) => not_served("IMAP").boxed(),
+            SourceConfig::Imap(config) => {
+                let access = self.credentials.access(mailbox, claim);
+                let source = Imap::new(&self.imap, config, &mailbox.spec, access);
+                ready(Ok(Box::new(source) as Box<dyn Source>)).boxed()
+            }
             SourceConfig::Gmail(_) => not_served("Gmail").boxed(),
         }
     }

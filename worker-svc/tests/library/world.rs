@@ -28,6 +28,8 @@ use sync_core::{
     document::{Field, Fields, FoundDocument, Kind, MessageHead, ReadMessage, State},
     reader::{Error, Reader, Reading},
     source::{
+        imap,
+        network::{Dialer, Network},
         oauth::{Client, Clients},
         opener::Opener,
         root::Root,
@@ -90,7 +92,13 @@ impl World {
         let sources = Arc::new(Opener {
             folders: FolderSources { root: root.clone(), clock: clock(&time) },
             credentials: credentials.clone(),
-            clients: clients.clone(),
+            imap: imap::Connector {
+                dialer: Dialer::new(Network::parse("127.0.0.0/8").into_iter().collect()),
+                tls: imap::tls::config(None).unwrap(),
+                limits: imap::Limits::default(),
+                clients: clients.clone(),
+                tokens: None,
+            },
         });
         let services = Services {
             archive: archive.clone(),
