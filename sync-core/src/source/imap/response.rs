@@ -72,13 +72,6 @@ impl Value {
             _ => None,
         }
     }
-
-    pub fn list(&self) -> &[Self] {
-        match self {
-            Self::List(values) => values,
-            _ => &[],
-        }
-    }
 }
 
 const GARBLED: Broken = Broken::Grammar("a line that is none");
@@ -296,7 +289,7 @@ mod tests {
         let Response::Numbered { number: 3, values, .. } = parse(line).unwrap() else { panic!() };
         let [Value::List(values)] = values.as_slice() else { panic!("{values:?}") };
         assert_eq!(values[1].number(), Some(7));
-        assert_eq!(values[3].list().len(), 2);
+        assert!(matches!(&values[3], Value::List(flags) if flags.len() == 2));
         assert_eq!(values[5].bytes(), Some(&b"a \"b"[..]));
         assert_eq!(values[6], Value::Atom("BODY[HEADER.FIELDS (DATE)]<0>".into()));
         assert_eq!((values[7].bytes(), &values[9]), (Some(&b"D\r\n"[..]), &Value::Nil));
