@@ -130,6 +130,11 @@ impl World {
         self.dir.path().join("mail")
     }
 
+    /// With all that is in it.
+    pub fn folder(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     pub fn blobs(&self) -> PathBuf {
         self.dir.path().join("blobs")
     }
