@@ -177,7 +177,7 @@ impl Imap {
         }
         for folder in folders {
             let validity = match lent.examine(&folder).await {
-                Ok(validity) => validity,
+                Ok(examined) => examined.validity,
                 Err(Problem::Refused(_)) => continue,
                 Err(problem) => return Err(problem),
             };
@@ -216,7 +216,7 @@ fn give_back(lent: Lent, fetched: Result<Fetched, Problem>) -> Result<Fetched, F
 
 async fn fetch_from(lent: &mut Lent, item: &Item, locator: &Locator) -> Result<Fetched, Problem> {
     let validity = match lent.examine(&locator.f).await {
-        Ok(validity) => validity,
+        Ok(examined) => examined.validity,
         // The folder is gone.
         Err(Problem::Refused(status)) if status.kind == response::Kind::No && is_final(&status.code) => {
             return Ok(Fetched::Gone);

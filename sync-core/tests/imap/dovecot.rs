@@ -140,6 +140,7 @@ impl Dovecot {
     }
 }
 
+#[allow(clippy::print_stderr)]
 impl Drop for Dovecot {
     fn drop(&mut self) {
         // The master takes its children with it.

@@ -135,6 +135,17 @@ async fn a_message_is_found_again_where_it_is_now() {
 }
 
 #[tokio::test]
+async fn an_empty_mailbox_is_no_failure_and_fills_later() {
+    let mut dovecot = Dovecot::start();
+    let world = world(&dovecot, "alice").await;
+    assert_eq!(world.run("run-1").await.unwrap().messages_read, 0);
+    dovecot.deliver("alice", "", &mail(0));
+    dovecot.hand_over();
+    assert_eq!(world.run("run-2").await.unwrap().documents_new, 1);
+    assert_eq!(world.run("run-3").await.unwrap().messages_read, 0);
+}
+
+#[tokio::test]
 async fn older_mail_is_left_alone() {
     let mut dovecot = Dovecot::start();
     for n in 0..3 {

@@ -200,7 +200,7 @@ async fn secrets_appear_nowhere() {
     server.play(|command| {
         let refused =
             format!("{{tag}} NO [AUTHENTICATIONFAILED] {PASSWORD} and {TOKEN}: you said {command}\r\n");
-        command.starts_with("AUTHENTICATE").then(|| Act::Say(refused))
+        command.starts_with("AUTHENTICATE").then_some(Act::Say(refused))
     });
     let (otlp, traces) = collector();
     let run = || command(folder.path(), &otlp, &server.ca());

@@ -59,6 +59,8 @@ fn fields(header: &[u8]) -> [String; 4] {
         if line.is_empty() || bytes > 2 * HEADER_MAX {
             break;
         }
+        // Longer than all may be: how much does not matter.
+        let line = &line[..line.len().min(2 * HEADER_MAX)];
         if line[0] == b' ' || line[0] == b'\t' {
             if let Some(value) = current.and_then(|at| found[at].as_mut()) {
                 bytes += line.len();

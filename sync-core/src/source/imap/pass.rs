@@ -115,7 +115,7 @@ impl Listing {
                 }
                 continue;
             };
-            if lent.examine(&pass.folder).await? != pass.span.v {
+            if lent.examine(&pass.folder).await?.validity != pass.span.v {
                 return Err(
                     super::wire::Broken::Grammar("UIDVALIDITY changed while the folder was read").into()
                 );
@@ -221,14 +221,15 @@ impl Listing {
     }
 
     async fn open(&mut self, lent: &mut Lent, folder: Folder) -> Result<Option<Pass>, Problem> {
-        let validity = match lent.examine(&folder.raw).await {
-            Ok(validity) => validity,
+        let examined = match lent.examine(&folder.raw).await {
+            Ok(examined) => examined,
             Err(Problem::Refused(status)) if status.kind == Kind::No && is_final(&status.code) => {
                 self.missing.push(folder.name);
                 return Ok(None);
             }
             Err(problem) => return Err(problem),
         };
+        let validity = examined.validity;
         let mut pass = Pass {
             folder: folder.raw,
             span: Span::before(validity, 1),
@@ -246,6 +247,8 @@ impl Listing {
                     pass.new = found.into_iter().filter(|uid| *uid >= next).collect();
                 }
             }
+            // Some servers do not understand `*` in an empty folder.
+            None if examined.is_empty => {}
             None => self.open_first(lent, &mut pass, validity).await?,
         }
         self.cursor.folders.insert(pass.folder.clone(), pass.span);

@@ -49,7 +49,16 @@ pub struct Session {
     tag: u32,
     /// Never to be seen in a text of the server.
     secret: Secret,
-    examined: Option<(String, u32)>,
+    examined: Option<(String, Examined)>,
+}
+
+/// What opening a folder told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// UIDVALIDITY; 0 if the server has none.
+    pub validity: u32,
+    /// Whether the server said that there are no messages.
+    pub is_empty: bool,
 }
 
 /// A message as a page names it.
@@ -170,28 +179,32 @@ impl Session {
         self.command("LIST \"\" \"*\"", lines).await.map(drop)
     }
 
-    /// Opens a folder for reading, unless it is open. Answers its UIDVALIDITY, 0 if the server has none.
-    pub async fn examine(&mut self, raw: &str) -> Result<u32, Problem> {
-        if let Some((open, validity)) = &self.examined
+    /// Opens a folder for reading, unless it is open.
+    pub async fn examine(&mut self, raw: &str) -> Result<Examined, Problem> {
+        if let Some((open, examined)) = &self.examined
             && open == raw
         {
-            return Ok(*validity);
+            return Ok(*examined);
         }
         self.examined = None;
         let name = quote(raw).ok_or(Broken::Grammar("a folder's name holds a line break"))?;
-        let mut validity = 0;
+        let mut examined = Examined::default();
         let command = format!("EXAMINE {name}");
         let ended = self.command(&command, |response| {
-            if let Response::Status(status) = response
-                && status.code == "UIDVALIDITY"
-            {
-                validity = status.argument.trim().parse().unwrap_or(0);
+            match response {
+                Response::Status(status) if status.code == "UIDVALIDITY" => {
+                    examined.validity = status.argument.trim().parse().unwrap_or(0);
+                }
+                Response::Numbered { number, name, .. } if name == "EXISTS" => {
+                    examined.is_empty = number == 0
+                }
+                _ => {}
             }
             Ok(())
         });
         ended.await?;
-        self.examined = Some((raw.to_owned(), validity));
-        Ok(validity)
+        self.examined = Some((raw.to_owned(), examined));
+        Ok(examined)
     }
 
     /// UIDs that match, in order, each once.
