@@ -11,7 +11,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let public = ["docket/schedule/v1", "docket/library/v1"];
     let descriptors = protox::compile(files(&public)?, ["proto"])?;
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().btree_map(".").bytes(".").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .bytes(".")
+        // Theirs would show secrets; see proto/redacted.rs.
+        .skip_debug([".docket.library.v1.Credential", ".docket.library.v1.OAuthCredential"])
+        .compile_fds(descriptors)?;
 
     if env::var_os("CARGO_FEATURE_STORED").is_some() {
         let stored = protox::compile(files(&["docket/stored/v1"])?, ["proto"])?;

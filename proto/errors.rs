@@ -79,6 +79,8 @@ reasons! {
     ArchiveMismatch = "ARCHIVE_MISMATCH", FailedPrecondition;
     /// The mailbox is disconnected: connect it again.
     MailboxDisconnected = "MAILBOX_DISCONNECTED", FailedPrecondition;
+    /// No key file is configured, so no credential can be kept.
+    CredentialsOff = "CREDENTIALS_OFF", FailedPrecondition;
     /// The session is unknown: open StreamDueJobs again.
     SessionUnknown = "SESSION_UNKNOWN", FailedPrecondition;
     /// No credentials, and the peer is not on loopback.

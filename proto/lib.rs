@@ -9,6 +9,7 @@
 
 pub mod errors;
 pub mod identity;
+mod redacted;
 pub mod trace;
 
 #[allow(clippy::large_enum_variant, clippy::doc_lazy_continuation, clippy::doc_overindented_list_items)]

@@ -8,11 +8,12 @@
 //! - A document is filed once: its id is derived from where it was found, and equal bytes are kept once
 //!   per owner.
 //!
-//! Deliberately absent: credentials (sealed elsewhere), permissions, page token encoding, metrics.
+//! Deliberately absent: opening credentials (they are kept sealed), permissions, page token encoding, metrics.
 
 pub mod blobs;
 pub mod claim;
 pub mod commit;
+pub mod credentials;
 pub mod database;
 pub mod documents;
 pub mod erase;
@@ -30,7 +31,7 @@ pub use blobs::Blobs;
 pub use database::Catalog;
 pub use record::{
     Document, DocumentFilter, DocumentPlace, Mailbox, MailboxSpec, MailboxState, Message, MessageFilter,
-    MessagePlace, MessageRef, MessageState, SourceConfig,
+    MessagePlace, MessageRef, MessageState, Settings, SourceConfig,
 };
 
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! Mailbox → messages → documents → fields → archive.
 
 pub mod archive;
+pub mod credential;
 pub mod document;
 pub mod read;
 pub mod reader;

@@ -17,8 +17,12 @@ pub mod eml;
 mod fault;
 mod file;
 pub mod folder;
+pub mod imap;
 pub mod maildir;
 pub mod mbox;
+pub mod network;
+pub mod oauth;
+pub mod opener;
 pub mod root;
 
 use bytes::Bytes;
@@ -28,6 +32,9 @@ pub use fault::{Class, Fault};
 
 /// Largest message that is fetched. A larger one is recorded as failed, by name.
 pub const MESSAGE_BYTES_MAX: u64 = 50 << 20;
+
+/// Folders that [`Source::look`] names.
+pub const FOLDERS_MAX: usize = 1000;
 
 /// One message as a page names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,4 +78,15 @@ pub trait Source: Send + Sync {
     fn changes<'a>(&'a self, cursor: Option<&'a str>) -> BoxFuture<'a, Result<Page, Fault>>;
 
     fn fetch<'a>(&'a self, item: &'a Item) -> BoxFuture<'a, Result<Fetched, Fault>>;
+
+    /// Connects, and names the folders there are, as a mailbox may name them; at most [`FOLDERS_MAX`]. None where
+    /// there is nothing to choose.
+    fn look(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>> {
+        Box::pin(async move { self.changes(None).await.map(|_page| Vec::new()) })
+    }
+
+    /// Takes leave of the server, after a run that went through. A source that is dropped without it has to be well.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }

@@ -51,9 +51,13 @@ pub use probe::{Point, Probe};
 /// Unix milliseconds.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// Opens a mailbox's source for one run.
+/// Opens a mailbox's source for one run, which names its claim, or for a test of the connection.
 pub trait Sources: Send + Sync {
-    fn open<'a>(&'a self, mailbox: &'a Mailbox) -> BoxFuture<'a, Result<Box<dyn Source>, Fault>>;
+    fn open<'a>(
+        &'a self,
+        mailbox: &'a Mailbox,
+        claim: Option<&'a Claim>,
+    ) -> BoxFuture<'a, Result<Box<dyn Source>, Fault>>;
 }
 
 /// Folders below the configured root. The root is checked again at each opening.
@@ -63,8 +67,15 @@ pub struct FolderSources {
 }
 
 impl Sources for FolderSources {
-    fn open<'a>(&'a self, mailbox: &'a Mailbox) -> BoxFuture<'a, Result<Box<dyn Source>, Fault>> {
-        let SourceConfig::Folder(config) = &mailbox.spec.source;
+    fn open<'a>(
+        &'a self,
+        mailbox: &'a Mailbox,
+        _claim: Option<&'a Claim>,
+    ) -> BoxFuture<'a, Result<Box<dyn Source>, Fault>> {
+        let SourceConfig::Folder(config) = &mailbox.spec.source else {
+            let fault = Fault::permanent("source-not-served", "this worker reads folders only");
+            return futures_util::future::ready(Err(fault)).boxed();
+        };
         let spec = &mailbox.spec;
         let opened = folder::open(&self.root, config, &spec.folders, spec.since, self.clock.clone());
         let opened = opened.map(|source| Box::new(source) as Box<dyn Source>).map_err(Fault::from);
@@ -255,13 +266,14 @@ impl Filing<'_> {
         // Whatever ended the run, what was read before is filed.
         self.commit(&context).await?;
         ended?;
+        context.source.close().await;
         context.reached(Point::BeforeFinish).await;
         self.syncer.archive.catalog.finish(&self.claim, (self.syncer.clock)()).await?;
         Ok(())
     }
 
     async fn context(&self) -> Result<Arc<Context>, Failure> {
-        let source = self.syncer.sources.open(&self.claim.mailbox).await?;
+        let source = self.syncer.sources.open(&self.claim.mailbox, Some(&self.claim)).await?;
         Ok(Arc::new(Context {
             archive: self.syncer.archive.clone(),
             reader: self.syncer.reader.clone(),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
+use sync_core::archive::claim::Claim;
 use sync_core::archive::{Mailbox, MailboxState, MessageState};
 use sync_core::reader::{Error, Reader, Reading};
 use sync_core::source::root::Root;
@@ -138,7 +139,11 @@ async fn a_sources_failure_keeps_its_class_and_the_work_before_it() {
     }
     struct Opens(Fault);
     impl Sources for Opens {
-        fn open<'a>(&'a self, _: &'a Mailbox) -> BoxFuture<'a, Result<Box<dyn Source>, Fault>> {
+        fn open<'a>(
+            &'a self,
+            _: &'a Mailbox,
+            _: Option<&'a Claim>,
+        ) -> BoxFuture<'a, Result<Box<dyn Source>, Fault>> {
             futures_util::future::ready(Ok(Box::new(Breaks(self.0.clone())) as Box<dyn Source>)).boxed()
         }
     }

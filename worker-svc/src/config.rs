@@ -2,7 +2,10 @@
 //!
 //! It is checked as a whole before anything is opened.
 
+pub mod oauth;
+
 use std::{
+    collections::BTreeMap,
     fmt,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -13,6 +16,7 @@ use figment::{
     providers::{Env, Format as _, Toml},
 };
 use serde::{Deserialize, Serialize};
+use sync_core::source::network::Network;
 
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../default.toml");
@@ -29,6 +33,9 @@ pub struct Config {
     pub worker: Worker,
     pub archive: Archive,
     pub sources: Sources,
+    pub credentials: Credentials,
+    #[serde(default, skip_serializing)]
+    pub oauth: BTreeMap<String, oauth::Client>,
     pub reader: Reader,
     pub log: Log,
     pub telemetry: Telemetry,
@@ -67,6 +74,14 @@ pub struct Archive {
 #[serde(deny_unknown_fields)]
 pub struct Sources {
     pub folder_root: PathBuf,
+    pub allow_networks: String,
+    pub ca_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credentials {
+    pub key_file: PathBuf,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,13 +130,15 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 10] = [
+    const SECTIONS: [&str; 12] = [
         "grpc",
         "http",
         "scheduler",
         "worker",
         "archive",
         "sources",
+        "credentials",
+        "oauth",
         "reader",
         "log",
         "telemetry",
@@ -154,6 +171,8 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.database()?;
         self.blobs()?;
+        oauth::clients(&self.oauth)?;
+        self.allowed_networks()?;
         if let Some(unknown) = self.kinds().find(|kind| !KINDS.contains(kind)) {
             return Err(ConfigError(format!(
                 "worker.kinds names `{unknown}`; known are {}",
@@ -180,6 +199,19 @@ impl Config {
 
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.worker.kinds.split(',').map(str::trim).filter(|kind| !kind.is_empty())
+    }
+
+    /// # Errors
+    /// When one of `sources.allow_networks` is none.
+    pub fn allowed_networks(&self) -> Result<Vec<Network>, ConfigError> {
+        let names = self.sources.allow_networks.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let network = |name: &str| {
+            Network::parse(name).ok_or_else(|| {
+                let remedy = "write networks as in 10.1.0.0/16, separated by commas";
+                ConfigError(format!("sources.allow_networks names `{name}`; {remedy}"))
+            })
+        };
+        names.map(network).collect()
     }
 
     /// # Errors

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod config;
 pub mod http;
+pub mod keys;
 pub mod kind;
 pub mod library;
 pub mod link;

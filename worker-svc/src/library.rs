@@ -6,16 +6,20 @@
 //! - Nothing is read or changed outside the caller's namespace: what lies in another one is not found.
 //! - Foreign text leaves bounded and without control characters; an answer never exceeds the message limit.
 //!
-//! Absent so far: mailboxes other than folders (gmail, imap, graph), changing settings in place, testing a source,
-//! processing messages again, erasing an owner, exporting and deleting single documents. They answer UNIMPLEMENTED.
+//! - Who changes or exports something is in the log, with what and of whom.
+//!
+//! Absent so far: Microsoft Graph. It answers UNIMPLEMENTED.
 
+mod connect;
 mod convert;
 mod document;
 mod download;
+mod export;
 mod field;
 mod file_name;
 mod folder;
 mod mailbox;
+mod manage;
 mod page;
 mod validate;
 
@@ -30,8 +34,9 @@ use docket::{
 };
 use sync_core::{
     archive::{Archive, Error},
-    source::root::Root,
-    sync::Clock,
+    credential::Credentials,
+    source::{oauth::Clients, root::Root},
+    sync::{Clock, Sources},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +58,11 @@ pub struct Services {
     pub archive: Archive,
     /// Folder sources lie below it; without one they are refused.
     pub root: Root,
+    pub credentials: Credentials,
+    /// OAuth clients that mailboxes may name.
+    pub clients: Clients,
+    /// Opens sources, to test them.
+    pub sources: Arc<dyn Sources>,
     pub clock: Clock,
     /// Cancelled when the process stops.
     pub stopping: CancellationToken,

@@ -15,9 +15,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sync_core::{
     archive::{Archive, Blobs, Catalog},
+    credential::{Credentials, Vault},
     reader::{self, Bounds, Pool},
-    source::root::Root,
-    sync::{Clock, FolderSources, Settings, Syncer},
+    source::{imap, network::Dialer, oauth::Clients, opener::Opener, root::Root},
+    sync::{Clock, FolderSources, Settings, Sources, Syncer},
 };
 use tokio::{
     net::TcpListener,
@@ -29,8 +30,8 @@ use tonic::transport::Endpoint;
 use tracing::{error, info, warn};
 use worker_svc::{
     agent::{Agent, Profile},
-    config::{Config, DEFAULTS},
-    http,
+    config::{Config, DEFAULTS, oauth},
+    http, keys,
     kind::{Registry, document_sync::DocumentSync, noop::Noop},
     library::{self, Services},
     link::{self, LinkStatus},
@@ -69,6 +70,9 @@ enum Command {
     /// Reads mails from stdin, for the worker's own use: it limits itself so that a hostile mail ends only this process.
     #[command(hide = true)]
     ReadMail,
+    /// The key file, and what is sealed with it.
+    #[command(subcommand)]
+    Keys(keys::Command),
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
@@ -97,7 +101,11 @@ fn main() -> ExitCode {
         println!("{config:#?}");
         return ExitCode::SUCCESS;
     }
-    match run(config) {
+    let done = match arguments.command {
+        Some(Command::Keys(command)) => manage_keys(command, config),
+        _ => run(config),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log may not be up yet, so a person gets it on stderr in any case.
@@ -106,6 +114,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[tokio::main]
+async fn manage_keys(command: keys::Command, config: Config) -> anyhow::Result<()> {
+    let _telemetry = Telemetry::start(&config)?;
+    let catalog = async { Ok(open_archive(&config).await?.catalog) };
+    keys::run(command, &config.credentials.key_file, catalog, Arc::new(now)).await
 }
 
 #[tokio::main]
@@ -125,7 +140,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
         blobs = config.archive.blobs_url,
         "opened"
     );
-    let registry = registry(&config, &archive, &root, &clock)?;
+    let credentials = credentials(&config, &archive, &clock)?;
+    let clients = oauth::clients(&config.oauth)?;
+    let sources: Arc<dyn Sources> = Arc::new(Opener {
+        folders: FolderSources { root: root.clone(), clock: clock.clone() },
+        credentials: credentials.clone(),
+        imap: imap_connector(&config, clients.clone())?,
+    });
+    let registry = registry(&config, &archive, &sources, &clock)?;
 
     let grpc = bind("grpc.listen", config.grpc.listen).await?;
     let http = bind("http.listen", config.http.listen).await?;
@@ -134,7 +156,9 @@ async fn run(config: Config) -> anyhow::Result<()> {
     // The library goes on while jobs are handed in: an app still asks.
     let handed_in = CancellationToken::new();
     tokio::spawn(sweep(archive.clone(), stopping.clone()));
-    let services = Services { archive, root, clock, stopping: handed_in.clone() };
+    let stopping_library = handed_in.clone();
+    let services =
+        Services { archive, root, credentials, clients, sources, clock, stopping: stopping_library };
     let mut http = tokio::spawn(http::serve(http, status, stopping.clone(), stopped.clone()));
     let mut grpc = tokio::spawn(library::serve(grpc, services));
     tokio::select! {
@@ -173,6 +197,25 @@ async fn open_archive(config: &Config) -> anyhow::Result<Archive> {
     Ok(Archive::join(catalog, blobs).await?)
 }
 
+fn credentials(config: &Config, archive: &Archive, clock: &Clock) -> anyhow::Result<Credentials> {
+    let vault = match &config.credentials.key_file {
+        none if none.as_os_str().is_empty() => None,
+        file => Some(Arc::new(Vault::open(file).context("credentials.key_file")?)),
+    };
+    Ok(Credentials::new(archive.catalog.clone(), vault, clock.clone()))
+}
+
+fn imap_connector(config: &Config, clients: Clients) -> anyhow::Result<imap::Connector> {
+    let ca_file = Some(config.sources.ca_file.as_path()).filter(|file| !file.as_os_str().is_empty());
+    Ok(imap::Connector {
+        dialer: Dialer::new(config.allowed_networks()?),
+        tls: imap::tls::config(ca_file).context("sources.ca_file")?,
+        limits: imap::Limits::default(),
+        clients,
+        tokens: None,
+    })
+}
+
 /// Takes blobs that no row has named for a day: what deletes and killed attempts left behind (rule D2).
 async fn sweep(archive: Archive, stopping: CancellationToken) {
     let mut hours = tokio::time::interval(SWEEP);
@@ -185,7 +228,12 @@ async fn sweep(archive: Archive, stopping: CancellationToken) {
     }
 }
 
-fn registry(config: &Config, archive: &Archive, root: &Root, clock: &Clock) -> anyhow::Result<Registry> {
+fn registry(
+    config: &Config,
+    archive: &Archive,
+    sources: &Arc<dyn Sources>,
+    clock: &Clock,
+) -> anyhow::Result<Registry> {
     let mut registry = Registry::default();
     if config.kinds().any(|kind| kind == "noop") {
         registry.add(Noop);
@@ -197,14 +245,8 @@ fn registry(config: &Config, archive: &Archive, root: &Root, clock: &Clock) -> a
             children => children,
         };
         let pool = Pool::new(command, children, CONTENT_BUDGET, Bounds::default());
-        let sources = FolderSources { root: root.clone(), clock: clock.clone() };
-        let syncer = Syncer::new(
-            archive.clone(),
-            Arc::new(pool),
-            Arc::new(sources),
-            Settings::default(),
-            clock.clone(),
-        );
+        let syncer =
+            Syncer::new(archive.clone(), Arc::new(pool), sources.clone(), Settings::default(), clock.clone());
         registry.add(DocumentSync::new(Arc::new(syncer)));
     }
     Ok(registry)

@@ -5,6 +5,7 @@
 //! asleep. Besides, the cursor version must be the one that the claim last saw, and the mailbox connected.
 //! So a repeated or late commit changes nothing.
 
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::record::name_of;
@@ -132,6 +133,29 @@ impl Catalog {
     }
 }
 
+/// Whether `claim` still holds the mailbox, wherever its cursor is by now.
+pub(super) async fn check_held(tx: &mut Transaction<'_, Sqlite>, claim: &Claim) -> Result<(), Refused> {
+    let row = sqlx::query(
+        "SELECT state FROM mailboxes WHERE namespace = $1 AND mailbox_id = $2 AND claim = $3 \
+         AND source_generation = $4",
+    )
+    .bind(&claim.mailbox.spec.namespace)
+    .bind(&claim.mailbox.spec.mailbox_id)
+    .bind(claim.claim)
+    .bind(claim.source_generation)
+    .fetch_optional(&mut **tx)
+    .await?;
+    connected(row.as_ref())
+}
+
+fn connected(row: Option<&SqliteRow>) -> Result<(), Refused> {
+    let state: Option<String> = row.map(|row| row.try_get(0)).transpose()?;
+    match state {
+        Some(state) if state == name_of(&MailboxState::Connected) => Ok(()),
+        _ => Err(Refused::Superseded),
+    }
+}
+
 /// Whether `claim` may still write, within the transaction that is going to.
 pub(super) async fn check(tx: &mut Transaction<'_, Sqlite>, claim: &Claim) -> Result<(), Refused> {
     let row = sqlx::query(
@@ -145,9 +169,5 @@ pub(super) async fn check(tx: &mut Transaction<'_, Sqlite>, claim: &Claim) -> Re
     .bind(claim.source_generation)
     .fetch_optional(&mut **tx)
     .await?;
-    let state: Option<String> = row.map(|row| row.try_get(0)).transpose()?;
-    match state {
-        Some(state) if state == name_of(&MailboxState::Connected) => Ok(()),
-        _ => Err(Refused::Superseded),
-    }
+    connected(row.as_ref())
 }

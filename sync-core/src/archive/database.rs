@@ -20,8 +20,10 @@ use super::{Error, Result};
 
 /// Each step with the oldest version of this program that can work on its result. Steps expand first and
 /// contract in a later release, so that the version before still works.
-const MIGRATIONS: [Migration; 1] =
-    [Migration { sql: include_str!("../../migrations/0001_archive.sql"), least_reader: 1 }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { sql: include_str!("../../migrations/0001_archive.sql"), least_reader: 1 },
+    Migration { sql: include_str!("../../migrations/0002_credentials.sql"), least_reader: 1 },
+];
 
 struct Migration {
     sql: &'static str,
@@ -55,7 +57,9 @@ impl Catalog {
             // NORMAL would lose the last commits with the power, after they were acknowledged.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
-            .foreign_keys(true);
+            .foreign_keys(true)
+            // What was erased must not stay readable in the file.
+            .pragma("secure_delete", "ON");
         let write = pool(1).connect_with(options.clone()).await?;
         let archive_id = migrate(&write, now).await?;
         let read = pool(READERS).connect_lazy_with(options);
@@ -75,6 +79,13 @@ impl Catalog {
     /// by SQLite when someone else wrote in between. Dropping it rolls back.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
         Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Moves what was written to its place and empties the journal, so that it keeps nothing that was erased.
+    /// A reader that is under way may put that off until the next time.
+    pub(super) async fn scrub(&self) -> Result<()> {
+        sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.write).await?;
+        Ok(())
     }
 
     pub async fn close(&self) {

@@ -5,17 +5,20 @@
 //! | change | cursor | running attempt |
 //! |---|---|---|
 //! | address, labels | kept | goes on |
-//! | state back to CONNECTED (new credential) | kept | goes on |
+//! | new credential, state back to CONNECTED | kept | goes on |
+//! | how the same account is reached (port, TLS, OAuth client) | kept | goes on |
 //! | folders, since | begins again; known messages are skipped by id | superseded |
-//! | source | begins again under a new source generation: ids of the old source mean nothing | superseded |
+//! | source or account | begins again under a new source generation: ids of the old source mean nothing | superseded |
 //!
-//! The owner never changes: documents belong to it.
+//! The owner never changes: documents belong to it. A credential is for the source that it came with: when the source
+//! changes and none comes, the old one is forgotten, so that it is never shown to another server.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, Transaction};
 
 use super::record::{name_of, named};
-use super::{Catalog, Error, Mailbox, MailboxSpec, MailboxState, Result};
+use super::{Catalog, Error, Mailbox, MailboxSpec, MailboxState, Result, Settings, credentials};
+use crate::credential::vault::{Place, Sealed};
 
 const COLUMNS: &str = "namespace, mailbox_id, owner, address, source, since, folders, labels, state, \
     state_reason, version, last_sync_time, messages, documents, duplicates, create_time, update_time";
@@ -51,6 +54,21 @@ impl Catalog {
         expected: Option<i64>,
         now: i64,
     ) -> Result<(Mailbox, Change)> {
+        self.connect_mailbox_with(spec, None, expected, now).await
+    }
+
+    /// As [`Self::connect_mailbox`], with a new credential.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn connect_mailbox_with(
+        &self,
+        spec: &MailboxSpec,
+        credential: Option<&Sealed>,
+        expected: Option<i64>,
+        now: i64,
+    ) -> Result<(Mailbox, Change)> {
+        let place = Place { namespace: &spec.namespace, mailbox_id: &spec.mailbox_id };
         let mut tx = self.begin().await?;
         let change = match find(&mut tx, &spec.namespace, &spec.mailbox_id).await? {
             None if expected.is_some() => return Err(Error::VersionMismatch),
@@ -62,15 +80,59 @@ impl Catalog {
             Some(old) if expected.is_some_and(|expected| expected != old.version) => {
                 return Err(Error::VersionMismatch);
             }
-            Some(old) if old.spec == *spec && old.state == MailboxState::Connected => Change::Unchanged,
+            Some(old)
+                if old.spec == *spec && old.state == MailboxState::Connected && credential.is_none() =>
+            {
+                Change::Unchanged
+            }
             Some(old) => {
+                if old.spec.source != spec.source {
+                    credentials::forget(&mut tx, place).await?;
+                }
                 update(&mut tx, &old, spec, now).await?;
                 Change::Updated
             }
         };
+        if let Some(sealed) = credential {
+            credentials::put(&mut tx, place, sealed, now).await?;
+        }
         let mailbox = find(&mut tx, &spec.namespace, &spec.mailbox_id).await?;
         tx.commit().await?;
         Ok((mailbox.ok_or(Error::NotFound("mailbox"))?, change))
+    }
+
+    /// Changes settings and leaves source, credential and state alone. A mailbox that is as asked stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::VersionMismatch`] if `expected` is not the current version.
+    pub async fn update_mailbox(
+        &self,
+        namespace: &str,
+        mailbox_id: &str,
+        settings: &Settings,
+        expected: Option<i64>,
+        now: i64,
+    ) -> Result<(Mailbox, Change)> {
+        let mut tx = self.begin().await?;
+        let old = find(&mut tx, namespace, mailbox_id).await?.ok_or(Error::NotFound("mailbox"))?;
+        if expected.is_some_and(|expected| expected != old.version) {
+            return Err(Error::VersionMismatch);
+        }
+        let settings = settings.clone();
+        let spec = MailboxSpec {
+            address: settings.address,
+            since: settings.since,
+            folders: settings.folders,
+            labels: settings.labels,
+            ..old.spec.clone()
+        };
+        if spec == old.spec {
+            return Ok((old, Change::Unchanged));
+        }
+        update_as(&mut tx, &old, &spec, (old.state, &old.state_reason), now).await?;
+        let mailbox = find(&mut tx, namespace, mailbox_id).await?.ok_or(Error::NotFound("mailbox"))?;
+        tx.commit().await?;
+        Ok((mailbox, Change::Updated))
     }
 
     /// # Errors
@@ -108,7 +170,7 @@ impl Catalog {
         query.build().fetch_all(self.reader()).await?.iter().map(read).collect()
     }
 
-    /// Ends syncing; a running attempt is superseded. With `delete_documents`, documents leave tombstones
+    /// Ends syncing and forgets the credential; a running attempt is superseded. With `delete_documents`, documents leave tombstones
     /// and messages are forgotten, so that connecting again files everything anew.
     ///
     /// # Errors
@@ -136,6 +198,7 @@ impl Catalog {
         .bind(now)
         .execute(&mut *tx)
         .await?;
+        credentials::forget(&mut tx, Place { namespace, mailbox_id }).await?;
         let documents_deleted =
             if delete_documents { forget(&mut tx, namespace, mailbox_id, now).await? } else { 0 };
         let mailbox = find(&mut tx, namespace, mailbox_id).await?.ok_or(Error::NotFound("mailbox"))?;
@@ -185,11 +248,21 @@ async fn insert(tx: &mut Transaction<'_, Sqlite>, spec: &MailboxSpec, now: i64) 
 }
 
 async fn update(tx: &mut Transaction<'_, Sqlite>, old: &Mailbox, spec: &MailboxSpec, now: i64) -> Result<()> {
-    let other_source = old.spec.source != spec.source;
+    update_as(tx, old, spec, (MailboxState::Connected, ""), now).await
+}
+
+async fn update_as(
+    tx: &mut Transaction<'_, Sqlite>,
+    old: &Mailbox,
+    spec: &MailboxSpec,
+    (state, reason): (MailboxState, &str),
+    now: i64,
+) -> Result<()> {
+    let other_source = !old.spec.source.is_same_account(&spec.source);
     let begins_again = other_source || old.spec.folders != spec.folders || old.spec.since != spec.since;
     sqlx::query(
         "UPDATE mailboxes SET address = $3, source = $4, since = $5, folders = $6, labels = $7, state = $8, \
-         state_reason = '', version = version + 1, source_generation = source_generation + $9, \
+         state_reason = $12, version = version + 1, source_generation = source_generation + $9, \
          claim = claim + $10, cursor_version = cursor_version + $10, \
          source_cursor = CASE WHEN $10 = 1 THEN NULL ELSE source_cursor END, update_time = $11 \
          WHERE namespace = $1 AND mailbox_id = $2",
@@ -201,10 +274,11 @@ async fn update(tx: &mut Transaction<'_, Sqlite>, old: &Mailbox, spec: &MailboxS
     .bind(spec.since)
     .bind(serde_json::to_string(&spec.folders)?)
     .bind(serde_json::to_string(&spec.labels)?)
-    .bind(name_of(&MailboxState::Connected))
+    .bind(name_of(&state))
     .bind(i64::from(other_source))
     .bind(i64::from(begins_again))
     .bind(now)
+    .bind(reason)
     .execute(&mut **tx)
     .await?;
     Ok(())

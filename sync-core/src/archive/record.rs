@@ -9,13 +9,38 @@ use serde::{Deserialize, Serialize};
 use sqlx::{QueryBuilder, Sqlite};
 
 use crate::document::{Fields, Kind, State};
-use crate::source::folder;
+use crate::source::{folder, imap};
 
-/// Where a mailbox's mail comes from. Further kinds (gmail, imap, graph) follow as variants.
+/// Where a mailbox's mail comes from. Microsoft Graph follows as a variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceConfig {
     Folder(folder::Config),
+    Imap(imap::Config),
+    Gmail(GmailConfig),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GmailConfig {
+    /// Name of a configured OAuth client.
+    pub oauth_client: String,
+}
+
+impl SourceConfig {
+    /// Folders are below a root that only the operator sets.
+    pub fn needs_credential(&self) -> bool {
+        !matches!(self, Self::Folder(_))
+    }
+
+    /// Whether the ids of messages mean the same in both. How a server is reached does not matter to them, nor do
+    /// they depend on the OAuth client.
+    pub fn is_same_account(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Imap(one), Self::Imap(other)) => one.host == other.host && one.user == other.user,
+            (Self::Gmail(_), Self::Gmail(_)) => true,
+            (one, other) => one == other,
+        }
+    }
 }
 
 /// What an app sets.
@@ -27,6 +52,15 @@ pub struct MailboxSpec {
     pub address: String,
     pub source: SourceConfig,
     /// Unix milliseconds: older mail is left alone.
+    pub since: Option<i64>,
+    pub folders: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What may change without connecting again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub address: String,
     pub since: Option<i64>,
     pub folders: Vec<String>,
     pub labels: BTreeMap<String, String>,

@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 use sync_core::{
     archive::{self, MailboxState, MessageState, SourceConfig},
     document::{Field, Kind, Origin, State},
-    source::folder::Format,
+    source::{folder::Format, imap::Security},
     text::clean,
 };
 
@@ -21,15 +21,28 @@ pub fn timestamp(millis: i64) -> Timestamp {
 }
 
 /// Another mailbox of the same id, after an erasure, has other etags.
-fn etag(mailbox: &archive::Mailbox) -> String {
+pub fn etag(mailbox: &archive::Mailbox) -> String {
     format!("{:x}-{:x}", mailbox.create_time, mailbox.version)
 }
 
 pub fn mailbox(mailbox: archive::Mailbox) -> pb::Mailbox {
     let etag = etag(&mailbox);
     let spec = mailbox.spec;
-    let SourceConfig::Folder(folder) = spec.source;
-    let source = pb::FolderSource { path: folder.path, format: folder_format(folder.format).into() };
+    let source = match spec.source {
+        SourceConfig::Folder(folder) => {
+            let format = folder_format(folder.format).into();
+            pb::mailbox::Source::Folder(pb::FolderSource { path: folder.path, format })
+        }
+        SourceConfig::Imap(imap) => pb::mailbox::Source::Imap(pb::ImapSource {
+            host: imap.host,
+            port: imap.port.into(),
+            security: imap_security(imap.security).into(),
+            user: imap.user,
+        }),
+        SourceConfig::Gmail(gmail) => {
+            pb::mailbox::Source::Gmail(pb::GmailSource { oauth_client: gmail.oauth_client })
+        }
+    };
     let state = match mailbox.state {
         MailboxState::Connected => pb::MailboxState::Connected,
         MailboxState::Reauthorize => pb::MailboxState::Reauthorize,
@@ -40,7 +53,7 @@ pub fn mailbox(mailbox: archive::Mailbox) -> pb::Mailbox {
         mailbox_id: spec.mailbox_id,
         owner: spec.owner,
         address: spec.address,
-        source: Some(pb::mailbox::Source::Folder(source)),
+        source: Some(source),
         since: spec.since.map(timestamp),
         folders: spec.folders,
         labels: spec.labels.into_iter().collect(),
@@ -61,6 +74,13 @@ fn folder_format(format: Format) -> pb::FolderFormat {
         Format::Maildir => pb::FolderFormat::Maildir,
         Format::Mbox => pb::FolderFormat::Mbox,
         Format::Eml => pb::FolderFormat::Eml,
+    }
+}
+
+fn imap_security(security: Security) -> pb::ImapSecurity {
+    match security {
+        Security::Implicit => pb::ImapSecurity::Implicit,
+        Security::Starttls => pb::ImapSecurity::Starttls,
     }
 }
 

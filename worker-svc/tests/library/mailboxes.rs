@@ -76,9 +76,9 @@ async fn each_wrong_field_is_named() {
     let answer = client.connect_mailbox(request).await;
     assert!(!format!("{answer:?}").contains("hunter2"));
     refused(answer, Reason::InvalidField, "credential");
-    let gmail = Some(pb::mailbox::Source::Gmail(pb::GmailSource::default()));
-    let later = world.connect(pb::Mailbox { source: gmail, ..good() }).await;
-    refused(later, Reason::NotImplemented, "mailbox.gmail");
+    let graph = Some(pb::mailbox::Source::Graph(pb::GraphSource::default()));
+    let later = world.connect(pb::Mailbox { source: graph, ..good() }).await;
+    refused(later, Reason::NotImplemented, "mailbox.graph");
     refused(client.get_mailbox(get("mb")).await, Reason::MailboxNotFound, "");
     refused(client.get_mailbox(get("no such")).await, Reason::InvalidField, "mailbox_id");
 }
@@ -93,7 +93,7 @@ async fn folders_stay_below_the_root() {
         refused(answer, Reason::FolderForbidden, "mailbox.folder.path");
     }
     refused(world.connect(mailbox("mb", "alice")).await, Reason::FolderNotFound, "mailbox.folder.path");
-    let off = World::with(false).await;
+    let off = World::with(false, true).await;
     refused(off.connect(mailbox("mb", "alice")).await, Reason::FolderForbidden, "FOLDER_ROOT");
 }
 

@@ -5,7 +5,7 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use prost_types::value::Kind as ValueKind;
 use schedule::FailureClass;
 use sync_core::{
-    archive::Mailbox,
+    archive::{Mailbox, claim::Claim},
     source::{Class, Fault, Fetched, Item, Page, Source},
     sync::Sources,
 };
@@ -104,7 +104,11 @@ impl Source for Breaks {
 }
 
 impl Sources for Breaks {
-    fn open<'a>(&'a self, _: &'a Mailbox) -> BoxFuture<'a, Result<Box<dyn Source>, Fault>> {
+    fn open<'a>(
+        &'a self,
+        _: &'a Mailbox,
+        _: Option<&'a Claim>,
+    ) -> BoxFuture<'a, Result<Box<dyn Source>, Fault>> {
         ready(Ok(Box::new(self.clone()) as Box<dyn Source>)).boxed()
     }
 }

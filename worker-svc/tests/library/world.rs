@@ -24,9 +24,16 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use prost_types::{Struct, Value, value::Kind as ValueKind};
 use sync_core::{
     archive::{Archive, Blobs, Catalog},
+    credential::{Credentials, Secret, Vault, key_file},
     document::{Field, Fields, FoundDocument, Kind, MessageHead, ReadMessage, State},
     reader::{Error, Reader, Reading},
-    source::root::Root,
+    source::{
+        imap,
+        network::{Dialer, Network},
+        oauth::{Client, Clients},
+        opener::Opener,
+        root::Root,
+    },
     sync::{Clock, FolderSources, Settings, Sources, Syncer},
 };
 use tempfile::TempDir;
@@ -43,6 +50,7 @@ pub const NOW: i64 = 1_800_000_000_000;
 pub struct World {
     dir: TempDir,
     pub archive: Archive,
+    pub credentials: Credentials,
     pub address: SocketAddr,
     pub mailboxes: MailboxServiceClient<Channel>,
     pub documents: DocumentServiceClient<Channel>,
@@ -52,12 +60,22 @@ pub struct World {
     time: Arc<AtomicI64>,
 }
 
+fn clients() -> Clients {
+    let client = Client {
+        client_id: "id".into(),
+        client_secret: Secret::new("client-secret"),
+        token_url: "http://127.0.0.1:9/token".into(),
+        api_url: "http://127.0.0.1:9".into(),
+    };
+    Arc::new(BTreeMap::from([("google".to_owned(), client)]))
+}
+
 impl World {
     pub async fn new() -> Self {
-        Self::with(true).await
+        Self::with(true, true).await
     }
 
-    pub async fn with(has_root: bool) -> Self {
+    pub async fn with(has_root: bool, has_keys: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("mail")).unwrap();
         let catalog = Catalog::open_sqlite(&dir.path().join("archive.db"), NOW).await.unwrap();
@@ -65,9 +83,29 @@ impl World {
         let archive = Archive::join(catalog, blobs).await.unwrap();
         let time = Arc::new(AtomicI64::new(NOW));
         let stopping = CancellationToken::new();
+        let root = if has_root { Root::new(dir.path().join("mail")) } else { Root::none() };
+        let keys = dir.path().join("keys");
+        key_file::create(&keys).unwrap();
+        let vault = if has_keys { Some(Arc::new(Vault::open(&keys).unwrap())) } else { None };
+        let credentials = Credentials::new(archive.catalog.clone(), vault, clock(&time));
+        let clients = clients();
+        let sources = Arc::new(Opener {
+            folders: FolderSources { root: root.clone(), clock: clock(&time) },
+            credentials: credentials.clone(),
+            imap: imap::Connector {
+                dialer: Dialer::new(Network::parse("127.0.0.0/8").into_iter().collect()),
+                tls: imap::tls::config(None).unwrap(),
+                limits: imap::Limits::default(),
+                clients: clients.clone(),
+                tokens: None,
+            },
+        });
         let services = Services {
             archive: archive.clone(),
-            root: if has_root { Root::new(dir.path().join("mail")) } else { Root::none() },
+            root,
+            credentials: credentials.clone(),
+            clients,
+            sources,
             clock: clock(&time),
             stopping: stopping.clone(),
         };
@@ -78,6 +116,7 @@ impl World {
         Self {
             dir,
             archive,
+            credentials,
             address,
             mailboxes: MailboxServiceClient::new(channel.clone()),
             documents: DocumentServiceClient::new(channel),
@@ -89,6 +128,11 @@ impl World {
 
     pub fn root(&self) -> PathBuf {
         self.dir.path().join("mail")
+    }
+
+    /// With all that is in it.
+    pub fn folder(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub fn blobs(&self) -> PathBuf {
