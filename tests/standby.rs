@@ -52,11 +52,22 @@ impl World {
     }
 
     async fn upsert(&self, by: usize, id: &str, seconds: i64) {
+        self.save(by, id, seconds, None).await;
+    }
+
+    /// None while nobody leads.
+    async fn run(&self, by: usize, run_id: &str, wait: i64) -> Option<pb::Run> {
+        let wait = Some(ProtoDuration { seconds: wait, nanos: 0 });
+        let get = pb::GetRunRequest { run_id: run_id.into(), wait, ..Default::default() };
+        self.clients[by].runs.clone().get_run(get).await.ok()?.into_inner().run
+    }
+
+    async fn save(&self, by: usize, id: &str, seconds: i64, args: Option<prost_types::Struct>) {
         let every = pb::Every { interval: Some(ProtoDuration { seconds, nanos: 0 }), anchor: None };
         let schedule = pb::Schedule {
             schedule_id: id.into(),
             timing: Some(pb::schedule::Timing::Every(every)),
-            task: Some(pb::Task { kind: "noop".into(), ..Default::default() }),
+            task: Some(pb::Task { kind: "noop".into(), args, ..Default::default() }),
             ..Default::default()
         };
         let request = pb::UpsertScheduleRequest { schedule: Some(schedule), ..Default::default() };
@@ -243,4 +254,49 @@ async fn s3_a_scheduler_starts_while_redis_is_away() {
     assert_eq!((world.http(0, "/livez"), world.http(0, "/readyz")), (200, 200));
     let request = pb::GetScheduleRequest { schedule_id: "mb-1".into(), ..Default::default() };
     world.clients[0].schedules.clone().get_schedule(request).await.expect("what was acknowledged");
+}
+
+/// Redis with everything in it, as it is at a moment, and as it was then.
+const SAVE: &str = "for _, key in ipairs(redis.call('KEYS', '{docket:0}:*')) do
+    redis.call('COPY', key, '{saved}:' .. key)
+end";
+const FALL_BACK: &str =
+    "for _, key in ipairs(redis.call('KEYS', '{docket:0}:*')) do redis.call('DEL', key) end
+for _, key in ipairs(redis.call('KEYS', '{saved}:*')) do redis.call('COPY', key, string.sub(key, 9)) end";
+
+/// A result was accepted and acknowledged; then the leader dies, and Redis loses the commits of the last moments. The
+/// worker hands the result in to the next leader: the run is not done again.
+#[tokio::test(flavor = "multi_thread")]
+async fn o10_a_result_that_was_lost_with_its_leader_is_handed_in_again() {
+    let mut world = World::start();
+    let _worker = world.worker(1);
+    let sleep = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(1_000.0)) };
+    let args = prost_types::Struct { fields: [("sleep_ms".to_owned(), sleep)].into() };
+    world.save(0, "slow", 3_600, Some(args)).await;
+    world.upsert(0, "quick", 3_600).await;
+    let request = pb::TriggerScheduleRequest { schedule_id: "slow".into(), ..Default::default() };
+    let run =
+        world.clients[0].schedules.clone().trigger_schedule(request).await.expect("a run").into_inner().run;
+    let run_id = run.expect("a run").run_id;
+    let begin = Instant::now();
+    while world.run(0, &run_id, 0).await.expect("a run").state() != pb::RunState::Running {
+        assert!(begin.elapsed() < PATIENCE, "nobody takes it");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.redis.ask(&["EVAL", SAVE, "0"]).expect("saved");
+    let done = world.run(0, &run_id, 5).await.expect("a run");
+    assert_eq!((done.state(), done.attempt), (pb::RunState::Succeeded, 1));
+    // A receipt of a later run: that of the first has arrived as well.
+    world.sync_now(0, "quick").await;
+    world.schedulers[0].kill();
+    world.redis.ask(&["EVAL", FALL_BACK, "0"]).expect("fallen back");
+    world.until_leads(1).await;
+    let again = loop {
+        assert!(begin.elapsed() < PATIENCE, "it does not come to its end");
+        match world.run(1, &run_id, 5).await {
+            Some(run) if run.finish_time.is_some() => break run,
+            Some(_) | None => {}
+        }
+    };
+    assert_eq!((again.state(), again.attempt), (pb::RunState::Succeeded, 1), "it was not done again");
 }

@@ -53,6 +53,7 @@ pub struct Store {
     pub prefix: String,
     pub tls_ca_file: PathBuf,
     pub lease_ms: u64,
+    pub ack: Ack,
     pub accept_older: bool,
 }
 
@@ -64,6 +65,7 @@ impl fmt::Debug for Store {
             .field("prefix", &self.prefix)
             .field("tls_ca_file", &self.tls_ca_file)
             .field("lease_ms", &self.lease_ms)
+            .field("ack", &self.ack)
             .field("accept_older", &self.accept_older)
             .finish()
     }
@@ -77,6 +79,15 @@ impl Store {
             None => self.url.clone(),
         }
     }
+}
+
+/// When answers to changes leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    Memory,
+    Disk,
+    Replica,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -242,7 +253,7 @@ impl Config {
     /// # Errors
     /// Names the key that is out of bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
-        self.store_url()?;
+        self.check_ack(&self.store_url()?)?;
         let bounds = |key: &str, value: u64, low: u64, high: u64| {
             if (low..=high).contains(&value) {
                 Ok(())
@@ -273,6 +284,22 @@ impl Config {
             kept(&format!("history.namespaces.{namespace}"), own)?;
         }
         bounds("schedules.default_spread_ms", self.schedules.default_spread_ms.into(), 0, 86_400_000)
+    }
+
+    /// An embedded store syncs before each answer, and nothing but Redis has replicas.
+    fn check_ack(&self, url: &StoreUrl) -> Result<(), ConfigError> {
+        match (self.store.ack, url) {
+            (Ack::Replica, StoreUrl::Embedded(_) | StoreUrl::Memory) => Err(ConfigError(
+                "store.ack is replica, and only Redis has replicas: leave it at memory, or set store.url to a Redis"
+                    .into(),
+            )),
+            (Ack::Disk, StoreUrl::Memory) => Err(ConfigError(
+                "store.ack is disk, and store.url = \"memory:\" has none: leave it at memory, or set store.url to \
+                 embedded:FOLDER"
+                    .into(),
+            )),
+            (Ack::Memory | Ack::Disk | Ack::Replica, _) => Ok(()),
+        }
     }
 
     /// # Errors
@@ -310,6 +337,22 @@ mod tests {
         let own: Vec<_> = config.history.of_namespaces().collect();
         assert_eq!(own, [("shop".into(), Kept { runs: 50, failed_runs: 10, decisions: 20 })]);
         assert_eq!(load("").expect("the defaults").history.kept(), Kept::default());
+    }
+
+    #[test]
+    fn o10_an_ack_that_the_store_cannot_give_is_refused() {
+        for (url, ack, error) in [
+            ("embedded:x", "replica", "only Redis has replicas"),
+            ("memory:", "replica", "only Redis has replicas"),
+            ("memory:", "disk", "has none"),
+        ] {
+            let why = load(&format!("[store]\nurl = \"{url}\"\nack = \"{ack}\"")).expect_err(url).to_string();
+            assert!(why.starts_with("store.ack is ") && why.contains(error), "{why}");
+        }
+        for (url, ack) in [("embedded:x", "disk"), ("redis://x", "replica"), ("redis://x", "disk")] {
+            load(&format!("[store]\nurl = \"{url}\"\nack = \"{ack}\"")).expect(url);
+        }
+        assert!(load("[store]\nack = \"paper\"").expect_err("no such").to_string().contains("ack"));
     }
 
     #[test]

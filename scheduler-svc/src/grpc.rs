@@ -271,6 +271,11 @@ pub fn refusal(refusal: Refusal) -> Status {
             format!("the namespace holds {LIMITS_MAX} limits: delete some, or set a pattern for many keys"),
         ),
         R::Poisonous => internal("the call could not be applied"),
+        R::Unsecured => errors::retry(
+            Reason::StoreUnavailable,
+            "the change is made, and not yet where store.ack asks for; GetStatus says why. Repeat the call",
+            Duration::from_secs(1),
+        ),
     }
 }
 

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use scheduler_svc::{
     cluster::{Cluster, Leadership},
-    config::{Config, DEFAULTS, StoreUrl},
+    config::{Ack, Config, DEFAULTS, StoreUrl},
     event_log,
     grpc::{self, Services},
     http,
@@ -218,6 +218,11 @@ fn open_store(config: &Config, advertise: &str) -> anyhow::Result<Arc<dyn Store>
             term: Duration::from_millis(config.store.lease_ms),
             advertise: advertise.into(),
             accept_older: config.store.accept_older,
+            ack: match config.store.ack {
+                Ack::Memory => redis::Ack::Memory,
+                Ack::Disk => redis::Ack::Disk,
+                Ack::Replica => redis::Ack::Replica,
+            },
             ..redis::Options::new(address)
         })?),
     })

@@ -15,14 +15,18 @@
 //!
 //! A store that has lost what it committed gets everything anew (rule O7, `repair`).
 //!
+//! Where `store.ack` asks for more than a commit, answers to changes wait for that too (rule O10, `securing`).
+//!
 //! The task around it only pumps: it hands in commands, time and outcomes, and does what [`Step`] says.
 
 mod recovery;
 mod repair;
+mod securing;
 
 use std::{mem, sync::Arc};
 
 use recovery::Recovery;
+use securing::Securing;
 
 use crate::{
     planted::{Bug, planted},
@@ -53,6 +57,10 @@ pub struct Pipeline {
     in_flight: Option<InFlight>,
     /// Whether what is said without a commit can be believed (rule O5).
     trusted: bool,
+    /// Set where answers to changes wait for more than their commit.
+    securing: Option<Securing>,
+    /// The store seems to have lost something: the next batch is committed even if it is empty.
+    unconfirmed: bool,
     halted: Option<Halt>,
     now: Now,
     /// What was applied since the last seal.
@@ -94,6 +102,9 @@ pub enum Step {
     Restore { seq: u64, snapshot: Arc<Snapshot> },
     /// Say all of this: it is durable.
     Release(Output),
+    /// Ask the store to secure everything through this sequence, and report to [`Pipeline::secured`]. Commits go on
+    /// meanwhile.
+    Secure { seq: u64 },
     /// Open the store anew, load a machine from it and hand it to [`Pipeline::reloaded`]. Whoever waits for an answer
     /// and is not [`Pipeline::keeps`] gets none; sessions are over.
     Reload,
@@ -123,6 +134,8 @@ impl Pipeline {
             changed: true,
             in_flight: None,
             trusted: true,
+            securing: None,
+            unconfirmed: false,
             halted: None,
             gathered: Vec::new(),
             recovery: None,
@@ -137,12 +150,15 @@ impl Pipeline {
 
     pub fn apply(&mut self, now: Now, to: ReplyTo, command: Command) {
         self.now = now;
+        if let Some(securing) = self.securing.as_mut().filter(|_| command.is_change()) {
+            securing.changes(to);
+        }
         if let Some(recovery) = &mut self.recovery {
             return recovery.again.push_back((to, command));
         }
         self.commands += 1;
         self.changed = true;
-        let applied = self.guarded(|machine| machine.apply(now, to, &command));
+        let applied = self.guarded(true, |machine| machine.apply(now, to, &command));
         match (&mut self.recovery, applied) {
             (Some(recovery), None) => recovery.again.push_back((to, command)),
             _ => self.gathered.push((to, command)),
@@ -157,7 +173,7 @@ impl Pipeline {
     pub fn wake(&mut self, now: Now) {
         self.now = now;
         if self.has_room_for_timers() {
-            let handled = self.guarded(|machine| machine.wake(now)).unwrap_or(0);
+            let handled = self.guarded(false, |machine| machine.wake(now)).unwrap_or(0);
             self.timers += handled;
             self.changed |= handled > 0;
         }
@@ -178,7 +194,7 @@ impl Pipeline {
             Ok(()) => {
                 let done = self.in_flight.take()?;
                 self.seq = done.seq;
-                Some(Step::Release(done.output))
+                Some(Step::Release(self.hold_back(done.output)))
             }
             Err(StoreError::Unknown(_)) => self.in_flight.as_ref().map(InFlight::step),
             Err(StoreError::Lost) => self.write_everything(),
@@ -210,6 +226,11 @@ impl Pipeline {
 
     /// What to do now. Call it until it says wait.
     pub fn step(&mut self) -> Step {
+        if self.halted.is_none()
+            && let Some(question) = self.ask_to_secure()
+        {
+            return question;
+        }
         if self.in_flight.is_some() || self.halted.is_some() {
             // Timers go on while a commit is in flight, as long as the next batch has room for what they do.
             let wake = if self.has_room_for_timers() { self.machine.next_wake() } else { Wake::default() };
@@ -227,13 +248,14 @@ impl Pipeline {
     /// Seals what was gathered.
     fn close_batch(&mut self) -> Step {
         (self.commands, self.timers) = (0, 0);
-        let Some(mut output) = self.guarded(StateMachine::seal) else { return Step::Reload };
+        let Some(mut output) = self.guarded(false, StateMachine::seal) else { return Step::Reload };
         self.gathered.clear();
         self.changed = self.machine.has_more();
         let writes = mem::take(&mut output.writes);
-        if writes.is_empty() && (self.trusted || output.is_silent()) {
+        let confirm = mem::take(&mut self.unconfirmed);
+        if writes.is_empty() && !confirm && (self.trusted || output.is_silent()) {
             // Reads and no-ops: nothing in flight, so what they saw is durable.
-            return Step::Release(output);
+            return Step::Release(self.hold_back(output));
         }
         let flying = InFlight { seq: self.seq + 1, work: Work::Commit(Arc::new(writes)), output };
         self.in_flight.insert(flying).step()
@@ -241,7 +263,8 @@ impl Pipeline {
 
     /// Whether everything that was applied is durable and said.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_none() && !self.changed && self.recovery.is_none()
+        let secured = self.securing.as_ref().is_none_or(Securing::is_idle);
+        self.in_flight.is_none() && !self.changed && self.recovery.is_none() && secured
     }
 
     pub fn machine(&self) -> &StateMachine {

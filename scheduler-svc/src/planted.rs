@@ -8,6 +8,8 @@
 pub enum Bug {
     /// A batch is released although nobody knows whether it was written.
     SpeaksWhileUnknown,
+    /// What waits for another attempt is not written to a store that lost everything.
+    SnapshotWithoutBackoff,
     /// A batch whose outcome is unknown is dropped, and the next one takes its sequence.
     ForgetsUnknown,
     /// Another owner writes, and this one speaks on.
@@ -124,6 +126,12 @@ pub enum Bug {
     PoisonTakesNeighbour,
     /// What was set aside still fires.
     SetAsideFires,
+    /// A schedule whose state cannot be read is not there any more.
+    UnreadableForgotten,
+    /// A schedule goes on although the record of one of its runs cannot be read.
+    UnreadableRunPassedOver,
+    /// What cannot be read sets its schedule aside again, whatever was saved since.
+    UnreadableKept,
 }
 
 impl Bug {
@@ -150,6 +158,7 @@ impl Bug {
         Self::ReceiptWithoutEffect,
         Self::LateOutcomeRefused,
         Self::RetriesUnbounded,
+        Self::SnapshotWithoutBackoff,
         Self::RetriesOnceLess,
         Self::BackoffSkipped,
         Self::PartialsForgotten,
@@ -187,6 +196,9 @@ impl Bug {
         Self::QuarantineLostAtLoad,
         Self::PoisonTakesNeighbour,
         Self::SetAsideFires,
+        Self::UnreadableForgotten,
+        Self::UnreadableRunPassedOver,
+        Self::UnreadableKept,
     ];
 }
 

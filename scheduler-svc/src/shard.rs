@@ -1,4 +1,5 @@
 //! The task around the pipeline: a thread that pumps commands, time and commit outcomes, and a thread that commits.
+//! Where `store.ack` asks for more than commits, a third one waits for that.
 //!
 //! A thread of its own keeps timers punctual however busy the gRPC runtime is. Nothing here waits for a client:
 //! replies go to one-shot channels, messages to sessions into outboxes that are bounded by the session's slots; the
@@ -7,12 +8,12 @@
 //! Order of stopping: callers end first (the queue closes), then what was gathered is committed and released, then the
 //! committer ends.
 
+mod committer;
 mod handle;
 mod outbox;
 
 use std::{
     collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,6 +25,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use committer::{Commit, Outcome, Question, Secured, start_committer, start_securer};
 use handle::{Call, Desk};
 pub use handle::{CallError, Handle, Pending};
 pub use outbox::{Messages, Outbox, outbox};
@@ -47,8 +49,6 @@ const QUEUE: usize = 4_096;
 const CALLS_PER_TURN: usize = 1_000;
 /// The wall clock may be set while the shard sleeps, so it never sleeps longer.
 const NAP_MAX: Duration = Duration::from_secs(1);
-/// Between two tries of a commit whose outcome is unknown.
-const COMMIT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the shard does with facts: traces, logs. Must not block.
 pub trait Observer: Send + 'static {
@@ -120,15 +120,19 @@ pub fn start_at(handle: &Handle, config: Config, observer: impl Observer) -> Res
     let events = handle.events().clone();
     events.begin(opened.epoch);
     let (commits, outcomes) = start_committer(store.clone())?;
+    let (questions, secured) = start_securer(store.clone())?;
+    let pipeline = Pipeline::new(machine, opened.seq);
     let (calls, queue) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let mut pump = Pump {
-        pipeline: Pipeline::new(machine, opened.seq),
+        pipeline: if store.secures() { pipeline.secure_changes() } else { pipeline },
         clock,
         queue,
         commits,
         outcomes,
+        questions,
+        secured,
         waiting: HashMap::new(),
         next_reply: 0,
         sessions: HashMap::new(),
@@ -159,61 +163,14 @@ fn load(config: Config, now: Now, epoch: u64, hot: Vec<(Key, Bytes)>) -> Result<
     Ok(machine)
 }
 
-/// What the committer is asked for.
-enum Commit {
-    Batch { epoch: u64, seq: u64, batch: Batch },
-    Everything { epoch: u64, seq: u64, snapshot: Arc<Snapshot> },
-}
-type Outcome = Result<(), StoreError>;
-
-fn start_committer(
-    store: Arc<dyn Store>,
-) -> std::io::Result<(std::sync::mpsc::Sender<Commit>, mpsc::UnboundedReceiver<Outcome>)> {
-    let (commits, todo) = std::sync::mpsc::channel::<Commit>();
-    let (done, outcomes) = mpsc::unbounded_channel();
-    thread::Builder::new().name("committer".into()).spawn(move || {
-        let mut away: Option<Instant> = None;
-        for work in todo {
-            let caught = catch_unwind(AssertUnwindSafe(|| match work {
-                Commit::Batch { epoch, seq, batch } => store.commit(epoch, seq, batch),
-                Commit::Everything { epoch, seq, snapshot } => store.restore(epoch, seq, snapshot),
-            }));
-            let outcome = caught.unwrap_or_else(|_| {
-                Err(StoreError::Fatal("it panicked in a commit; the lines above tell where".into()))
-            });
-            tell(&outcome, &mut away);
-            if matches!(outcome, Err(StoreError::Unknown(_))) {
-                thread::sleep(COMMIT_PAUSE);
-            }
-            if done.send(outcome).is_err() {
-                break;
-            }
-        }
-    })?;
-    Ok((commits, outcomes))
-}
-
-/// Says once that the store is away, and once that it is back.
-fn tell(outcome: &Outcome, away: &mut Option<Instant>) {
-    match (outcome, *away) {
-        (Err(StoreError::Unknown(why)), None) => {
-            tracing::error!(%why, "the store does not answer; nothing is acknowledged until it does");
-            *away = Some(Instant::now());
-        }
-        (Ok(()), Some(since)) => {
-            tracing::info!(for_ms = since.elapsed().as_millis() as u64, "the store answers again");
-            *away = None;
-        }
-        (Ok(()) | Err(_), _) => {}
-    }
-}
-
 struct Pump {
     pipeline: Pipeline,
     clock: Clock,
     queue: mpsc::Receiver<Call>,
     commits: std::sync::mpsc::Sender<Commit>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
+    questions: std::sync::mpsc::Sender<Question>,
+    secured: mpsc::UnboundedReceiver<Secured>,
     waiting: HashMap<ReplyTo, oneshot::Sender<Reply>>,
     next_reply: u64,
     sessions: HashMap<SessionId, Outbox>,
@@ -237,6 +194,7 @@ impl Pump {
                 Step::Commit { seq, batch } => self.commit(seq, batch),
                 Step::Restore { seq, snapshot } => self.restore(seq, snapshot),
                 Step::Release(output) => self.release(output),
+                Step::Secure { seq } => self.secure(seq),
                 Step::Reload => {
                     if let Err(error) = self.reload() {
                         return Some(Halt::Failed(error.to_string()));
@@ -256,9 +214,9 @@ impl Pump {
         let machine = load(self.config, self.clock.now(), opened.epoch, opened.hot)?;
         self.epoch = opened.epoch;
         self.events.begin(opened.epoch);
+        self.pipeline.reloaded(machine, opened.seq);
         self.waiting.retain(|to, _| self.pipeline.keeps(*to));
         self.sessions.retain(|id, _| self.pipeline.keeps_session(*id));
-        self.pipeline.reloaded(machine, opened.seq);
         Ok(())
     }
 
@@ -275,7 +233,13 @@ impl Pump {
                     Some(Step::Release(output)) => self.release(output),
                     Some(Step::Commit { seq, batch }) => self.commit(seq, batch),
                     Some(Step::Restore { seq, snapshot }) => self.restore(seq, snapshot),
-                    Some(Step::Wait(_) | Step::Reload) | None => {}
+                    Some(Step::Wait(_) | Step::Reload | Step::Secure { .. }) | None => {}
+                }
+                open
+            }
+            Some(outcome) = self.secured.recv() => {
+                if let Some(Step::Release(output)) = self.pipeline.secured(outcome) {
+                    self.release(output);
                 }
                 open
             }
@@ -345,6 +309,11 @@ impl Pump {
 
     fn restore(&self, seq: u64, snapshot: Arc<Snapshot>) {
         let _ = self.commits.send(Commit::Everything { epoch: self.epoch, seq, snapshot });
+    }
+
+    fn secure(&self, seq: u64) {
+        // The securer lives as long as this sender.
+        let _ = self.questions.send((self.epoch, seq));
     }
 
     /// What is not wanted any more is dropped: a caller that went away, a stream that broke.

@@ -175,6 +175,8 @@ pub struct StateMachine {
 
     /// Records that could not be read at load.
     unreadable: Vec<LoadError>,
+    /// Of these, runs and definitions of a schedule that can be read; they go when it is saved anew, or is gone.
+    unreadable_of: HashMap<Uid, Vec<Name>>,
     /// The tz database that next times were stored with, if it is not this one's.
     former_tzdb: Option<String>,
     /// Schedules whose next time another tz database has moved.
@@ -229,6 +231,7 @@ impl StateMachine {
                 self.close_session(*id);
                 self.answer(to, Answer::Closed);
             }
+            Command::Confirm => self.answer(to, Answer::Confirmed),
             Command::SetAside { uid, why } => {
                 self.set_aside(*uid, why);
                 self.answer(to, Answer::Closed);
@@ -392,6 +395,7 @@ impl StateMachine {
             entry.remove();
         }
         let uid = schedule.uid;
+        self.drop_unreadable(uid);
         self.delete(&Name::State(uid));
         self.delete(&Name::Definition(uid, schedule.generation));
         self.forget_history(&schedule);

@@ -93,7 +93,7 @@ fn next_page(records: &[(Key, Bytes)], full: usize) -> Option<Cursor> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     pub available: bool,
-    /// For people, when it does not.
+    /// For people, when it does not; else what they should mend.
     pub detail: String,
 }
 
@@ -126,6 +126,21 @@ pub trait Store: Send + Sync + 'static {
     /// See [`StoreError`].
     fn restore(&self, _epoch: u64, _seq: u64, _snapshot: Arc<Snapshot>) -> Result<(), StoreError> {
         Err(StoreError::Fatal("this store never loses what it has committed".into()))
+    }
+
+    /// Whether a commit becomes safer after it has succeeded, and answers to changes are to wait for that (rule O10).
+    fn secures(&self) -> bool {
+        false
+    }
+
+    /// Waits until everything through `seq` is as safe as `store.ack` asks. Returns through which commit everything is.
+    /// Blocking, beside commits, on a thread of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`] when it could not be had this time, [`StoreError::Lost`] when a commit has to find out what
+    /// is lost; else as for commits.
+    fn secure(&self, _epoch: u64, seq: u64) -> Result<u64, StoreError> {
+        Ok(seq)
     }
 
     /// Whether what the owner says without a commit can be believed (rule O5). If not, a commit has to confirm it first.

@@ -27,7 +27,13 @@ pub mod worker;
 use std::{collections::BTreeSet, fmt};
 
 use decisions::Around;
-use scheduler_svc::{state_machine::id::RunId, store::Write};
+use scheduler_svc::{
+    state_machine::{
+        id::{RunId, Uid},
+        schedule::Schedule,
+    },
+    store::Write,
+};
 
 /// A rule that was broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,9 +109,14 @@ compared! {
     virtual_seconds,
     crashes,
     ambiguous_commits,
+    /// Stores that lost everything, and were written anew.
+    restores,
     /// Machines that panicked, and were loaded anew.
     panics,
     depositions,
+    /// Owners that did not reach the store any more.
+    cut_off,
+    unreadable_records,
     clock_steps,
 }
 
@@ -118,6 +129,9 @@ pub struct Judge {
     pub limits: limits::Limits,
     pub said: said::Said,
     pub compared: Compared,
+    /// Schedules of which a record cannot be read, until they are saved anew; and those whose own state it is.
+    pub garbled: BTreeSet<Uid>,
+    pub unknown: BTreeSet<Uid>,
     /// Of one schedule under overlap ALLOW.
     pub live_runs_max: usize,
 }
@@ -135,6 +149,13 @@ impl Judge {
         let before: BTreeSet<RunId> = self.durable.runs.keys().copied().collect();
         let changes = self.durable.apply(writes)?;
         changes.tell(log);
+        for (uid, before, after) in &changes.schedules {
+            self.unknown.remove(uid);
+            let generation = |schedule: &Option<Schedule>| schedule.as_ref().map(|it| it.generation);
+            if generation(before) != generation(after) {
+                self.garbled.remove(uid);
+            }
+        }
         let made: BTreeSet<RunId> = changes
             .finished
             .iter()

@@ -13,6 +13,7 @@ use scheduler_svc::state_machine::poison;
 
 use crate::{
     judge::{Broken, Compared},
+    store::Durable,
     world::World,
 };
 
@@ -30,10 +31,18 @@ pub struct Outcome {
 }
 
 pub fn simulate(seed: u64, keep_trace: bool) -> Outcome {
+    simulate_on(seed, keep_trace, Durable::default())
+}
+
+pub fn simulate_on(seed: u64, keep_trace: bool, store: Durable) -> Outcome {
     poison::disarm();
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, store);
     world.trace.all = keep_trace.then(Vec::new);
-    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        world.run()?;
+        world.store.compare_history();
+        Ok(())
+    }));
     let broken = ran.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

@@ -185,7 +185,7 @@ impl Ask {
                 actor,
             })),
             Op::Backfill(span) => {
-                let (known, as_of) = (Vec::new(), 0);
+                let (known, as_of) = (Vec::new(), Default::default());
                 Command::Backfill(Box::new(Backfill { key, span: *span, known, as_of, request, actor }))
             }
             Op::Mass { change, after, done } => {

@@ -4,7 +4,9 @@ pub mod app;
 pub mod client;
 pub mod clocks;
 pub mod faults;
+pub mod garble;
 pub mod jobs;
+pub mod loss;
 pub mod network;
 pub mod operator;
 pub mod owner;
@@ -15,7 +17,7 @@ pub mod speech;
 pub mod storage;
 pub mod worker;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use docket::schedule::v1 as pb;
 use scheduler_svc::{
@@ -25,7 +27,7 @@ use scheduler_svc::{
         poison::At,
         timer::Now,
     },
-    store::{Batch, StoreError},
+    store::{Batch, Snapshot, StoreError},
 };
 use worker_svc::{agent::Key, kind};
 
@@ -61,6 +63,13 @@ pub enum Event {
         epoch: u64,
         seq: u64,
         batch: Batch,
+        fate: crate::store::Fate,
+    },
+    EverythingArrives {
+        scheduler: usize,
+        epoch: u64,
+        seq: u64,
+        snapshot: Arc<Snapshot>,
         fate: crate::store::Fate,
     },
     CommitAnswered {
@@ -120,12 +129,14 @@ pub struct World {
     pub(crate) armed: Option<At>,
     /// When the last poison was gone.
     pub(crate) cured: Millis,
+    /// A record becomes unreadable before the store is opened again.
+    pub(crate) garbles: bool,
     /// The faults are over.
     pub(crate) calm: bool,
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, store: Durable) -> Self {
         let mut sources = Sources::new(seed);
         let profile = faults::Profile::draw(&mut sources.faults);
         let config = Config {
@@ -143,7 +154,7 @@ impl World {
             config,
             profile,
             hosts: Default::default(),
-            store: Durable::default(),
+            store,
             sealed: BTreeMap::new(),
             schedulers: Vec::new(),
             network: Default::default(),
@@ -153,6 +164,7 @@ impl World {
             trace: Trace::default(),
             armed: None,
             cured: 0,
+            garbles: false,
             calm: false,
         };
         world.begin();
@@ -221,6 +233,9 @@ impl World {
             Event::SchedulerTurn(index) => self.scheduler_turn(index),
             Event::CommitArrives { scheduler, epoch, seq, batch, fate } => {
                 self.commit_arrives(scheduler, epoch, seq, &batch, fate)
+            }
+            Event::EverythingArrives { scheduler, epoch, seq, snapshot, fate } => {
+                self.everything_arrives(scheduler, (epoch, seq), &snapshot, fate)
             }
             Event::CommitAnswered { scheduler, seq, outcome } => {
                 self.commit_answered(scheduler, seq, outcome);

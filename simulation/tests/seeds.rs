@@ -52,7 +52,9 @@ fn planted_bugs_are_found() {
         bugs::Bug::Scheduler(Scheduler::ClosedKeyStarts),
         bugs::Bug::Scheduler(Scheduler::BackfillDoubles),
         bugs::Bug::Scheduler(Scheduler::BulkSkipsAtBoundary),
+        bugs::Bug::Scheduler(Scheduler::UnreadableForgotten),
         bugs::Bug::Agent(Agent::ForgetsOutcomesOnBreak),
+        bugs::Bug::Agent(Agent::HearsOldEpochs),
         bugs::Bug::Agent(Agent::UnsureGoesOn),
     ];
     for bug in sample {

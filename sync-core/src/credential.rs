@@ -172,6 +172,8 @@ mod tests {
     fn a_secret_of_digits_is_taken_from_configuration() {
         assert_eq!(serde_json::from_str::<Secret>("12345").unwrap().expose(), "12345");
         assert_eq!(serde_json::from_str::<Secret>("\"x\"").unwrap().expose(), "x");
-        assert!(!serde_json::from_str::<Secret>("[\"x\"]").unwrap_err().to_string().contains('x'));
+        assert!(
+            !serde_json::from_str::<Secret>("[\"hunter2\"]").unwrap_err().to_string().contains("hunter2")
+        );
     }
 }

@@ -22,6 +22,7 @@ pub mod http;
 pub mod imap;
 pub mod maildir;
 pub mod mbox;
+pub mod network;
 pub mod oauth;
 pub mod opener;
 pub mod root;

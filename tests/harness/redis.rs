@@ -1,9 +1,11 @@
 //! A real Redis for tests: on a socket in a folder of its own, killed and started again at will.
+//!
+//! It is the `redis-server` of the path, or the one that `DOCKET_TEST_REDIS` names: a newer Redis, or Valkey.
 
 #![allow(dead_code)] // Each user of this module uses a part of it.
 
 use std::{
-    fs, io,
+    env, fs, io,
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -20,6 +22,7 @@ pub struct Redis {
     child: Child,
     folder: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Redis {
@@ -29,10 +32,15 @@ impl Redis {
     }
 
     pub fn with(folder: &Path, arguments: &[&str]) -> Self {
+        Self::within(folder, arguments, Vec::new())
+    }
+
+    /// With more variables in its environment.
+    pub fn within(folder: &Path, arguments: &[&str], environment: Vec<(String, String)>) -> Self {
         fs::create_dir_all(folder).expect("a folder");
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let child = spawn(folder, &arguments);
-        let mut redis = Self { child, folder: folder.to_owned(), arguments };
+        let child = spawn(folder, &arguments, &environment);
+        let mut redis = Self { child, folder: folder.to_owned(), arguments, environment };
         redis.until_it_answers();
         redis
     }
@@ -57,8 +65,18 @@ impl Redis {
 
     /// A new process on the same folder.
     pub fn restart(&mut self) {
-        self.child = spawn(&self.folder, &self.arguments);
+        self.begin();
         self.until_it_answers();
+    }
+
+    /// A new process on the same folder, that may not answer for a while.
+    pub fn begin(&mut self) {
+        self.child = spawn(&self.folder, &self.arguments, &self.environment);
+    }
+
+    /// For the starts to come.
+    pub fn add(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     }
 
     pub fn signal(&self, name: &str) {
@@ -104,10 +122,11 @@ impl Redis {
     }
 }
 
-fn spawn(folder: &Path, arguments: &[String]) -> Child {
+fn spawn(folder: &Path, arguments: &[String], environment: &[(String, String)]) -> Child {
     let log = fs::File::options().create(true).append(true).open(folder.join("log")).expect("a log");
     // A path to a socket is bounded, so it is named from within the folder.
-    Command::new("redis-server")
+    Command::new(binary())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .args(["--port", "0", "--unixsocket", "s", "--save", "", "--dir", "."])
         .args(arguments)
         .current_dir(folder)
@@ -116,6 +135,10 @@ fn spawn(folder: &Path, arguments: &[String]) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("redis-server is needed for this test (Debian: apt-get install redis-server)")
+}
+
+pub fn binary() -> PathBuf {
+    env::var_os("DOCKET_TEST_REDIS").map_or_else(|| "redis-server".into(), Into::into)
 }
 
 impl Drop for Redis {

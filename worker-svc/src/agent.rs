@@ -9,6 +9,9 @@
 //!                 └── told to drop: stopped, nothing is reported
 //! ```
 //!
+//! What was acknowledged within the last seconds is still offered to the next leader, which may not know of it
+//! (`remembered`).
+//!
 //! Heartbeats carry everything that is held, unacknowledged outcomes included: what a heartbeat does not list, the
 //! scheduler gives to others. Time is elapsed milliseconds, handed in.
 //!
@@ -23,10 +26,12 @@ use docket::schedule::v1 as pb;
 
 mod attempts;
 mod heartbeats;
+mod remembered;
 mod reports;
 mod stream;
 
 use heartbeats::Beat;
+use remembered::Remembered;
 
 /// Between two tries to connect or report: doubling from the first to the second, with jitter.
 const PAUSE: (u64, u64) = (100, 5_000);
@@ -164,6 +169,7 @@ pub struct Agent {
     beats: u64,
     attempts: BTreeMap<Key, Attempt>,
     outbox: VecDeque<Key>,
+    remembered: Remembered,
     /// Calls under way, by number, and what they report.
     reporting: BTreeMap<u64, Vec<Key>>,
     calls: u64,
@@ -198,6 +204,7 @@ impl Agent {
             beats: 0,
             attempts: BTreeMap::new(),
             outbox: VecDeque::new(),
+            remembered: Remembered::default(),
             reporting: BTreeMap::new(),
             calls: 0,
             next_report: 0,

@@ -18,6 +18,7 @@ use figment::{
     providers::{Env, Format as _, Toml},
 };
 use serde::{Deserialize, Serialize};
+use sync_core::source::network::Network;
 
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../default.toml");
@@ -69,6 +70,8 @@ pub struct Worker {
 #[serde(deny_unknown_fields)]
 pub struct Sources {
     pub folder_root: PathBuf,
+    pub allow_networks: String,
+    pub ca_file: PathBuf,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -166,6 +169,7 @@ impl Config {
         self.archive.check()?;
         self.gmail.check()?;
         oauth::clients(&self.oauth)?;
+        self.allowed_networks()?;
         if let Some(unknown) = self.kinds().find(|kind| !KINDS.contains(kind)) {
             return Err(ConfigError(format!(
                 "worker.kinds names `{unknown}`; known are {}",
@@ -192,6 +196,19 @@ impl Config {
 
     pub fn kinds(&self) -> impl Iterator<Item = &str> {
         self.worker.kinds.split(',').map(str::trim).filter(|kind| !kind.is_empty())
+    }
+
+    /// # Errors
+    /// When one of `sources.allow_networks` is none.
+    pub fn allowed_networks(&self) -> Result<Vec<Network>, ConfigError> {
+        let names = self.sources.allow_networks.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let network = |name: &str| {
+            Network::parse(name).ok_or_else(|| {
+                let remedy = "write networks as in 10.1.0.0/16, separated by commas";
+                ConfigError(format!("sources.allow_networks names `{name}`; {remedy}"))
+            })
+        };
+        names.map(network).collect()
     }
 
     /// The configured name, or the host's, as far as it is made of characters that an id may have.

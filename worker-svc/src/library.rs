@@ -6,17 +6,20 @@
 //! - Nothing is read or changed outside the caller's namespace: what lies in another one is not found.
 //! - Foreign text leaves bounded and without control characters; an answer never exceeds the message limit.
 //!
-//! Absent so far: Microsoft Graph, changing settings in place, testing a source, processing messages again, erasing an
-//! owner, exporting and deleting single documents. They answer UNIMPLEMENTED.
+//! - Who changes or exports something is in the log, with what and of whom.
+//!
+//! Absent so far: Microsoft Graph. It answers UNIMPLEMENTED.
 
 mod connect;
 mod convert;
 mod document;
 mod download;
+mod export;
 mod field;
 mod file_name;
 mod folder;
 mod mailbox;
+mod manage;
 mod page;
 mod validate;
 

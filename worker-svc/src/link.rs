@@ -1,12 +1,15 @@
 //! The task around the agent: the stream, heartbeats, reports, and the attempts themselves.
 //!
 //! Everything that can happen comes in through one loop; everything the agent wants done goes out of it. Calls and
-//! attempts run in tasks of their own, so the loop never waits for one of them.
+//! attempts run in tasks of their own, so the loop never waits for one of them; attempts on another runtime, so that
+//! no job can hold up the loop.
 
 use std::{
     collections::HashMap,
+    io,
     panic::AssertUnwindSafe,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,9 +18,15 @@ use docket::{
     schedule::v1::{self as pb, worker_service_client::WorkerServiceClient},
 };
 use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    runtime::{self, Handle},
+    sync::{mpsc, oneshot, watch},
+};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Streaming, transport::Channel};
+use tonic::{
+    Code, Streaming,
+    transport::{Channel, Endpoint},
+};
 use tracing::{Instrument as _, error, info, warn};
 
 use crate::{
@@ -51,7 +60,7 @@ pub struct LinkStatus {
     pub refusal: Option<Refusal>,
 }
 
-pub struct Link {
+struct Link {
     agent: Agent,
     client: WorkerServiceClient<Channel>,
     registry: Registry,
@@ -64,22 +73,50 @@ pub struct Link {
     status: watch::Sender<LinkStatus>,
     start: Instant,
     drain: Duration,
+    /// Where attempts run.
+    jobs: Handle,
+}
+
+/// Starts a link on a thread and a runtime of its own: a job that blocks its threads keeps no heartbeat from going out.
+/// Attempts run on the caller's runtime. `drain`: how long they may go on after the worker is asked to stop.
+///
+/// The link ends when `stopping` is cancelled and everything that was taken has been handed in; then the receiver has
+/// its answer, or an error if the link has panicked.
+pub fn start(
+    agent: Agent,
+    scheduler: Endpoint,
+    registry: Registry,
+    drain: Duration,
+    stopping: CancellationToken,
+) -> io::Result<(oneshot::Receiver<()>, watch::Receiver<LinkStatus>)> {
+    let (status, shown) = watch::channel(LinkStatus::default());
+    let (end, ended) = oneshot::channel();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let jobs = Handle::current();
+    thread::Builder::new().name("link".into()).spawn(move || {
+        runtime.block_on(async {
+            // The channel's own tasks belong to the runtime in which it is made.
+            Link::new(agent, scheduler.connect_lazy(), registry, drain, status, jobs).run(stopping).await;
+        });
+        let _ = end.send(());
+    })?;
+    Ok((ended, shown))
 }
 
 impl Link {
-    /// `drain`: how long attempts may go on after the worker is asked to stop.
-    pub fn new(
+    fn new(
         agent: Agent,
         channel: Channel,
         registry: Registry,
         drain: Duration,
-    ) -> (Self, watch::Receiver<LinkStatus>) {
+        status: watch::Sender<LinkStatus>,
+        jobs: Handle,
+    ) -> Self {
         let (inputs, received) = mpsc::unbounded_channel();
-        let (status, shown) = watch::channel(LinkStatus::default());
         let client = WorkerServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES);
-        let link = Self {
+        Self {
             agent,
             client,
             registry,
@@ -91,12 +128,12 @@ impl Link {
             status,
             start: Instant::now(),
             drain,
-        };
-        (link, shown)
+            jobs,
+        }
     }
 
     /// Runs until `stopping` is cancelled and everything that was taken has been handed in.
-    pub async fn run(mut self, stopping: CancellationToken) {
+    async fn run(mut self, stopping: CancellationToken) {
         let mut drained = false;
         loop {
             self.agent.wake(self.now());
@@ -271,7 +308,7 @@ impl Link {
         };
         let context = Context { cancelled: token.clone(), progress };
         let attempt = AssertUnwindSafe(async move { kind.run(job, context).await }).catch_unwind();
-        tokio::spawn(
+        self.jobs.spawn(
             async move {
                 let outcome = tokio::select! {
                     outcome = attempt => outcome.unwrap_or_else(|_| {

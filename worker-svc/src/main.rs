@@ -17,17 +17,22 @@ use sync_core::{
     archive::Archive,
     credential::{Credentials, Vault},
     reader::{self, Bounds, Pool},
-    source::{gmail, http as http_client, oauth::refresh::Refresher, opener::Opener, root::Root},
+    source::{
+        gmail, http as http_client, imap,
+        network::Dialer,
+        oauth::{Clients, Tokens, refresh::Refresher},
+        opener::Opener,
+        root::Root,
+    },
     sync::{Clock, FolderSources, Settings, Sources, Syncer},
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
-    task::JoinHandle,
+    sync::{oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tracing::{error, info, warn};
 use worker_svc::{
     agent::{Agent, Profile},
@@ -35,7 +40,7 @@ use worker_svc::{
     http, keys,
     kind::{Registry, document_sync::DocumentSync, noop::Noop},
     library::{self, Services},
-    link::{Link, LinkStatus},
+    link::{self, LinkStatus},
     telemetry::Telemetry,
 };
 
@@ -144,18 +149,21 @@ async fn run(config: Config) -> anyhow::Result<()> {
     );
     let credentials = credentials(&config, &archive, &clock)?;
     let clients = oauth::clients(&config.oauth)?;
+    let http = http_client::client();
+    let tokens: Arc<dyn Tokens> = Arc::new(Refresher::new(http.clone(), clock.clone()));
     let sources: Arc<dyn Sources> = Arc::new(Opener {
         folders: FolderSources { root: root.clone(), clock: clock.clone() },
         credentials: credentials.clone(),
         clients: clients.clone(),
-        gmail: gmail(&config, &clock),
+        gmail: gmail::Provider::new(http, tokens.clone(), config.gmail.settings(), clock.clone()),
+        imap: imap_connector(&config, clients.clone(), tokens)?,
     });
     let registry = registry(&config, &archive, &sources, &clock)?;
 
     let grpc = bind("grpc.listen", config.grpc.listen).await?;
     let http = bind("http.listen", config.http.listen).await?;
     announce(&config.runtime.address_file, grpc.local_addr()?, http.local_addr()?)?;
-    let (link, status) = start_link(&config, registry, archive_id, stopping.clone())?.unzip();
+    let (mut link, status) = start_link(&config, registry, archive_id, stopping.clone())?.unzip();
     // The library goes on while jobs are handed in: an app still asks.
     let handed_in = CancellationToken::new();
     tokio::spawn(sweep(archive.clone(), stopping.clone()));
@@ -168,10 +176,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
         () = terminated() => info!("stopping"),
         served = &mut grpc => served??,
         served = &mut http => served??,
+        () = link_broke(&mut link) => anyhow::bail!("the link to the scheduler has panicked"),
     }
     stopping.cancel();
     if let Some(link) = link {
-        link.await?;
+        link.await.context("the link to the scheduler has panicked")?;
     }
     handed_in.cancel();
     grpc.await??;
@@ -180,10 +189,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn gmail(config: &Config, clock: &Clock) -> gmail::Provider {
-    let http = http_client::client();
-    let tokens = Arc::new(Refresher::new(http.clone(), clock.clone()));
-    gmail::Provider::new(http, tokens, config.gmail.settings(), clock.clone())
+/// Pends for ever while there is nothing wrong with it.
+async fn link_broke(link: &mut Option<oneshot::Receiver<()>>) {
+    match link {
+        Some(link) => drop(link.await),
+        None => std::future::pending().await,
+    }
 }
 
 fn credentials(config: &Config, archive: &Archive, clock: &Clock) -> anyhow::Result<Credentials> {
@@ -192,6 +203,21 @@ fn credentials(config: &Config, archive: &Archive, clock: &Clock) -> anyhow::Res
         file => Some(Arc::new(Vault::open(file).context("credentials.key_file")?)),
     };
     Ok(Credentials::new(archive.catalog.clone(), vault, clock.clone()))
+}
+
+fn imap_connector(
+    config: &Config,
+    clients: Clients,
+    tokens: Arc<dyn Tokens>,
+) -> anyhow::Result<imap::Connector> {
+    let ca_file = Some(config.sources.ca_file.as_path()).filter(|file| !file.as_os_str().is_empty());
+    Ok(imap::Connector {
+        dialer: Dialer::new(config.allowed_networks()?),
+        tls: imap::tls::config(ca_file).context("sources.ca_file")?,
+        limits: imap::Limits::default(),
+        clients,
+        tokens: Some(tokens),
+    })
 }
 
 /// Takes blobs that no row has named for a day: what deletes and killed attempts left behind (rule D2).
@@ -236,13 +262,13 @@ fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The task that takes and runs jobs; none in a process with 0 slots.
+/// What takes and runs jobs; none in a process with 0 slots.
 fn start_link(
     config: &Config,
     registry: Registry,
     archive_id: String,
     stopping: CancellationToken,
-) -> anyhow::Result<Option<(JoinHandle<()>, watch::Receiver<LinkStatus>)>> {
+) -> anyhow::Result<Option<(oneshot::Receiver<()>, watch::Receiver<LinkStatus>)>> {
     if config.worker.slots == 0 {
         return Ok(None);
     }
@@ -259,12 +285,11 @@ fn start_link(
     info!(worker = profile.worker_id, slots = profile.slots, kinds = ?profile.kinds, scheduler = config.scheduler.url, "taking jobs");
     let agent = Agent::new(profile, rand::random());
     let drain = Duration::from_millis(config.worker.drain_ms);
-    let (link, status) = Link::new(agent, channel(&config.scheduler.url)?, registry, drain);
-    Ok(Some((tokio::spawn(link.run(stopping)), status)))
+    Ok(Some(link::start(agent, scheduler(&config.scheduler.url)?, registry, drain, stopping)?))
 }
 
 /// Connects when it is first used, and again whenever it has to. A peer that went silent is noticed by pings.
-fn channel(url: &str) -> anyhow::Result<Channel> {
+fn scheduler(url: &str) -> anyhow::Result<Endpoint> {
     let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("scheduler.url {url}"))?;
     Ok(endpoint
         .connect_timeout(Duration::from_secs(3))
@@ -273,8 +298,7 @@ fn channel(url: &str) -> anyhow::Result<Channel> {
         .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true)
         .initial_connection_window_size(4 << 20)
-        .initial_stream_window_size(2 << 20)
-        .connect_lazy())
+        .initial_stream_window_size(2 << 20))
 }
 
 async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

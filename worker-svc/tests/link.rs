@@ -1,30 +1,36 @@
 //! The link against a scheduler that says no: what a person can see.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use docket::{
     errors::{Reason, status},
     schedule::v1::{
         self as pb,
+        stream_due_jobs_response::Message as Said,
         worker_service_server::{WorkerService, WorkerServiceServer},
     },
 };
+use futures_util::{future::BoxFuture, stream::BoxStream};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::Notify,
+    sync::{Notify, mpsc},
 };
-use tokio_stream::Pending;
+use tokio_stream::{Pending, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status,
-    transport::{Channel, Server, server::TcpIncoming},
+    transport::{Endpoint, Server, server::TcpIncoming},
 };
 use worker_svc::{
     agent::{Agent, Profile, Refusal},
     http,
-    kind::Registry,
-    link::Link,
+    kind::{Context, Kind, Outcome, Registry},
+    link,
 };
 
 /// Knows another archive.
@@ -57,6 +63,131 @@ impl WorkerService for Refusing {
     }
 }
 
+/// Hands out one job, and counts what it hears of it.
+struct Patient {
+    heartbeats: mpsc::UnboundedSender<usize>,
+    results: mpsc::UnboundedSender<usize>,
+}
+
+#[tonic::async_trait]
+impl WorkerService for Patient {
+    type StreamDueJobsStream = BoxStream<'static, Result<pb::StreamDueJobsResponse, Status>>;
+
+    async fn stream_due_jobs(
+        &self,
+        _: Request<pb::StreamDueJobsRequest>,
+    ) -> Reply<Self::StreamDueJobsStream> {
+        let welcome = pb::Welcome {
+            session_id: "1".into(),
+            epoch: 1,
+            lease: Some(prost_types::Duration { seconds: 15, nanos: 0 }),
+            heartbeat: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+            ..Default::default()
+        };
+        let task = pb::Task { kind: "stubborn".into(), ..Default::default() };
+        let job = pb::DueJob { run_id: "r".into(), attempt: 1, task: Some(task), ..Default::default() };
+        let batch = pb::DueJobs { jobs: vec![job] };
+        let said = [(1, Said::Welcome(welcome)), (2, Said::DueJobs(batch))]
+            .map(|(sequence, said)| Ok(pb::StreamDueJobsResponse { sequence, message: Some(said) }));
+        Ok(Response::new(Box::pin(tokio_stream::iter(said).chain(tokio_stream::pending()))))
+    }
+
+    async fn heartbeat(&self, request: Request<pb::HeartbeatRequest>) -> Reply<pb::HeartbeatResponse> {
+        let _ = self.heartbeats.send(request.get_ref().held.len());
+        Ok(Response::new(pb::HeartbeatResponse { epoch: 1, ..Default::default() }))
+    }
+
+    async fn report_results(
+        &self,
+        request: Request<pb::ReportResultsRequest>,
+    ) -> Reply<pb::ReportResultsResponse> {
+        let reports = &request.get_ref().reports;
+        let _ = self.results.send(reports.len());
+        let accepted = pb::Receipt { status: pb::ReceiptStatus::Accepted as i32, ..Default::default() };
+        Ok(Response::new(pb::ReportResultsResponse { receipts: vec![accepted; reports.len()] }))
+    }
+
+    async fn list_workers(&self, _: Request<pb::ListWorkersRequest>) -> Reply<pb::ListWorkersResponse> {
+        Err(Status::internal("not asked here"))
+    }
+}
+
+/// Takes the thread that it runs on and gives it back when it is told.
+struct Stubborn(Arc<Mutex<std::sync::mpsc::Receiver<()>>>);
+
+impl Kind for Stubborn {
+    fn name(&self) -> &'static str {
+        "stubborn"
+    }
+
+    fn run(&self, _: pb::DueJob, _: Context) -> BoxFuture<'static, Outcome> {
+        let told = self.0.clone();
+        Box::pin(async move {
+            let _ = told.lock().unwrap().recv();
+            Outcome::Success { result: prost_types::Struct::default() }
+        })
+    }
+}
+
+fn profile(kind: &str) -> Profile {
+    Profile {
+        worker_id: "w".into(),
+        instance: "i".into(),
+        slots: 1,
+        kinds: vec![kind.into()],
+        guarded: BTreeSet::new(),
+        version: "test".into(),
+        archive_id: "B".into(),
+    }
+}
+
+/// A runtime of its own for the scheduler: what it does is not held up by the worker under test.
+fn serve(scheduler: impl WorkerService) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let incoming = TcpIncoming::from(TcpListener::from_std(listener).unwrap());
+            Server::builder()
+                .add_service(WorkerServiceServer::new(scheduler))
+                .serve_with_incoming(incoming)
+                .await
+        })
+    });
+    url
+}
+
+#[test]
+fn w3_a_job_that_takes_every_thread_keeps_no_heartbeat_from_going_out() {
+    let (heartbeats, mut heard) = mpsc::unbounded_channel();
+    let (results, mut reported) = mpsc::unbounded_channel();
+    let url = serve(Patient { heartbeats, results });
+    let (tell, told) = std::sync::mpsc::channel();
+    let mut registry = Registry::default();
+    registry.add(Stubborn(Arc::new(Mutex::new(told))));
+    let stopping = CancellationToken::new();
+
+    // One thread for jobs, and the job takes it.
+    let jobs = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let (running, _shown) = {
+        let _entered = jobs.enter();
+        let scheduler = Endpoint::from_shared(url).unwrap();
+        let agent = Agent::new(profile("stubborn"), 1);
+        link::start(agent, scheduler, registry, Duration::ZERO, stopping.clone()).unwrap()
+    };
+    let mut with_the_job = 0;
+    while with_the_job < 3 {
+        with_the_job += heard.blocking_recv().unwrap();
+    }
+    assert!(reported.try_recv().is_err(), "it is still at it");
+    tell.send(()).unwrap();
+    assert_eq!(reported.blocking_recv(), Some(1));
+    stopping.cancel();
+    running.blocking_recv().unwrap();
+}
+
 async fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -74,19 +205,11 @@ async fn a_worker_that_is_refused_for_good_is_not_ready_and_says_why() {
     let server = Server::builder().add_service(WorkerServiceServer::new(Refusing(asked.clone())));
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
 
-    let profile = Profile {
-        worker_id: "w".into(),
-        instance: "i".into(),
-        slots: 1,
-        kinds: vec!["noop".into()],
-        guarded: BTreeSet::new(),
-        version: "test".into(),
-        archive_id: "B".into(),
-    };
-    let channel = Channel::from_shared(url).unwrap().connect_lazy();
-    let (link, mut shown) = Link::new(Agent::new(profile, 1), channel, Registry::default(), Duration::ZERO);
     let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
-    let running = tokio::spawn(link.run(stopping.clone()));
+    let scheduler = Endpoint::from_shared(url).unwrap();
+    let agent = Agent::new(profile("noop"), 1);
+    let (running, mut shown) =
+        link::start(agent, scheduler, Registry::default(), Duration::ZERO, stopping.clone()).unwrap();
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let number = port.local_addr().unwrap().port();
     tokio::spawn(http::serve(port, Some(shown.clone()), stopping.clone(), stopped.clone()));

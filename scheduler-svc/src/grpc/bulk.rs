@@ -118,7 +118,7 @@ pub async fn backfill(
         let Answer::Schedule(view) = shard.call(get, deadline).await.map_err(call_error)? else {
             return Err(mismatch());
         };
-        command.as_of = view.rings.decisions;
+        command.as_of = view.rings;
         command.known = known(shard, &view).await?;
         let asked = Command::Backfill(Box::new(command.clone()));
         match shard.call(asked, deadline).await {

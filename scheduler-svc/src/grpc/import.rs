@@ -87,6 +87,9 @@ async fn all(
         tokio::task::yield_now().await;
         machine.delete_missing(begun, &mut tally).await?;
     }
+    if !plan.validate_only {
+        machine.confirm().await?;
+    }
     Ok(tally.into_response())
 }
 
@@ -218,6 +221,14 @@ impl Machine {
         let command = Command::Import(Box::new(command::Import { items, validate_only, actor }));
         let pending = self.shard.enqueue(command, self.deadline).await.map_err(call_error)?;
         Ok(UnderWay { pending, _place: place })
+    }
+}
+
+impl Machine {
+    /// Resolves when all pages are as safe as `store.ack` asks.
+    async fn confirm(&self) -> Result<(), Status> {
+        let answer = self.shard.call(Command::Confirm, self.deadline).await.map_err(call_error)?;
+        if matches!(answer, Answer::Confirmed) { Ok(()) } else { Err(mismatch()) }
     }
 }
 

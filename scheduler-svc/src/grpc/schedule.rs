@@ -324,7 +324,7 @@ impl ScheduleService for Api {
             key: key(&identity, &body.namespace, &body.schedule_id)?,
             span: backfill_span(body, now())?,
             known: Vec::new(),
-            as_of: 0,
+            as_of: Default::default(),
             request: request_id("BackfillSchedule", &body.request_id, &without_id)?,
             actor: identity.name().into(),
         };

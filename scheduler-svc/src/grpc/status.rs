@@ -20,6 +20,8 @@ use crate::{
 
 /// How long the counts may take before the status goes without them.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same while the store has trouble: the machine may answer all the same.
+const IN_TROUBLE: Duration = Duration::from_millis(250);
 
 pub struct Api(pub Arc<Services>);
 
@@ -33,7 +35,7 @@ impl Api {
         deadline: Option<Instant>,
         available: bool,
     ) -> Result<Box<StatusView>, Status> {
-        let patience = if available { PATIENCE } else { Duration::ZERO };
+        let patience = if available { PATIENCE } else { IN_TROUBLE };
         match tokio::time::timeout(patience, self.0.shard.call(command, deadline)).await {
             Ok(Ok(Answer::Status(view))) => Ok(view),
             Ok(Ok(_)) => Err(mismatch()),

@@ -37,19 +37,24 @@ pub struct Recovery {
 }
 
 impl Pipeline {
-    /// Lets the machine work. None when it panicked; it must not be touched again then.
-    pub(super) fn guarded<T>(&mut self, work: impl FnOnce(&mut StateMachine) -> T) -> Option<T> {
+    /// Lets the machine work. None when it panicked; it must not be touched again then. `suspected`: a command is at
+    /// hand that is applied again, alone.
+    pub(super) fn guarded<T>(
+        &mut self,
+        suspected: bool,
+        work: impl FnOnce(&mut StateMachine) -> T,
+    ) -> Option<T> {
         // The machine may be torn after a panic; it is only asked what it was busy with, and dropped.
         match catch_unwind(AssertUnwindSafe(|| work(&mut self.machine))) {
             Ok(done) => Some(done),
             Err(panic) => {
-                self.panicked(&text(&*panic));
+                self.panicked(suspected, &text(&*panic));
                 None
             }
         }
     }
 
-    fn panicked(&mut self, why: &str) {
+    fn panicked(&mut self, suspected: bool, why: &str) {
         let culprit = self.machine.culprit();
         let recovery = self.recovery.get_or_insert_default();
         recovery.reload = true;
@@ -64,7 +69,7 @@ impl Pipeline {
             }
         } else if let Some((to, _)) = alone {
             recovery.refused.push(to);
-        } else {
+        } else if !suspected {
             self.unexplained += 1;
         }
         if self.unexplained > UNEXPLAINED_MAX {
@@ -72,11 +77,13 @@ impl Pipeline {
         }
     }
 
-    /// Whether this caller may still get an answer after [`Step::Reload`].
+    /// Whether this caller may still get an answer after [`Self::reloaded`].
     pub fn keeps(&self, to: ReplyTo) -> bool {
-        self.recovery.iter().any(|recovery| {
-            recovery.again.iter().any(|(other, _)| *other == to) || recovery.refused.contains(&to)
-        })
+        let waits = self.securing.as_ref().is_some_and(|securing| securing.keeps(to));
+        waits
+            || self.recovery.iter().any(|recovery| {
+                recovery.again.iter().any(|(other, _)| *other == to) || recovery.refused.contains(&to)
+            })
     }
 
     /// Whether this session is opened after [`Step::Reload`].
@@ -90,6 +97,9 @@ impl Pipeline {
         self.machine = machine;
         self.seq = seq;
         self.changed = true;
+        if let Some(securing) = &mut self.securing {
+            securing.reloaded(seq);
+        }
         if let Some(recovery) = &mut self.recovery {
             recovery.reload = false;
         }
@@ -104,7 +114,8 @@ impl Pipeline {
         if !recovery.refused.is_empty() {
             let refused = std::mem::take(&mut recovery.refused);
             let replies = refused.into_iter().map(|to| (to, Err(Refusal::Poisonous))).collect();
-            return Some(Step::Release(Output { replies, ..Output::default() }));
+            let refused = Output { replies, ..Output::default() };
+            return Some(Step::Release(self.hold_back(refused)));
         }
         let (to, command) = if let Some((uid, why)) = recovery.set_aside.pop() {
             (NOBODY, Command::SetAside { uid, why })
@@ -118,7 +129,8 @@ impl Pipeline {
         if to != NOBODY {
             recovery.current = Some((to, command.clone()));
         }
-        self.guarded(|machine| machine.apply(now, to, &command));
+        // Setting aside is not tried again.
+        self.guarded(to != NOBODY, |machine| machine.apply(now, to, &command));
         let step = if self.recovery.as_ref().is_some_and(|recovery| recovery.reload) {
             self.recovered_halt().unwrap_or(Step::Reload)
         } else {

@@ -18,7 +18,7 @@ impl Pipeline {
             // Lost once more, while everything was being written: from the beginning.
             return Some(self.in_flight.insert(flying).step());
         };
-        let Some(mut sealed) = self.guarded(StateMachine::seal) else {
+        let Some(mut sealed) = self.guarded(false, StateMachine::seal) else {
             return self.halt(Halt::Failed("it panicked while the store had to be written anew".into()));
         };
         self.gathered.clear();

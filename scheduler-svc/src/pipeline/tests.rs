@@ -1,5 +1,7 @@
 //! Rules P1 to P3 on the pure loop, with a store that fails as it is told.
 
+mod securing;
+
 use std::sync::Arc;
 
 use super::*;
@@ -9,7 +11,7 @@ use crate::{
         command::{Command, Upsert},
         definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
         id::Uid,
-        output::{Answer, Refusal, Reply},
+        output::{Answer, Event, Refusal, Reply},
         poison,
         schedule::Status,
         timing::Timing,
@@ -31,6 +33,9 @@ struct Bench {
     answers: Vec<Reply>,
     /// How often everything was written anew.
     restored: u32,
+    /// What was to be secured.
+    asked: Vec<u64>,
+    events: Vec<Event>,
 }
 
 fn upsert(n: u64) -> Command {
@@ -89,6 +94,8 @@ impl Bench {
             released: Vec::new(),
             answers: Vec::new(),
             restored: 0,
+            asked: Vec::new(),
+            events: Vec::new(),
         };
         bench.rest();
         bench
@@ -105,6 +112,7 @@ impl Bench {
             self.released.push(to.0);
             self.answers.push(reply);
         }
+        self.events.extend(output.events);
     }
 
     /// Steps until there is nothing to do but wait, or a commit begins. Returns that commit.
@@ -114,6 +122,7 @@ impl Bench {
                 Step::Commit { seq, batch } => return Some((seq, batch)),
                 Step::Release(output) => self.release(output),
                 Step::Reload => self.reload(),
+                Step::Secure { seq } => self.asked.push(seq),
                 Step::Restore { .. } => panic!("only an outcome asks for it"),
                 Step::Wait(_) => return None,
             }
@@ -158,7 +167,7 @@ impl Bench {
                 let outcome = self.store.restore(self.epoch, seq, snapshot);
                 self.finish(outcome)
             }
-            Some(Step::Wait(_) | Step::Reload) | None => None,
+            Some(Step::Wait(_) | Step::Reload | Step::Secure { .. }) | None => None,
         }
     }
 }
@@ -392,10 +401,24 @@ fn p4_a_timer_that_panics_sets_its_schedule_aside_and_others_fire() {
 }
 
 #[test]
+fn p4_a_caller_that_repeats_a_poisonous_command_ends_no_process() {
+    poisoned(poison::At::Command, "s2", |bench| {
+        for _ in 0..30 {
+            bench.apply(&upsert(2));
+            bench.settle();
+        }
+        assert_eq!(bench.pipeline.halted(), None);
+        bench.apply(&upsert(1));
+        bench.settle();
+        assert_eq!(bench.view(1).status, Status::Active);
+    });
+}
+
+#[test]
 fn p4_panics_that_nothing_explains_end_the_process_at_last() {
     let mut bench = Bench::new();
     for _ in 0..=10 {
-        bench.pipeline.guarded(|_| panic!("a bug"));
+        bench.pipeline.guarded(false, |_| panic!("a bug"));
         bench.settle();
     }
     assert_eq!(bench.pipeline.halted(), Some(&Halt::Failed("panicked again and again: a bug".into())));

@@ -183,6 +183,9 @@ impl StateMachine {
     /// Puts a changed schedule in the place of what it was.
     pub(super) fn exchange(&mut self, slot: SlotKey, mut changed: Schedule) {
         changed.dirty = Dirty { state: true, definition: true, listed: false };
+        if changed.status != Status::Quarantined {
+            self.drop_unreadable(changed.uid);
+        }
         let former = mem::replace(&mut self.schedules[slot], changed);
         let current = &self.schedules[slot].definition;
         self.gates.count_uses(Some(&former.definition), Some(current));
@@ -411,9 +414,21 @@ impl StateMachine {
         let through = self.schedules[slot].decided_through;
         self.decided(slot, through);
         if self.schedules.contains(slot) {
+            self.catch_up_after_pause(slot, latest);
+        }
+        if self.schedules.contains(slot) {
             self.settle(slot);
             self.release_held(slot);
             self.advance(slot);
+        }
+    }
+
+    /// A time that was asked for runs however late it is, which misfire `skip` would not let it.
+    fn catch_up_after_pause(&mut self, slot: SlotKey, latest: Option<i64>) {
+        let schedule = &self.schedules[slot];
+        let Some(latest) = latest.filter(|latest| schedule.next == Some(*latest)) else { return };
+        if schedule.status == Status::Active && schedule.definition.misfire == Misfire::Skip {
+            self.fire_latest(slot, latest, latest);
         }
     }
 

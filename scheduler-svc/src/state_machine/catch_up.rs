@@ -113,7 +113,7 @@ impl StateMachine {
             Status::Active | Status::Ended | Status::Deleted => {}
         }
         let schedule = &self.schedules[slot];
-        if schedule.rings.decisions != command.as_of {
+        if schedule.rings != command.as_of {
             return self.refuse(to, Refusal::Changed);
         }
         let wanted = Span { from: command.span.from, to: command.span.to.min(self.now.wall + 1) };

@@ -8,6 +8,7 @@ use super::{
     definition::{Definition, ScheduleKey},
     failure::Failure,
     gate::limit::Limit,
+    history::Rings,
     id::{RunId, SessionId, Uid},
     schedule::{Span, Status},
     snapshot::Snapshot,
@@ -52,6 +53,45 @@ pub enum Command {
     CloseSession(SessionId),
     Heartbeat(Box<Heartbeat>),
     Report(Vec<Report>),
+    /// Changes nothing. Ends a call of many changes: its answer waits as that of a change does (rule O10).
+    Confirm,
+}
+
+impl Command {
+    /// Whether somebody is told by the answer that a change of theirs is done. Pages of a call are not: their answers
+    /// stay within the service, and the last one, or [`Command::Confirm`], stands for all.
+    pub fn is_change(&self) -> bool {
+        match self {
+            Self::Upsert(upsert) => !upsert.validate_only,
+            Self::RetryRuns(retry) => retry.page.last,
+            Self::Delete(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Trigger(_)
+            | Self::Backfill(_)
+            | Self::CancelRun(_)
+            | Self::Bulk(_)
+            | Self::SetLimit(_)
+            | Self::DeleteLimit(_)
+            | Self::Confirm => true,
+            Self::Import(_)
+            | Self::DeleteNamed(_)
+            | Self::Export(_)
+            | Self::GetSchedule(_)
+            | Self::ListSchedules(_)
+            | Self::GetRun(_)
+            | Self::ListRuns(_)
+            | Self::GetStatus { .. }
+            | Self::Forecast(_)
+            | Self::ListWorkers { .. }
+            | Self::ListLimits(_)
+            | Self::OpenSession(_)
+            | Self::SetAside { .. }
+            | Self::CloseSession(_)
+            | Self::Heartbeat(_)
+            | Self::Report(_) => false,
+        }
+    }
 }
 
 /// Makes a retry of a mutation safe.
@@ -113,8 +153,9 @@ pub struct Backfill {
     pub span: Span,
     /// Times that have a run, as history knows it.
     pub known: Vec<Span>,
-    /// How many entries the ring of decisions had when history was read; if it has more, it has to be read again.
-    pub as_of: u32,
+    /// How far the rings were when history was read; if one has gone on, it has to be read again. A run that ends in
+    /// between is neither live any more nor in what was read.
+    pub as_of: Rings,
     pub request: Option<Request>,
     pub actor: Arc<str>,
 }

@@ -26,6 +26,10 @@ impl StateMachine {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let lanes = self.queue.lanes().filter(|(_, lane)| session.takes(&lane.namespace, &lane.kind));
         session.lanes = lanes.map(|(key, _)| (key, false)).collect();
+        // A session takes one suspect, from whichever lane comes first: not always the same, else those of another kind
+        // would wait as long as there are any of the first.
+        let first = id.0 % session.lanes.len().max(1) as u64;
+        session.lanes.rotate_left(first as usize);
         self.offer(id);
     }
 

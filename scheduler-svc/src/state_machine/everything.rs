@@ -4,8 +4,12 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::StateMachine;
+use super::{
+    StateMachine,
+    run::{Phase, Run},
+};
 use crate::{
+    planted::{Bug, planted},
     record,
     store::{Key, key::Name},
 };
@@ -29,7 +33,10 @@ impl StateMachine {
                 }
             }
         }
-        for (_, run) in &self.runs {
+        let backs_off = |run: &Run| matches!(run.phase, Phase::Backoff { .. });
+        for (_, run) in
+            self.runs.iter().filter(|(_, run)| !(backs_off(run) && planted(Bug::SnapshotWithoutBackoff)))
+        {
             add(&Name::Run(run.id), record::run(run));
         }
         for ((namespace, id), seen) in self.requests.all() {

@@ -25,7 +25,7 @@ use super::{
     run::{Phase, RunKey},
     schedule::{Schedule, Status},
     timer::{ElapsedTimer, Now},
-    timing::TZDB,
+    timing::{TZDB, Timing},
 };
 use crate::{
     planted::{Bug, planted},
@@ -87,6 +87,7 @@ impl StateMachine {
             names: HashSet::new(),
             triggered: Vec::new(),
             unreadable: Vec::new(),
+            unreadable_of: HashMap::new(),
             former_tzdb: None,
             moved: Vec::new(),
             handling: Handling::Nothing,
@@ -114,7 +115,10 @@ impl StateMachine {
     ///
     /// # Errors
     /// When the whole store is not for this program: it is of a later format, or not Docket's.
-    pub fn load(config: Config, epoch: u64, now: Now, hot: Vec<(Key, Bytes)>) -> Result<Self, LoadError> {
+    pub fn load(config: Config, epoch: u64, now: Now, mut hot: Vec<(Key, Bytes)>) -> Result<Self, LoadError> {
+        // Stores list them in orders of their own. The same records are the same machine, down to the order of what it
+        // does for several runs at one instant.
+        hot.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         let mut machine = Self::new(config, epoch, now);
         machine.gates = Gates::loaded(now.elapsed);
         let mut records = Records::default();
@@ -124,21 +128,29 @@ impl StateMachine {
         let Records { definitions, states, runs, mut requests, closings, has_meta } = records;
         machine.meta_pending = !has_meta || machine.former_tzdb.is_some();
         closings.into_iter().for_each(|(name, closing)| machine.restore_closing(name, closing));
-        for (key, uid, value) in states {
-            machine.load_schedule(&key, uid, value, &definitions);
-        }
+        let unknown: Vec<Uid> = states
+            .into_iter()
+            .filter_map(|(key, uid, value)| machine.load_schedule(&key, uid, value, &definitions).err())
+            .collect();
+        unknown.into_iter().for_each(|uid| machine.load_unknown(uid, &definitions));
         let mut ready: Vec<_> = runs
             .into_iter()
             .filter_map(|(key, id, value)| machine.load_run(&key, id, value, &definitions))
             .collect();
         ready.sort_unstable();
-        ready.into_iter().for_each(|(_, key)| machine.restore_run(key));
+        ready.iter().for_each(|(_, key)| machine.restore_run(*key));
         requests.sort_by_key(|(_, seen)| seen.time);
         requests.into_iter().for_each(|(key, seen)| machine.requests.restore(key, seen));
         machine.arm_requests();
         machine.lenient_until = now.elapsed + config.lease;
         machine.timers.set(machine.lenient_until, ElapsedTimer::Orphans);
         machine.close_load();
+        let aside = ready.into_iter().map(|(_, key)| key).filter(|key| machine.is_to_let_go(*key));
+        aside.collect::<Vec<_>>().into_iter().for_each(|key| machine.set_aside_lease(key));
+        let deleted = machine.schedules.iter().filter(|(_, schedule)| schedule.status == Status::Deleted);
+        // The record of its last run may be what cannot be read.
+        let over: Vec<_> = deleted.filter(|(_, it)| it.live.is_empty()).map(|(slot, _)| slot).collect();
+        over.into_iter().for_each(|slot| machine.remove_if_over(slot));
         Ok(machine)
     }
 
@@ -154,6 +166,8 @@ impl StateMachine {
                 if let Some(definition) = self.readable(&key, || record::read_definition(value)) {
                     let definition = Arc::new(self.intern(&definition));
                     records.definitions.insert((uid, generation), definition);
+                } else {
+                    self.unreadable_of.entry(uid).or_default().push(Name::Definition(uid, generation));
                 }
             }
             Name::State(uid) => records.states.push((key, uid, value)),
@@ -204,10 +218,17 @@ impl StateMachine {
         &self.unreadable
     }
 
-    fn load_schedule(&mut self, key: &Key, uid: Uid, value: Bytes, definitions: &Definitions) {
+    /// # Errors
+    /// Its state cannot be read.
+    fn load_schedule(
+        &mut self,
+        key: &Key,
+        uid: Uid,
+        value: Bytes,
+        definitions: &Definitions,
+    ) -> Result<(), Uid> {
         let schedule = self.readable(key, || record::read_state(uid, value, definitions));
-        let schedule = schedule.or_else(|| self.unknown_state(uid, definitions));
-        let Some(schedule) = schedule else { return };
+        let schedule = schedule.ok_or(uid)?;
         let stored_next = schedule.next;
         let slot = self.insert_schedule(schedule);
         let schedule = &mut self.schedules[slot];
@@ -225,17 +246,32 @@ impl StateMachine {
             self.moved.push(slot);
         }
         self.arm(slot);
+        Ok(())
     }
 
     /// What stands for a schedule whose state cannot be read: it is shown by its name, and saving it again begins anew.
-    fn unknown_state(&mut self, uid: Uid, definitions: &Definitions) -> Option<Schedule> {
+    /// Without a definition nobody knows its name.
+    fn load_unknown(&mut self, uid: Uid, definitions: &Definitions) {
         let generations = definitions.iter().filter(|((of, _), _)| *of == uid);
-        let ((_, generation), definition) = generations.max_by_key(|((_, generation), _)| *generation)?;
+        let generations = generations.filter(|_| !planted(Bug::UnreadableForgotten));
+        let Some(((_, generation), definition)) = generations.max_by_key(|((_, generation), _)| *generation)
+        else {
+            return;
+        };
         let mut schedule = Schedule::new(uid, definition.clone(), self.now.wall);
         schedule.generation = *generation;
-        schedule.status = Status::Quarantined;
-        schedule.set_rare(|rare| rare.quarantine = Some("its state could not be read".into()));
-        Some(schedule)
+        if let Timing::Every { anchor: Some(anchor), .. } = schedule.definition.timing {
+            schedule.anchor = anchor;
+        }
+        // A deleted one stays for its last run. So it is the one whose name belongs to another by now.
+        let is_deleted = self.index.contains_key(&schedule.definition.key);
+        if is_deleted {
+            schedule.status = Status::Deleted;
+        } else {
+            schedule.status = Status::Quarantined;
+            schedule.set_rare(|rare| rare.quarantine = Some("its state could not be read".into()));
+        }
+        self.insert_schedule(schedule);
     }
 
     fn load_run(
@@ -249,8 +285,11 @@ impl StateMachine {
         let slot = self.slot_of(id.uid);
         let (Some(mut run), Some(slot)) = (run, slot) else {
             if let Some(slot) = slot {
+                self.unreadable_of.entry(id.uid).or_default().push(Name::Run(id));
                 // Whether that run has happened is not known, so the schedule waits for a person.
-                self.set_aside_slot(slot, "the record of one of its runs could not be read");
+                if !planted(Bug::UnreadableRunPassedOver) {
+                    self.set_aside_slot(slot, "the record of one of its runs could not be read");
+                }
             } else {
                 self.unreadable.push(LoadError::new(key, "a run without its schedule"));
             }
@@ -269,10 +308,7 @@ impl StateMachine {
         let arrival = self.queue.arrival();
         let definition = self.runs[key].definition.clone();
         self.gates.enter(key, &definition);
-        // One that is to stop goes on to do so: else its cancellation would be forgotten.
-        let aside = self.schedules[self.runs[key].schedule].status == Status::Quarantined
-            && !matches!(self.runs[key].phase, Phase::Cancelling { .. });
-        if self.runs[key].lease().is_some() && !aside {
+        if self.runs[key].lease().is_some() {
             self.gates.hold(key);
         }
         let run = &mut self.runs[key];
@@ -281,15 +317,11 @@ impl StateMachine {
         }
         run.arrival = arrival;
         let timeout = i64::from(run.definition.task.timeout);
-        if aside {
-            // It waits for the release; a late report of its attempt is still welcome.
-            if let Some(lease) = run.lease() {
-                run.lost_token = lease.token;
-            }
-            // One that waits behind another one goes on to do so.
-            if !matches!(run.phase, Phase::Behind) {
-                run.phase = Phase::Ready(None);
-            }
+        if self.schedules[run.schedule].status == Status::Quarantined
+            && matches!(run.phase, Phase::Ready(_) | Phase::Backoff { .. })
+        {
+            // It waits until the schedule is saved again.
+            run.phase = Phase::Ready(None);
             return;
         }
         match &mut run.phase {
@@ -312,6 +344,14 @@ impl StateMachine {
                 self.timers.set(timer, ElapsedTimer::Attempt(key));
             }
         }
+    }
+
+    /// Whether the lease of a loaded run ends now: whatever the machine has panicked over, it is not met again. One that
+    /// is to stop goes on to do so, else its cancellation would be forgotten.
+    fn is_to_let_go(&self, key: RunKey) -> bool {
+        let run = &self.runs[key];
+        let aside = self.schedules[run.schedule].status == Status::Quarantined;
+        aside && matches!(run.phase, Phase::Running(_))
     }
 
     /// Loading changes nothing that has to be written at once, but for what was set aside.

@@ -105,6 +105,7 @@ pub enum Answer {
     },
     Reported(Vec<Receipt>),
     Closed,
+    Confirmed,
 }
 
 /// What one page of an import came to.
@@ -171,6 +172,8 @@ pub enum Refusal {
     },
     /// The command itself brought the machine down; it is not applied again.
     Poisonous,
+    /// It is applied, and too much waits already to be secured (rule O10).
+    Unsecured,
 }
 
 /// Why a schedule cannot be restored beside what is there.

@@ -2,6 +2,7 @@
 
 use super::{
     StateMachine,
+    failure::{Class, Failure},
     id::Uid,
     output::ScheduleChange,
     run::{Phase, RunKey},
@@ -40,6 +41,9 @@ impl StateMachine {
 
     pub(super) fn set_aside(&mut self, uid: Uid, why: &str) {
         if let Some(slot) = self.slot_of(uid) {
+            if matches!(self.schedules[slot].status, Status::Quarantined | Status::Deleted) {
+                self.end_leases_of(slot, why);
+            }
             self.set_aside_slot(slot, why);
         }
         let neighbour =
@@ -47,6 +51,39 @@ impl StateMachine {
         if let Some(neighbour) = neighbour.filter(|_| planted(Bug::PoisonTakesNeighbour)) {
             self.set_aside_slot(neighbour, why);
         }
+    }
+
+    /// It fires nothing any more, and still the machine panics over it: then it does over what is left, a lease.
+    fn end_leases_of(&mut self, slot: SlotKey, why: &str) {
+        for key in self.schedules[slot].live.clone() {
+            if self.runs[key].lease().is_some() {
+                self.attempt_over(
+                    key,
+                    Failure::new(Class::Cancelled, "CANCELLED", why),
+                    &Default::default(),
+                    false,
+                );
+            }
+        }
+        self.remove_if_over(slot);
+    }
+
+    /// A person has decided to go on without what cannot be read; else it would set the schedule aside at each load.
+    pub(super) fn drop_unreadable(&mut self, uid: Uid) {
+        for name in self.unreadable_of.remove(&uid).unwrap_or_default() {
+            if !planted(Bug::UnreadableKept) {
+                self.delete(&name);
+            }
+        }
+    }
+
+    /// A lease of what was set aside ends with the process; a late report of its attempt is still welcome. For a run
+    /// that was just loaded.
+    pub(super) fn set_aside_lease(&mut self, key: RunKey) {
+        let why = "its schedule was set aside, and the scheduler started anew";
+        let run = &mut self.runs[key];
+        run.lost_token = run.lease().map_or(run.lost_token, |lease| lease.token);
+        self.end_attempt(key, Some(&Failure::new(Class::Lost, "SET_ASIDE", why)));
     }
 
     /// Nothing of it fires or is handed out until it is saved again.

@@ -160,7 +160,7 @@ impl StateMachine {
     }
 
     /// Takes the lease off a run, if it has one.
-    fn end_attempt(&mut self, key: RunKey, failure: Option<&Failure>) {
+    pub(super) fn end_attempt(&mut self, key: RunKey, failure: Option<&Failure>) {
         let at = self.now.wall;
         self.leave_phase(key);
         let run = &mut self.runs[key];

@@ -1,4 +1,4 @@
-//! Redis as the store: for more than one scheduler (rules P2, O1 to O9).
+//! Redis as the store: for more than one scheduler (rules P2, O1 to O10).
 //!
 //! One hash says who owns the shard: a random nonce per opening, the epoch, the sequence of the last commit, the lease.
 //! Scripts check it before they write anything, so a former owner changes nothing. The epoch gives safety, the lease
@@ -15,6 +15,7 @@
 //! Absent on purpose: any idea of what the records mean.
 
 pub mod connect;
+mod fsync;
 mod judge;
 mod layout;
 mod lease;
@@ -22,6 +23,7 @@ mod load;
 mod owner;
 mod replay;
 mod script;
+mod secure;
 mod server;
 mod writes;
 
@@ -46,6 +48,7 @@ use layout::Keys;
 use lease::Lease;
 use owner::Owner;
 use script::Scripts;
+pub use secure::Ack;
 
 /// How the store is used.
 #[derive(Clone, Debug)]
@@ -61,6 +64,10 @@ pub struct Options {
     pub advertise: String,
     /// Whether a store is taken that is older than what this process has seen.
     pub accept_older: bool,
+    /// When answers to changes leave (rule O10).
+    pub ack: Ack,
+    /// One wait for it; then Redis is looked at anew.
+    pub patience: Duration,
     /// How long a grant may take until Redis has it on disk, where it cannot say (rule O3).
     pub grant: Duration,
     /// How long an owner that holds the truth may take to come back to a Redis that has changed (rule O4).
@@ -76,6 +83,8 @@ impl Options {
             term: Duration::from_secs(3),
             advertise: String::new(),
             accept_older: false,
+            ack: Ack::default(),
+            patience: Duration::from_secs(5),
             grant: Duration::from_secs(2),
             courtesy: Duration::from_secs(10),
         }
@@ -97,6 +106,8 @@ struct Inner {
     /// Where the owner stands, for those that must not wait while it is busy.
     position: Mutex<Option<Position>>,
     lease: Lease,
+    /// On which commits are waited for.
+    line: tokio::sync::Mutex<Option<secure::Line>>,
     /// The highest epoch that this process has seen.
     seen: AtomicU64,
     /// Openings get a higher epoch than this one, whatever the store says.
@@ -106,6 +117,8 @@ struct Inner {
 #[derive(Clone, Debug)]
 struct Position {
     nonce: String,
+    /// What the shard calls its epoch.
+    told: u64,
     epoch: u64,
     seq: u64,
     ring_from: u64,
@@ -137,6 +150,7 @@ impl RedisStore {
         let inner = Inner {
             keys: Keys::new(&options.prefix),
             lease: Lease::new(options.term),
+            line: tokio::sync::Mutex::new(None),
             options,
             pools,
             scripts: Scripts::new(),
@@ -198,6 +212,15 @@ impl Store for RedisStore {
     fn read(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let (inner, keys) = (self.inner.clone(), keys.to_vec());
         self.wait(async move { inner.read(&keys).await })?
+    }
+
+    fn secures(&self) -> bool {
+        self.inner.options.ack != Ack::Memory
+    }
+
+    fn secure(&self, epoch: u64, seq: u64) -> Result<u64, StoreError> {
+        let inner = self.inner.clone();
+        self.wait(async move { inner.secure(epoch, seq).await })?
     }
 
     fn trusted(&self) -> bool {

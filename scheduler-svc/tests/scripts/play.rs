@@ -213,7 +213,7 @@ impl World {
             key: key(id),
             span,
             known,
-            as_of: view.rings.decisions,
+            as_of: view.rings,
             request,
             actor,
         })))

@@ -328,7 +328,8 @@ impl Known {
 pub fn is_settled(known: &Known, durable: &Durable, runs: &Runs, id: &str) -> Verdict {
     if let Some(saved) = &known.schedule {
         let made = runs.manual.get(&saved.uid).copied().unwrap_or_default();
-        holds("a call that makes a run makes one", made == known.promised, || {
+        let all_shown = !durable.is_crowded(saved.uid);
+        holds("a call that makes a run makes one", made == known.promised || !all_shown, || {
             format!("{id}: {made} manual runs, {} were promised", known.promised)
         })?;
     }

@@ -18,6 +18,7 @@ use super::{
     calendar::Calendar,
     durable::{Changes, Decided, Durable},
     holds,
+    runs::overrun,
     why::Why,
 };
 
@@ -133,6 +134,22 @@ impl Decisions {
         self.lines.get(&uid)
     }
 
+    /// The state of a schedule was lost. `behind`: the time of its run that waits behind a live one.
+    pub fn begin_anew(&mut self, schedule: &Schedule, behind: Option<i64>) {
+        let mut line = Line::new(schedule);
+        (line.from, line.floor) = (schedule.created, schedule.created);
+        line.pending = behind.into_iter().collect();
+        line.behind = behind;
+        self.lines.insert(schedule.uid, line);
+    }
+
+    /// A run is not known any more that waited behind a live one: its time gets no decision.
+    pub fn forget(&mut self, id: RunId) {
+        let Some(line) = self.lines.get_mut(&id.uid) else { return };
+        line.take(&[id.nominal]);
+        line.behind = None;
+    }
+
     pub fn judge(&mut self, changes: &Changes, compared: &mut Compared, around: &Around<'_>) -> Verdict {
         let mut fired: BTreeSet<RunId> = BTreeSet::new();
         for (uid, before, after) in &changes.schedules {
@@ -204,7 +221,8 @@ fn retime(line: &mut Line, before: &Schedule, after: &Schedule) -> BTreeSet<i64>
     if old.timing == new.timing && old.start == new.start && old.end == new.end {
         line.calendar = Calendar::new(new, former);
         line.anchor = former;
-        return BTreeSet::new();
+        // With its state an interval may have lost its phase: then it does not name what waits.
+        return line.behind.filter(|waits| !line.calendar.names(*waits)).into_iter().collect();
     }
     // One that waits behind a live run has passed, wherever the clock has been set since.
     let passed: BTreeSet<i64> = line.open(now).into_iter().chain(line.behind).collect();
@@ -317,7 +335,8 @@ fn made(changes: &Changes, fired: &BTreeSet<RunId>, around: &Around<'_>) -> Verd
         })?;
     }
     for id in fired {
-        let known = around.was_live(*id);
+        let schedule = changes.schedules.iter().find(|(uid, ..)| *uid == id.uid);
+        let known = around.was_live(*id) || overrun(schedule);
         holds(ONCE, known, || format!("{id} was decided to fire, and there is no such run"))?;
     }
     Ok(())

@@ -19,7 +19,7 @@ use scheduler_svc::{
     store::{Key, Write, key::Name},
 };
 
-use super::{Broken, holds};
+use super::{Broken, holds, runs::overrun};
 
 /// The store's contents as the judge reads them.
 #[derive(Debug, Default)]
@@ -32,6 +32,8 @@ pub struct Durable {
     pub requests: BTreeMap<(String, String), Seen>,
     /// The last runs of each schedule that ended well, and those that did not: by number.
     history: BTreeMap<(Uid, bool, u32), (RunId, Outcome)>,
+    /// Schedules of which one commit ended more runs than their rings keep: not every end can be read.
+    crowded: BTreeSet<Uid>,
     /// The cold part of each schedule's decision log, by number.
     log: BTreeMap<(Uid, u32), Decision>,
 }
@@ -146,6 +148,16 @@ impl Durable {
         self.ended(id.uid).any(|(other, _)| other == id)
     }
 
+    /// Whether more of its runs ended in one commit than could be kept.
+    pub fn is_crowded(&self, uid: Uid) -> bool {
+        self.crowded.contains(&uid)
+    }
+
+    /// Whether the end of a run may have been overwritten in the commit that brought it, or is gone with its schedule.
+    pub fn may_not_show(&self, id: RunId) -> bool {
+        self.is_crowded(id.uid) || !self.schedules.contains_key(&id.uid)
+    }
+
     /// What history knows of a schedule.
     pub fn ended(&self, uid: Uid) -> impl Iterator<Item = (RunId, Outcome)> {
         let all = self.history.range((uid, false, 0)..=(uid, true, u32::MAX));
@@ -160,6 +172,17 @@ impl Durable {
         let fired = fired.map(|entry| Span { from: entry.first, to: entry.last + 1 });
         let ended = self.ended(uid).filter(|(id, _)| id.trigger != Trigger::Manual);
         fired.chain(ended.map(|(id, _)| Span { from: id.nominal, to: id.nominal + 1 })).collect()
+    }
+
+    /// What is shown of a schedule whose state cannot be read, and that it was loaded at this time.
+    pub fn stand_in(&mut self, uid: Uid, wall: i64) -> Option<Schedule> {
+        let former = self.schedules.get(&uid)?;
+        let mut schedule = Schedule::new(uid, former.definition.clone(), wall);
+        (schedule.generation, schedule.status) = (former.generation, Status::Quarantined);
+        self.log.retain(|(of, _), _| *of != uid);
+        self.history.retain(|(of, ..), _| *of != uid);
+        self.schedules.insert(uid, schedule.clone());
+        Some(schedule)
     }
 
     /// Applies a commit and says what it changed.
@@ -220,7 +243,10 @@ impl Durable {
                         Some(after) => self.runs.insert(*id, after.clone()),
                         None => self.runs.remove(id),
                     };
-                    changes.runs.push((*id, before, after));
+                    // One that could not be read goes unseen.
+                    if before.is_some() || after.is_some() {
+                        changes.runs.push((*id, before, after));
+                    }
                 }
                 (Name::Request { namespace, id }, value) => {
                     let at = (namespace.clone(), id.clone());
@@ -281,6 +307,8 @@ impl Durable {
                 changes.decided.insert(*uid, decided);
             }
         }
+        let crowded = changes.schedules.iter().filter(|schedule| overrun(Some(schedule)));
+        self.crowded.extend(crowded.map(|(uid, ..)| *uid));
         Ok(changes)
     }
 

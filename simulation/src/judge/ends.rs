@@ -15,7 +15,7 @@ use super::{
     holds,
     moments::Moment,
     runs::{Runs, Said},
-    story::{INTERRUPTIONS_MAX, LOSSES_MAX},
+    story::{INTERRUPTIONS_MAX, LOSSES_MAX, SET_ASIDE},
 };
 
 impl Runs {
@@ -29,8 +29,10 @@ impl Runs {
     ) -> Verdict {
         let Some(failure) = &entry.failure else { return Ok(()) };
         self.known.entry(id).or_default().spend(failure);
-        let own =
-            matches!(&*failure.code, "WORKER_LOST" | "NOT_DELIVERED" | "ATTEMPT_TIMEOUT" | "CANCEL_TIMEOUT");
+        let own = matches!(
+            &*failure.code,
+            "WORKER_LOST" | "NOT_DELIVERED" | "ATTEMPT_TIMEOUT" | "CANCEL_TIMEOUT" | SET_ASIDE
+        );
         let Some(lease) = lease else { return Ok(()) };
         if &*failure.code == "WORKER_LOST" {
             self.moments.lost(moment, id, &lease.instance, entry.end)?;
@@ -65,11 +67,7 @@ impl Runs {
         if let Some(token) = accepted {
             self.accept(id, token, compared)?;
         }
-        let entries = ended_attempts(before, finished.attempt, false, &finished.attempts);
-        let entries = match before {
-            Some(before) => self.or_set_aside(&before.definition, entries)?,
-            None => entries?,
-        };
+        let entries = ended_attempts(before, finished.attempt, false, &finished.attempts)?;
         for entry in entries {
             compared.attempts += 1;
             let by = before.filter(|before| before.attempt == entry.attempt).and_then(Run::lease);

@@ -107,8 +107,7 @@ impl Limits {
             compared.permits += count;
             self.starts.entry(key.into()).or_default().push(Start { at: now, count });
             let holds = |run: &&Run| run.lease().is_some() && keys(run).contains(key);
-            // A process that begins with a schedule set aside has ended its leases.
-            let running = after.runs.values().filter(holds).filter(|run| !after.is_set_aside(run.id.uid));
+            let running = after.runs.values().filter(holds);
             self.passes(key, running.count() as u64, now)?;
         }
         self.closes(changes, after, compared)?;

@@ -26,9 +26,10 @@ pub struct Moment {
 
 #[derive(Debug, Default)]
 pub struct Moments {
-    /// When an instance was last heard under a lease, and when it last said hello. By epoch.
+    /// When an instance was last heard under a lease, by epoch.
     heard: BTreeMap<(u64, String), u64>,
-    hello: BTreeMap<(u64, String), u64>,
+    /// When it last said hello. A hello that a panic has interrupted is answered by the next epoch.
+    hello: BTreeMap<String, u64>,
 }
 
 impl Moments {
@@ -36,8 +37,8 @@ impl Moments {
         self.heard.insert((epoch, instance.into()), at);
     }
 
-    pub fn hello(&mut self, epoch: u64, instance: &str, at: u64) {
-        self.hello.insert((epoch, instance.into()), at);
+    pub fn hello(&mut self, instance: &str, at: u64) {
+        self.hello.insert(instance.into(), at);
     }
 
     /// A lease ended because its worker was not heard: then it was not, and could have been (W3, W4).
@@ -49,7 +50,7 @@ impl Moments {
         }
         let key = (moment.epoch, instance.to_owned());
         // A worker that says hello loses what it does not list.
-        let hello = self.hello.get(&key).is_some_and(|hello| *hello + RECONNECT_GRACE >= at);
+        let hello = self.hello.get(instance).is_some_and(|hello| *hello + RECONNECT_GRACE >= at);
         let recent = |since: u64| since <= at && at < since + RECONNECT_GRACE;
         let heard = self.heard.get(&key).is_some_and(|heard| recent(*heard));
         holds("W3 a worker that is heard keeps its leases", hello || !heard, || {

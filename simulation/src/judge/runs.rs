@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use scheduler_svc::state_machine::{
-    definition::Definition,
     failure::Class,
     history::Kept,
     id::{RunId, Trigger, Uid},
-    run::{Attempt, Lease, Phase, Run},
+    run::{Lease, Phase, Run},
     schedule::{Schedule, Status},
 };
 
 use super::{
-    Broken, Compared, Verdict, broken,
+    Compared, Verdict, broken,
     durable::{Changes, Durable},
     ends::{ended_attempts, is_late},
     holds,
@@ -31,6 +30,8 @@ pub struct Runs {
     pub cancelled: BTreeSet<RunId>,
     /// Schedules, by id, that something poisonous was done to.
     pub poisoned: BTreeSet<String>,
+    /// Schedules whose state was lost: nobody knows any more which of their runs have been.
+    pub anew: BTreeSet<Uid>,
     /// Tokens whose outcome was taken.
     pub accepted: BTreeSet<u64>,
     /// What workers put into reports, by token.
@@ -77,6 +78,17 @@ impl Runs {
     /// Whether a run was live at some time since then.
     pub fn lived(&self, id: RunId, since: u64) -> bool {
         self.known.get(&id).is_some_and(|story| !story.ended || story.ended_at >= since)
+    }
+
+    /// A time that history has forgotten may be run again by a backfill; commits are judged more exactly.
+    pub fn may_come_again(&self, id: RunId) -> bool {
+        id.trigger == Trigger::Backfill || self.anew.contains(&id.uid)
+    }
+
+    /// Its record cannot be read: nobody knows it any more.
+    pub fn forget(&mut self, id: RunId) {
+        let story = self.known.entry(id).or_default();
+        (story.ended, story.ended_at) = (true, self.now);
     }
 
     pub fn reported(&mut self, token: u64, said: Said) {
@@ -139,8 +151,7 @@ impl Runs {
             *self.manual.entry(id.uid).or_default() += 1;
         }
         let former = self.known.insert(id, Story::default());
-        // A time that history has forgotten may be run again by a backfill.
-        let forgotten = id.trigger == Trigger::Backfill && former.as_ref().is_some_and(|it| it.ended);
+        let forgotten = self.may_come_again(id) && former.as_ref().is_some_and(|it| it.ended);
         let new = former.is_none() || forgotten;
         holds("R1 no run id twice", new, || format!("{id} was made again"))
     }
@@ -166,8 +177,7 @@ impl Runs {
         if accepted {
             self.accept(id, now.last_token, compared)?;
         }
-        let entries = ended_attempts(before, now.attempt, now.lease().is_some(), &now.attempts);
-        let entries = self.or_set_aside(&now.definition, entries)?;
+        let entries = ended_attempts(before, now.attempt, now.lease().is_some(), &now.attempts)?;
         for entry in entries {
             compared.attempts += 1;
             let by = lease_before.filter(|_| entry.attempt == before.map_or(0, |before| before.attempt));
@@ -198,15 +208,6 @@ impl Runs {
             );
         }
         Ok(())
-    }
-
-    /// A lease of what was set aside ends with the process, and leaves no attempt behind.
-    pub(super) fn or_set_aside<'a>(
-        &self,
-        definition: &Definition,
-        entries: Result<&'a [Attempt], Broken>,
-    ) -> Result<&'a [Attempt], Broken> {
-        if self.poisoned.contains(&*definition.key.id) { Ok(entries.unwrap_or_default()) } else { entries }
     }
 
     fn leased(&mut self, run: &Run, lease: &Lease, before: Option<&Lease>, after: &Durable) -> Verdict {
@@ -272,10 +273,10 @@ fn held(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>, after: &Du
 }
 
 /// Whether more runs ended in a commit than the history of a schedule holds.
-fn overrun(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>) -> bool {
-    let Some((_, Some(before), Some(after))) = schedule else { return false };
-    let ended = (after.rings.unsucceeded - before.rings.unsucceeded)
-        .max(after.rings.succeeded - before.rings.succeeded);
+pub fn overrun(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>) -> bool {
+    let Some((_, before, Some(after))) = schedule else { return false };
+    let before = before.as_ref().map(|before| before.rings).unwrap_or_default();
+    let ended = (after.rings.unsucceeded - before.unsucceeded).max(after.rings.succeeded - before.succeeded);
     ended > Kept::default().runs.into()
 }
 

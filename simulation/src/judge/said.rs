@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use docket::schedule::v1 as pb;
 use scheduler_svc::state_machine::{
-    id::{RunId, SessionId, Trigger, Uid},
+    id::{RunId, SessionId, Uid},
     output::{Action, Answer, Body, Event, Order, Receipt, Reply},
     run::Phase,
     schedule::Status,
@@ -40,26 +40,26 @@ impl Said {
         compared.events += 1;
         match event {
             Event::Fired { id, .. } => {
-                let stored = runs.knows(*id) || gone(*id, durable);
+                let stored = runs.knows(*id) || durable.may_not_show(*id);
                 holds(P1, stored, || format!("{id} fired, and is not stored"))
             }
             Event::Started { run, .. } => {
                 let (id, attempt) = (&run.id, &run.attempt);
                 let stored = runs.leases.values().any(|lease| lease.id == *id && lease.attempt == *attempt);
                 holds(P1, stored, || format!("{id} attempt {attempt} started, and is not stored"))?;
-                let new = self.started.insert((*id, *attempt)) || may_come_again(*id);
+                let new = self.started.insert((*id, *attempt)) || runs.may_come_again(*id);
                 holds("no two live leases on a run", new, || format!("{id} attempt {attempt} started again"))
             }
             Event::AttemptEnded { id, attempt, .. } => {
-                let new = self.ended.insert((*id, *attempt)) || may_come_again(*id);
+                let new = self.ended.insert((*id, *attempt)) || runs.may_come_again(*id);
                 holds("no two live leases on a run", new, || format!("{id} attempt {attempt} ended again"))
             }
             Event::Finished { finished, .. } => {
                 let id = finished.id;
-                holds(P1, runs.has_ended(id) || gone(id, durable), || {
+                holds(P1, runs.has_ended(id) || durable.may_not_show(id), || {
                     format!("{id} finished, and that is not stored")
                 })?;
-                let new = self.finished.insert(id) || may_come_again(id);
+                let new = self.finished.insert(id) || runs.may_come_again(id);
                 holds("a run ends once", new, || format!("{id} finished again"))
             }
             Event::Created { .. }
@@ -113,7 +113,7 @@ impl Said {
         let up_to = |sequence: u64| i64::try_from(sequence).is_ok_and(|sequence| sequence <= beat.received);
         for (_, _, id, token) in self.sent.iter().filter(|(of, at, ..)| *of == session && up_to(*at)) {
             let lives = durable.runs.get(id).and_then(|run| run.lease());
-            let lives = lives.is_some_and(|lease| lease.token == *token) && !durable.is_set_aside(id.uid);
+            let lives = lives.is_some_and(|lease| lease.token == *token);
             let listed = beat.held.iter().any(|held| held.lease_token as u64 == *token);
             holds("W3 what is not listed is lost", !lives || listed, || format!("{id} under {token}"))?;
         }
@@ -132,7 +132,9 @@ pub fn answered(reply: &Reply, durable: &Durable, runs: &Runs) -> Verdict {
                 RunView::Live(live) => live.id,
                 RunView::Final { id, .. } => *id,
             };
-            holds(P1, runs.knows(id), || format!("{id} was promised, and is not stored"))
+            holds(P1, runs.knows(id) || durable.may_not_show(id), || {
+                format!("{id} was promised, and is not stored")
+            })
         }
         _ => Ok(()),
     }
@@ -187,10 +189,8 @@ pub fn receipts(
             }
             Receipt::Stale(_) | Receipt::Forgotten => {
                 let lease = run.and_then(|run| run.lease());
-                let aside = run.is_some_and(|run| durable.is_set_aside(run.id.uid));
-                let current = !aside
-                    && lease
-                        .is_some_and(|lease| lease.token == token && *lease.worker_id == *request.worker_id)
+                let current = lease
+                    .is_some_and(|lease| lease.token == token && *lease.worker_id == *request.worker_id)
                     && run.is_some_and(|run| i64::from(run.attempt) == i64::from(report.attempt));
                 holds("W6 an outcome is taken while its lease lives", !current, what)?;
                 let late =
@@ -201,11 +201,6 @@ pub fn receipts(
         }
     }
     Ok(())
-}
-
-/// A time that history has forgotten may be run again by a backfill; commits are judged more exactly.
-fn may_come_again(id: RunId) -> bool {
-    id.trigger == Trigger::Backfill
 }
 
 /// A deleted schedule takes its records with it.
@@ -221,8 +216,6 @@ pub fn orders(held: &[pb::HeldRun], instance: &str, orders: &[Order], durable: &
         let own = lease.token == one.lease_token as u64
             && i64::from(run.attempt) == i64::from(one.attempt)
             && &*lease.instance == instance;
-        // A process that begins with it set aside has ended its leases.
-        let own = own && !durable.is_set_aside(run.id.uid);
         // Whoever lists a run twice, once under a token of its own making, is told about that one.
         let named = |other: &&pb::HeldRun| (&other.run_id, other.attempt) == (&one.run_id, one.attempt);
         if !own || held.iter().filter(named).count() > 1 {

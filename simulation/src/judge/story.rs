@@ -11,6 +11,8 @@ use super::{Verdict, holds, moments::Moment};
 /// A run that is to blame for so many lost workers has failed.
 pub const LOSSES_MAX: u32 = 3;
 pub const INTERRUPTIONS_MAX: u32 = 100;
+/// Why a lease of what was set aside ends: with the process.
+pub const SET_ASIDE: &str = "SET_ASIDE";
 
 #[derive(Clone, Debug, Default)]
 pub struct Story {
@@ -29,6 +31,9 @@ pub struct Story {
 
 impl Story {
     pub fn spend(&mut self, failure: &Failure) {
+        if &*failure.code == SET_ASIDE {
+            return;
+        }
         let lost = &*failure.code == "WORKER_LOST";
         let blamed = lost && self.suspect;
         self.suspect = match failure.class {

@@ -114,7 +114,7 @@ impl Why<'_> {
             Misfire::Coalesce | Misfire::Skip if another.is_some() && !buffered => {
                 broken("misfires coalesce into the latest time", format!("{another:?} was due as well"))
             }
-            Misfire::Skip if !buffered => self.in_time(rules, entry),
+            Misfire::Skip if !buffered && !self.after_the_pause() => self.in_time(rules, entry),
             Misfire::All { .. } if another.is_some() => {
                 let live = self.around.after.live(self.after.uid);
                 let began = |run: &&Run| !matches!(run.phase, Phase::Behind);
@@ -127,6 +127,11 @@ impl Why<'_> {
         }
     }
 
+    /// Whether a pause has ended in the commit: its latest time may have been asked for, however late it is.
+    fn after_the_pause(&self) -> bool {
+        self.line.paused.is_some() && self.after.status != Status::Paused
+    }
+
     fn in_time(&self, rules: &Definition, entry: &Decision) -> Verdict {
         let late = self.late(rules, entry);
         holds("misfire SKIP: what is late does not run", late <= LATE_MAX, || format!("{late} ms late"))
@@ -134,6 +139,9 @@ impl Why<'_> {
 
     fn misfired(&self, entry: &Decision) -> Verdict {
         let Some(rules) = self.rules() else { return Ok(()) };
+        if rules.misfire == Misfire::Skip {
+            self.not_of_the_pause(0)?;
+        }
         let late = self.late(rules, entry);
         let after = match rules.misfire {
             Misfire::Coalesce => return broken(FITS, "MISFIRE under misfire COALESCE"),
@@ -177,7 +185,8 @@ impl Why<'_> {
                 holds("misfire ALL leaves nothing out", !all || another.is_none(), || {
                     format!("{another:?} was due as well")
                 })?;
-                if rules.misfire == Misfire::Skip { self.in_time(rules, entry) } else { Ok(()) }
+                let skip = rules.misfire == Misfire::Skip && !self.after_the_pause();
+                if skip { self.in_time(rules, entry) } else { Ok(()) }
             }
             Overlap::Allow => broken("overlap ALLOW skips nothing", "OVERLAP"),
             Overlap::BufferOne | Overlap::CancelRunning => {
@@ -205,8 +214,7 @@ impl Why<'_> {
     /// What came due inside a pause that has ended is skipped for it.
     fn not_of_the_pause(&self, may: usize) -> Verdict {
         let (Some(since), Some(before)) = (self.line.paused, self.before) else { return Ok(()) };
-        let until = before.pause.as_ref().and_then(|pause| pause.until).unwrap_or(i64::MAX);
-        let until = until.min(self.after.updated);
+        let until = last_of(before).unwrap_or(i64::MAX).min(self.after.updated);
         let offset = before.definition.spread_offset();
         // A commit that holds another pause besides this one cannot be judged.
         let same = before.generation == self.after.generation && self.after.revision <= before.revision + 1;
@@ -229,11 +237,15 @@ impl Why<'_> {
             }
             return broken("PAUSED only inside a pause", "the schedule was not paused");
         };
-        let pause = self.before.and_then(|before| before.pause.as_ref());
-        let until = pause.and_then(|pause| pause.until).unwrap_or(entry.time).min(entry.time);
+        let until = self.before.and_then(last_of).unwrap_or(entry.time).min(entry.time);
         let offset = self.before.unwrap_or(self.after).definition.spread_offset();
         holds("PAUSED only inside a pause", entry.last + offset <= until, || {
             format!("through {} (spread {offset}), paused from {since} to {until}", entry.last)
         })
     }
+}
+
+/// The last millisecond of a pause that ends by itself: "until noon" leaves noon alone.
+fn last_of(schedule: &Schedule) -> Option<i64> {
+    schedule.pause.as_ref().and_then(|pause| pause.until).map(|until| until - 1)
 }

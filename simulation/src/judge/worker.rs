@@ -10,6 +10,8 @@ use super::{Compared, Verdict, broken, holds};
 
 /// Slack of the worker's timers.
 const SLACK: u64 = 10;
+/// What was acknowledged is remembered for so long (O10).
+const REMEMBERED: u64 = 10_000;
 /// An outcome waits so long at most until it is reported: for calls before it to time out, then for the pause after.
 const REPORT_PAUSE: u64 = 20_000;
 
@@ -19,6 +21,8 @@ pub struct Worker {
     name: String,
     guarded: BTreeSet<String>,
     held: BTreeMap<Key, Held>,
+    /// Outcomes that the leader has taken, and when.
+    acknowledged: BTreeMap<Key, (Held, u64)>,
     received: i64,
     epoch: i64,
     connected: bool,
@@ -72,6 +76,12 @@ impl Worker {
                 return;
             }
             Some(Message::Welcome(welcome)) => {
+                if welcome.epoch > self.epoch {
+                    // The next leader may have lost what the last one took (O10).
+                    for (key, (held, _)) in std::mem::take(&mut self.acknowledged) {
+                        self.held.entry(key).or_insert(held);
+                    }
+                }
                 self.epoch = welcome.epoch;
                 self.connected = true;
                 self.beat = None;
@@ -126,7 +136,7 @@ impl Worker {
         }
     }
 
-    pub fn heard(&mut self, call: u64, answer: Option<&pb::HeartbeatResponse>) {
+    pub fn heard(&mut self, now: u64, call: u64, answer: Option<&pb::HeartbeatResponse>) {
         let Some((_, sent)) = self.beat.take_if(|(number, _)| *number == call) else { return };
         let Some(answer) = answer.filter(|answer| answer.epoch >= self.epoch) else { return };
         if answer.reopen {
@@ -134,6 +144,7 @@ impl Worker {
             return;
         }
         self.assured = self.assured.max(sent);
+        self.forget(now);
         answer.orders.iter().for_each(|order| self.ordered(order));
     }
 
@@ -151,16 +162,26 @@ impl Worker {
     }
 
     /// Any receipt ends a report.
-    pub fn receipts(&mut self, now: u64, call: u64, receipts: Option<usize>) {
+    pub fn receipts(&mut self, now: u64, call: u64, receipts: Option<&[pb::Receipt]>) {
         let Some(keys) = self.reporting.remove(&call) else { return };
-        let done = receipts == Some(keys.len());
-        for key in keys {
-            if done {
-                self.held.remove(&key);
+        let receipts = receipts.filter(|receipts| receipts.len() == keys.len());
+        for (number, key) in keys.into_iter().enumerate() {
+            if let Some(receipts) = receipts {
+                let Some(held) = self.held.remove(&key) else { continue };
+                let status = receipts[number].status();
+                if matches!(status, pb::ReceiptStatus::Accepted | pb::ReceiptStatus::Repeated) {
+                    self.acknowledged.insert(key, (held, now));
+                    self.forget(now);
+                }
             } else if let Some(held) = self.held.get_mut(&key) {
                 held.failed = now;
             }
         }
+    }
+
+    /// The leader was heard: what it took long before is safe.
+    fn forget(&mut self, now: u64) {
+        self.acknowledged.retain(|_, (_, at)| *at + REMEMBERED >= now);
     }
 
     // --- what it does ----------------------------------------------------------------------------------------
@@ -172,7 +193,7 @@ impl Worker {
                 self.opened = now;
                 self.connected = false;
                 self.beat = None;
-                self.lists(&open.held)
+                self.lists(&open.held, true)
             }
             Effect::CloseStream => Ok(()),
             Effect::Start(job) => self.starts(&Key { run_id: job.run_id.clone(), attempt: job.attempt }),
@@ -194,7 +215,7 @@ impl Worker {
                     || format!("{}: {} instead of {}", self.name, beat.epoch, self.epoch),
                 )?;
                 holds("W8 a stopping worker says so", beat.draining == self.draining, || self.name.clone())?;
-                self.lists(&beat.held)
+                self.lists(&beat.held, false)
             }
             Effect::Report { call, request } => self.reports(*call, request),
         }
@@ -204,13 +225,14 @@ impl Worker {
         self.woke = now;
     }
 
-    /// Everything from its receipt until the receipt of its outcome, and nothing else.
-    fn lists(&self, listed: &[pb::HeldRun]) -> Verdict {
+    /// Everything from its receipt until the receipt of its outcome, and nothing else; in a hello also what was
+    /// acknowledged a moment ago.
+    fn lists(&self, listed: &[pb::HeldRun], hello: bool) -> Verdict {
         let said: BTreeMap<(&str, i32), i64> =
             listed.iter().map(|one| ((&*one.run_id, one.attempt), one.lease_token)).collect();
-        let held: BTreeMap<(&str, i32), i64> = self
-            .held
-            .iter()
+        let acknowledged = self.acknowledged.iter().filter(|_| hello).map(|(key, (held, _))| (key, held));
+        let held: BTreeMap<(&str, i32), i64> = acknowledged
+            .chain(&self.held)
             .filter(|(_, held)| !held.dropped)
             .map(|(key, held)| ((&*key.run_id, key.attempt), held.token))
             .collect();

@@ -144,14 +144,16 @@ impl World {
         }
         if let (Op::Backfill(span), Ok(Answer::Backfilled { accepted, existing })) = (&asking.ask.op, &reply)
             && let Some(schedule) = self.judge.durable.named(&asking.ask.key)
+            // With its state an interval loses its phase, and so the times that it named.
+            && !self.judge.runs.anew.contains(&schedule.uid)
         {
             let named = self.judge.decisions.named(schedule.uid, span.from - 1, span.to - 1).len() as u64;
             holds("a backfill counts each time once", accepted + existing <= named, || {
                 format!("{accepted} and {existing} of {named}")
             })?;
         }
-        let (runs, since) = (&self.judge.runs, asking.since);
-        let lived = |id| runs.lived(id, since);
+        let (runs, durable, since) = (&self.judge.runs, &self.judge.durable, asking.since);
+        let lived = |id| runs.lived(id, since) || durable.may_not_show(id);
         let client = &mut self.clients[index];
         match &mut client.role {
             Role::App(known) => {

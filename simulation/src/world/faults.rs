@@ -40,12 +40,15 @@ enum Kind {
     CrashSoon,
     Pause,
     TakeOver,
+    StoreForgets,
+    CutOff,
     ClockStep,
     WorkerDies,
     WorkerPauses,
     WorkerDrains,
     StreamBreaks,
     Poison,
+    Garble,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub enum Fault {
     /// The next of the plan.
     Next,
     WorkerDies(usize),
+    /// All streams, while an owner is cut off.
+    StreamsBreak(usize),
     PoisonEnds,
 }
 
@@ -67,12 +72,15 @@ impl Profile {
             Kind::CrashSoon,
             Kind::Pause,
             Kind::TakeOver,
+            Kind::StoreForgets,
+            Kind::CutOff,
             Kind::ClockStep,
             Kind::WorkerDies,
             Kind::WorkerPauses,
             Kind::WorkerDrains,
             Kind::StreamBreaks,
             Kind::Poison,
+            Kind::Garble,
         ];
         let mut kinds: Vec<(u64, Kind)> = Vec::new();
         for kind in all {
@@ -117,6 +125,12 @@ impl World {
                 self.worker_dies(index);
                 Ok(())
             }
+            Fault::StreamsBreak(owner) => {
+                if self.schedulers[owner].alive && self.is_cut_off(owner) {
+                    self.whole_streams().into_iter().for_each(|stream| self.break_stream(stream));
+                }
+                Ok(())
+            }
             Fault::PoisonEnds => {
                 self.antidote();
                 Ok(())
@@ -152,7 +166,10 @@ impl World {
                 let soon = self.sources.faults.between(1, pause + 5_000);
                 self.after(soon, Event::SchedulerStarts);
             }
+            (Kind::StoreForgets, Some(_)) => self.store.forget(),
+            (Kind::CutOff, Some(leader)) => self.cut_off(leader),
             (Kind::Poison, _) => self.poison(),
+            (Kind::Garble, _) => self.garbles = true,
             (Kind::ClockStep, _) => self.step_clock(),
             (Kind::WorkerDies, _) => self.worker_dies(worker),
             (Kind::WorkerPauses, _) => {
@@ -161,22 +178,40 @@ impl World {
             }
             (Kind::WorkerDrains, _) => return self.drain_worker(worker),
             (Kind::StreamBreaks, _) => {
-                let whole: Vec<usize> = self
-                    .network
-                    .streams
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, s)| !s.broken)
-                    .map(|(id, _)| id)
-                    .collect();
+                let whole = self.whole_streams();
                 if !whole.is_empty() {
                     let stream = *self.sources.faults.pick(&whole);
                     self.break_stream(stream);
                 }
             }
-            (Kind::Crash | Kind::CrashSoon | Kind::Pause | Kind::TakeOver, None) => {}
+            (
+                Kind::Crash
+                | Kind::CrashSoon
+                | Kind::Pause
+                | Kind::TakeOver
+                | Kind::StoreForgets
+                | Kind::CutOff,
+                None,
+            ) => {}
         }
         Ok(())
+    }
+
+    /// The old owner is awake, answers whatever needs no commit, and does not know of the new one. Workers that look for
+    /// a leader again find either.
+    fn cut_off(&mut self, leader: usize) {
+        let chance = &mut self.sources.faults;
+        let span = chance.between(2_000, 40_000);
+        let most = if chance.happens(500) { 300 } else { span };
+        let soon = chance.between(1, most);
+        let mut at = soon;
+        for _ in 0..4 {
+            at += self.sources.faults.between(50, 1_500);
+            self.after(at, Event::Fault(Fault::StreamsBreak(leader)));
+        }
+        self.schedulers[leader].cut_off_until = self.now + span;
+        self.after(soon, Event::SchedulerStarts);
+        self.judge.compared.cut_off += 1;
     }
 
     fn step_clock(&mut self) {
@@ -207,10 +242,11 @@ impl World {
     /// From here on nothing goes wrong any more. Clocks keep what they were set to.
     pub(crate) fn calm_down(&mut self) {
         trace!(self, "calm");
-        self.calm = true;
+        (self.calm, self.garbles) = (true, false);
         self.antidote();
         for index in 0..self.schedulers.len() {
             self.schedulers[index].fuse = None;
+            self.schedulers[index].cut_off_until = 0;
         }
         if self.leader().is_none() {
             self.after(500, Event::SchedulerStarts);

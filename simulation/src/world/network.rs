@@ -114,6 +114,10 @@ impl World {
         let id = self.network.last_call;
         self.network.calls.insert(id, caller);
         self.after(patience, Event::TimesOut(id));
+        if matches!(request, Request::Open { .. }) {
+            // A stream has a connection of its own.
+            self.network.targets.remove(&party);
+        }
         let Some(scheduler) = self.target(party) else {
             // Nobody listens: refused at once, or no answer at all.
             if self.sources.network.happens(700) {
@@ -227,6 +231,11 @@ impl World {
             let notice = self.notice(SERVER_PINGS);
             self.after(notice, Event::Closes { scheduler, session });
         }
+    }
+
+    pub(crate) fn whole_streams(&self) -> Vec<usize> {
+        let all = self.network.streams.iter().enumerate();
+        all.filter(|(_, stream)| !stream.broken).map(|(id, _)| id).collect()
     }
 
     pub(crate) fn streams_of(&self, scheduler: usize) -> Vec<usize> {

@@ -54,7 +54,7 @@ impl World {
         // It may be a while ago: a commit that was in flight comes first.
         let poisoned = self.armed.is_some() || self.now < self.cured + LASTS;
         holds("the machine panics over nothing but poison", poisoned, || format!("scheduler {index}"))?;
-        if self.schedulers[index].epoch != self.store.epoch {
+        if self.schedulers[index].epoch != self.store.epoch || self.is_cut_off(index) {
             self.scheduler_dies(index);
             return Ok(false);
         }
@@ -65,6 +65,7 @@ impl World {
         }
         let (opened, now) = (self.store.open(), self.clock(index));
         trace!(self, "scheduler {index} panicked; opens epoch {}", opened.epoch);
+        self.judge_load(&opened, now)?;
         let machine = StateMachine::load(self.config, opened.epoch, now, opened.hot)
             .map_err(|error| Broken { rule: "what was written can be loaded", how: error.to_string() })?;
         machine.check().map_err(|how| Broken { rule: "invariants hold after a load", how })?;

@@ -25,7 +25,7 @@ const SAME: &str = "reloading from the writes gives the same state";
 const SCHEDULES: ReplyTo = ReplyTo(u64::MAX);
 const RUNS: ReplyTo = ReplyTo(u64::MAX - 1);
 
-fn questions() -> [(ReplyTo, Command); 2] {
+pub(super) fn schedules_question() -> (ReplyTo, Command) {
     let schedules = ListSchedules {
         namespace: NAMESPACE.into(),
         after: None,
@@ -34,6 +34,10 @@ fn questions() -> [(ReplyTo, Command); 2] {
         states: Vec::new(),
         limit: 1_000,
     };
+    (SCHEDULES, Command::ListSchedules(schedules))
+}
+
+fn questions() -> [(ReplyTo, Command); 2] {
     let runs = ListRuns {
         namespace: NAMESPACE.into(),
         schedule: None,
@@ -41,7 +45,7 @@ fn questions() -> [(ReplyTo, Command); 2] {
         labels: BTreeMap::new(),
         limit: 1_000,
     };
-    [(SCHEDULES, Command::ListSchedules(schedules)), (RUNS, Command::ListRuns(runs))]
+    [schedules_question(), (RUNS, Command::ListRuns(runs))]
 }
 
 impl World {
@@ -61,7 +65,7 @@ impl World {
                 self.resume_commit(index, seq, batch);
                 return Ok(());
             }
-            Step::Wait(_) | Step::Reload | Step::Restore { .. } => return Ok(()),
+            Step::Wait(_) | Step::Reload | Step::Restore { .. } | Step::Secure { .. } => return Ok(()),
         };
         let hot = self.store.records.iter().filter(|(key, _)| !key.is_cold());
         let hot = hot.map(|(key, value)| (key.clone(), value.clone())).collect();

@@ -52,6 +52,8 @@ pub struct Scheduler {
     next_turn: Option<Millis>,
     /// Steps that it has left to live.
     pub fuse: Option<u64>,
+    /// Until then it does not reach the store, and does not know what happens there.
+    pub(super) cut_off_until: Millis,
     /// When the renewal of its lease will be refused, once another owner has opened the store (O2).
     refused_at: Option<Millis>,
     last_turn: Millis,
@@ -75,10 +77,12 @@ impl World {
         }
         let index = self.schedulers.len();
         let host = if self.sources.faults.happens(500) { index % 2 } else { 0 };
+        self.garble();
         let opened = self.store.open();
         let wall = super::START + self.now as i64 + self.hosts[host].offset;
         let now = scheduler_svc::state_machine::timer::Now { wall, elapsed: 0 };
         trace!(self, "scheduler {index} opens epoch {}: {} records", opened.epoch, opened.hot.len());
+        self.judge_load(&opened, now)?;
         let machine = StateMachine::load(self.config, opened.epoch, now, opened.hot)
             .map_err(|error| Broken { rule: "what was written can be loaded", how: error.to_string() })?;
         machine.check().map_err(|how| Broken { rule: "invariants hold after a load", how })?;
@@ -98,6 +102,7 @@ impl World {
             paused_until: 0,
             next_turn: None,
             fuse: None,
+            cut_off_until: 0,
             refused_at: None,
             last_turn: self.now,
             heard_again: None,
@@ -199,7 +204,7 @@ impl World {
         if !scheduler.alive {
             return Ok(());
         }
-        if scheduler.epoch != self.store.epoch {
+        if scheduler.epoch != self.store.epoch && !self.is_cut_off(index) {
             return self.deposed(index);
         }
         if !scheduler.pipeline.has_room() {
@@ -212,6 +217,10 @@ impl World {
             self.compare_reloaded(index)?;
         }
         Ok(())
+    }
+
+    pub(super) fn is_cut_off(&self, index: usize) -> bool {
+        self.schedulers[index].cut_off_until > self.now
     }
 
     /// It hears of it when it renews its lease, or when it commits: whatever comes first.
@@ -245,8 +254,9 @@ impl World {
                         return Ok(());
                     }
                 }
-                Step::Restore { .. } => {
-                    return broken("this store never loses anything", format!("scheduler {index}"));
+                Step::Restore { seq, snapshot } => self.send_everything(index, seq, snapshot),
+                Step::Secure { .. } => {
+                    return broken("answers wait for nothing but their commit", format!("scheduler {index}"));
                 }
                 Step::Wait(_) if self.schedulers[index].pipeline.halted().is_some() => {
                     trace!(self, "scheduler {index} halts: {:?}", self.schedulers[index].pipeline.halted());
@@ -275,7 +285,8 @@ impl World {
                     return self.release(index, output, true);
                 }
                 Some(Step::Commit { seq, batch }) => self.send_commit(index, seq, batch),
-                Some(Step::Wait(_) | Step::Reload | Step::Restore { .. }) | None => {}
+                Some(Step::Restore { seq, snapshot }) => self.send_everything(index, seq, snapshot),
+                Some(Step::Wait(_) | Step::Reload | Step::Secure { .. }) | None => {}
             }
             return Ok(true);
         }
@@ -315,7 +326,7 @@ impl World {
         match &mut command {
             Command::Backfill(backfill) => {
                 if let Some(schedule) = self.judge.durable.named(&ask.key) {
-                    backfill.as_of = schedule.rings.decisions;
+                    backfill.as_of = schedule.rings;
                     backfill.known = self.judge.durable.times_with_runs(schedule.uid);
                 }
             }
@@ -342,8 +353,7 @@ impl World {
             }
             Request::Open { open, stream } => {
                 let session = SessionId(self.sources.ids.draw());
-                let epoch = self.schedulers[index].epoch;
-                self.judge.runs.moments.hello(epoch, &open.instance, self.now);
+                self.judge.runs.moments.hello(&open.instance, self.now);
                 let open = message::open_session(&Identity::local(), session, open);
                 if open.is_ok() {
                     self.network.streams[*stream].session = Some(session);

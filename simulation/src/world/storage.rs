@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// After it, an owner takes the outcome for unknown and tries again.
-const PATIENCE: u64 = 250;
+pub(super) const PATIENCE: u64 = 250;
 
 impl World {
     pub(crate) fn send_commit(&mut self, scheduler: usize, seq: u64, batch: Batch) {
@@ -17,7 +17,7 @@ impl World {
         // The first time it is sent, it has just been closed.
         let heard = self.schedulers[scheduler].pipeline.machine().now();
         self.sealed.entry((epoch, seq)).or_insert((self.now, heard));
-        let fate = self.fate();
+        let fate = if self.is_cut_off(scheduler) { Fate::LostBefore } else { self.fate() };
         let there = self.sources.store.between(1, self.profile.commit);
         trace!(self, "scheduler {scheduler} commits {seq}: {} writes, {fate:?}", batch.len());
         if fate != Fate::Answered {
@@ -36,7 +36,7 @@ impl World {
         }
     }
 
-    fn fate(&mut self) -> Fate {
+    pub(super) fn fate(&mut self) -> Fate {
         let trouble = self.profile.store_trouble;
         if self.calm || !self.sources.store.happens(trouble) {
             return Fate::Answered;
@@ -65,11 +65,8 @@ impl World {
     ) -> Verdict {
         let arrived = self.store.commit(epoch, seq, batch);
         trace!(self, "store: commit {seq} of epoch {epoch}: {arrived:?}");
-        let moment = self.moment(scheduler, epoch, seq);
-        let (trace, now) = (&mut self.trace, self.now);
-        let mut log = |text: std::fmt::Arguments<'_>| trace.line(now, text);
-        let judged =
-            if arrived == Arrived::Written { self.judge.committed(&moment, batch, &mut log) } else { Ok(()) };
+        let written = arrived == Arrived::Written;
+        let judged = if written { self.judge_commit(scheduler, epoch, seq, batch) } else { Ok(()) };
         let outcome = match (fate, arrived) {
             (Fate::Breaks, _) => Err(StoreError::Fatal("the disk is gone".into())),
             (Fate::Answered, Arrived::Refused(error)) => Err(error),
@@ -81,6 +78,12 @@ impl World {
         judged
     }
 
+    pub(super) fn judge_commit(&mut self, scheduler: usize, epoch: u64, seq: u64, batch: &Batch) -> Verdict {
+        let moment = self.moment(scheduler, epoch, seq);
+        let (trace, now) = (&mut self.trace, self.now);
+        self.judge.committed(&moment, batch, &mut |text| trace.line(now, text))
+    }
+
     fn moment(&self, scheduler: usize, epoch: u64, seq: u64) -> Moment {
         let process = &self.schedulers[scheduler];
         let sealed = |seq: u64| self.sealed.get(&(epoch, seq)).copied();
@@ -89,7 +92,9 @@ impl World {
             epoch,
             heard,
             sealed: closed,
-            sealed_before: sealed(seq - 1).map_or(process.born, |(before, _)| before),
+            // After a panic a machine goes on with the time of the one before.
+            sealed_before: sealed(seq - 1)
+                .map_or(process.born, |(before, heard)| before.min(process.born + heard.elapsed)),
             zero: super::START + self.hosts[process.host].offset,
             heard_again: process.heard_again,
         }

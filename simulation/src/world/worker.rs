@@ -246,7 +246,7 @@ impl World {
                 }
             }
             Input::Heard(call, number, answer) => {
-                judge.heard(call, answer.as_ref());
+                judge.heard(now, call, answer.as_ref());
                 agent.heartbeat_answered(now, number, answer);
             }
             Input::Receipts(call, receipts) => {
@@ -255,7 +255,7 @@ impl World {
                     self.now,
                     format_args!("worker {index} has {count:?} receipts for its call {call}"),
                 );
-                judge.receipts(now, call, receipts.as_ref().map(Vec::len));
+                judge.receipts(now, call, receipts.as_deref());
                 agent.report_answered(now, call, receipts);
             }
         }

@@ -63,6 +63,12 @@ pub struct Put {
     pub size: u64,
 }
 
+/// Where all blobs of an owner lie.
+pub(super) fn home(namespace: &str, owner: &str) -> String {
+    let home = text::hex(&Sha256::digest(format!("{namespace}\0{owner}"))[..12]);
+    format!("{DOCUMENTS}/{home}")
+}
+
 impl Blobs {
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         Self { store }
@@ -94,9 +100,9 @@ impl Blobs {
     /// [`Error::Blobs`]; the bytes may or may not be there then, and a sweep takes them if so.
     pub async fn put(&self, namespace: &str, owner: &str, content: Bytes) -> Result<Put> {
         let sha256 = text::hex(&Sha256::digest(&content));
-        let home = text::hex(&Sha256::digest(format!("{namespace}\0{owner}"))[..12]);
+        let home = home(namespace, owner);
         let nonce: u64 = rand::random();
-        let key = format!("{DOCUMENTS}/{home}/{}/{sha256}-{nonce:016x}", &sha256[..2]);
+        let key = format!("{home}/{}/{sha256}-{nonce:016x}", &sha256[..2]);
         let size = content.len() as u64;
         self.store.put(&Key::from(key.as_str()), content.into()).await?;
         Ok(Put { key, sha256, size })

@@ -10,7 +10,7 @@ use super::claim::{Claim, Refused, check};
 use super::database::retrying;
 use super::record::{name_of, storable};
 use super::{Catalog, MessageState, Result};
-use crate::document::FoundDocument;
+use crate::document::{EXTRACTOR_VERSION, FoundDocument};
 
 /// A message's identity in the catalog.
 pub fn message_key(namespace: &str, mailbox_id: &str, source_generation: i64, source_id: &str) -> String {
@@ -198,12 +198,13 @@ async fn write_message(
     sqlx::query(
         "INSERT INTO messages (namespace, message_key, mailbox_id, source_generation, source_id, locator, \
          received_time, message_id, sender, subject, state, reason, document_ids, attempts, retry, run_id, \
-         process_time) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
+         process_time, extractor_version) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
          ON CONFLICT (namespace, message_key) DO UPDATE SET locator = excluded.locator, \
          message_id = excluded.message_id, sender = excluded.sender, subject = excluded.subject, \
          state = excluded.state, reason = excluded.reason, document_ids = excluded.document_ids, \
          attempts = excluded.attempts, retry = excluded.retry, run_id = excluded.run_id, \
-         process_time = excluded.process_time",
+         process_time = excluded.process_time, extractor_version = excluded.extractor_version",
     )
     .bind(&claim.mailbox.spec.namespace)
     .bind(key)
@@ -222,6 +223,7 @@ async fn write_message(
     .bind(i64::from(retry))
     .bind(&claim.holder.run_id)
     .bind(now)
+    .bind(i64::from(EXTRACTOR_VERSION))
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -106,6 +106,17 @@ impl Catalog {
         }
     }
 
+    /// Moves what was written to its place and empties the journal, so that it keeps nothing that was erased.
+    /// A reader that is under way may put that off until the next time. PostgreSQL does the like by itself, when it
+    /// vacuums and recycles its log.
+    pub(super) async fn scrub(&self) -> Result<()> {
+        let mut connection = self.write.acquire().await?;
+        if !is_postgres(&connection) {
+            sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+
     pub async fn close(&self) {
         self.read.close().await;
         self.write.close().await;

@@ -1,6 +1,46 @@
-//! Mail from an IMAP server.
+//! Mail from an IMAP server, over a small client of our own.
+//!
+//! - TLS always, from the first byte or by STARTTLS; the server's address was checked ([`super::network`]).
+//! - Nothing is changed: folders are opened with EXAMINE, bodies fetched with PEEK.
+//! - A message is named by what it is, not by where it lies ([`identity`]), so a move or a new UIDVALIDITY doubles
+//!   nothing. What comes is compared with what was listed: another message's body is not filed under this one's name.
+//! - New mail first, then older mail, newest first; a pass goes on where it was ([`uids`], [`pass`]).
+//! - Everything is bounded: lines, literals, numbers of them, and time ([`wire`]).
+//!
+//! A client of our own, since the ones there are either grow with what a server announces or stop at answers that real
+//! servers give; ours needs eight commands. Absent: IDLE (runs come by schedule), CONDSTORE (see [`uids`]), writing.
 
+mod identity;
+mod login;
+mod name;
+mod pass;
+mod pool;
+mod response;
+mod session;
+pub mod tls;
+mod uids;
+mod verdict;
+mod wire;
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use self::login::Login;
+use self::pass::Listing;
+use self::pool::{Lent, Pool};
+use self::session::{Body, Server};
+use self::verdict::Problem;
+use self::wire::Broken;
+use super::network::Dialer;
+use super::oauth::{self, Clients, Tokens};
+use super::{FOLDERS_MAX, Fault, Fetched, Item, MESSAGE_BYTES_MAX, Page, Source};
+use crate::archive::record::MailboxSpec;
+use crate::credential::{Access, Credential};
 
 /// How the connection comes to TLS. Without TLS there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,4 +60,265 @@ pub struct Config {
     pub port: u16,
     pub security: Security,
     pub user: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the connection to the server's greeting, TLS included.
+    pub greeting: Duration,
+    /// Of one command.
+    pub command: Duration,
+    pub search: Duration,
+    pub logout: Duration,
+    /// Without a byte for so long, the server is gone.
+    pub idle: Duration,
+    /// A body may take as long as it would at this pace, beyond `command`.
+    pub bytes_per_second: u64,
+    /// Connections of one run at once.
+    pub connections: usize,
+    /// Messages of a page.
+    pub page: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            greeting: Duration::from_secs(20),
+            command: Duration::from_secs(60),
+            search: Duration::from_secs(120),
+            logout: Duration::from_secs(2),
+            idle: Duration::from_secs(60),
+            bytes_per_second: 32 << 10,
+            connections: 3,
+            page: 200,
+        }
+    }
+}
+
+/// What all IMAP mailboxes of a worker share.
+#[derive(Clone)]
+pub struct Connector {
+    pub dialer: Dialer,
+    pub tls: Arc<ClientConfig>,
+    pub limits: Limits,
+    pub clients: Clients,
+    /// None: mailboxes with OAuth are refused.
+    pub tokens: Option<Arc<dyn Tokens>>,
+}
+
+/// Where a message was seen last. Its id tells whether it is still the one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Locator {
+    /// Folder, as on the wire.
+    f: String,
+    /// UIDVALIDITY.
+    v: u32,
+    u: u32,
+    /// Bytes, as listed.
+    s: Option<u64>,
+    /// Message-ID, if it can be searched for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    m: String,
+}
+
+pub struct Imap {
+    pool: Pool,
+    /// Locked before a connection is taken, never while one is held.
+    listing: Mutex<Listing>,
+    folders: KnownFolders,
+}
+
+/// Folders that are read, as on the wire; empty before they are known.
+type KnownFolders = Arc<std::sync::Mutex<Vec<String>>>;
+
+impl Imap {
+    pub fn new(connector: &Connector, config: &Config, spec: &MailboxSpec, access: Access) -> Self {
+        let server = Server {
+            dialer: connector.dialer.clone(),
+            tls: connector.tls.clone(),
+            config: config.clone(),
+            limits: connector.limits,
+        };
+        let logins = Logins {
+            access,
+            clients: connector.clients.clone(),
+            tokens: connector.tokens.clone(),
+            known: Mutex::new(None),
+        };
+        let folders = KnownFolders::default();
+        let listing = Listing::new(spec, connector.limits.page, folders.clone());
+        Self { pool: Pool::new(server, logins), listing: Mutex::new(listing), folders }
+    }
+
+    async fn fetch_one(&self, item: &Item) -> Result<Fetched, Fault> {
+        let Ok(locator) = serde_json::from_str::<Locator>(&item.locator) else { return Ok(Fetched::Gone) };
+        if let Some(size) = locator.s.filter(|size| *size > MESSAGE_BYTES_MAX) {
+            return Ok(Fetched::TooLarge { size });
+        }
+        let mut lent = self.pool.take(&locator.f).await?;
+        let fetched = fetch_from(&mut lent, item, &locator).await;
+        match fetched {
+            Ok(Fetched::Gone) => {
+                let fetched = self.search_for(&mut lent, item, &locator).await;
+                give_back(lent, fetched)
+            }
+            fetched => give_back(lent, fetched),
+        }
+    }
+
+    /// Looks for a message that is not where it was, in the folders that are read.
+    async fn search_for(&self, lent: &mut Lent, item: &Item, locator: &Locator) -> Result<Fetched, Problem> {
+        let Some(message_id) = name::quote(&locator.m).filter(|_| !locator.m.is_empty()) else {
+            return Ok(Fetched::Gone);
+        };
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if folders.is_empty() {
+            folders.push("INBOX".into());
+        }
+        for folder in folders {
+            let validity = match lent.examine(&folder).await {
+                Ok(examined) => examined.validity,
+                Err(Problem::Refused(_)) => continue,
+                Err(problem) => return Err(problem),
+            };
+            let found = lent.search(&format!("HEADER MESSAGE-ID {message_id}")).await?;
+            for uid in found.into_iter().take(CANDIDATES_MAX) {
+                let place = Locator { f: folder.clone(), v: validity, u: uid, ..locator.clone() };
+                let fetched = fetch_from(lent, item, &place).await?;
+                if let Fetched::Message(_) | Fetched::TooLarge { .. } = fetched {
+                    return Ok(fetched);
+                }
+            }
+        }
+        Ok(Fetched::Gone)
+    }
+}
+
+/// Messages of one Message-ID that are looked at.
+const CANDIDATES_MAX: usize = 5;
+
+fn give_back(lent: Lent, fetched: Result<Fetched, Problem>) -> Result<Fetched, Fault> {
+    match fetched {
+        Ok(fetched) => {
+            lent.give_back();
+            Ok(fetched)
+        }
+        // What follows on this connection would be the rest of the literal.
+        Err(Problem::Broken(Broken::TooLarge(size))) if size > MESSAGE_BYTES_MAX => {
+            Ok(Fetched::TooLarge { size })
+        }
+        Err(Problem::Broken(Broken::TooLarge(size))) => {
+            Ok(Fetched::Unreadable(format!("the mail server sent {size} bytes, more than it had announced")))
+        }
+        Err(problem) => Err(lent.fault(problem)),
+    }
+}
+
+async fn fetch_from(lent: &mut Lent, item: &Item, locator: &Locator) -> Result<Fetched, Problem> {
+    let validity = match lent.examine(&locator.f).await {
+        Ok(examined) => examined.validity,
+        // The folder is gone.
+        Err(Problem::Refused(status)) if status.kind == response::Kind::No && is_final(&status.code) => {
+            return Ok(Fetched::Gone);
+        }
+        Err(problem) => return Err(problem),
+    };
+    if validity != locator.v {
+        return Ok(Fetched::Gone);
+    }
+    match lent.body(locator.u, allowance(locator.s)).await? {
+        Body::Message(bytes) => {
+            let size = locator.s.unwrap_or(0);
+            let is_it = item.id.starts_with(BY_PLACE)
+                || identity::of(&bytes, size).is_some_and(|found| found.id == item.id);
+            if is_it {
+                return Ok(Fetched::Message(bytes));
+            }
+            Ok(Fetched::Unreadable("the mail server sent another message than the one it had listed".into()))
+        }
+        Body::Nothing if lent.search(&format!("UID {}", locator.u)).await?.contains(&locator.u) => {
+            Ok(Fetched::Unreadable("the mail server lists the message and does not send it".into()))
+        }
+        Body::Nothing => Ok(Fetched::Gone),
+    }
+}
+
+const BY_PLACE: &str = "imap-uid:";
+
+/// Codes that tell of a passing state come first; without one, a folder that cannot be opened is not there.
+fn is_final(code: &str) -> bool {
+    !matches!(code, "UNAVAILABLE" | "INUSE" | "SERVERBUG" | "LIMIT" | "THROTTLED" | "OVERQUOTA")
+}
+
+/// Servers may count sizes roughly; what they send must not be many times what memory was set aside for.
+fn allowance(listed: Option<u64>) -> u64 {
+    listed.map_or(MESSAGE_BYTES_MAX, |size| (size + size / 4 + (64 << 10)).min(MESSAGE_BYTES_MAX))
+}
+
+impl Source for Imap {
+    fn changes<'a>(&'a self, cursor: Option<&'a str>) -> BoxFuture<'a, Result<Page, Fault>> {
+        Box::pin(async move { self.listing.lock().await.page(&self.pool, cursor).await })
+    }
+
+    fn fetch<'a>(&'a self, item: &'a Item) -> BoxFuture<'a, Result<Fetched, Fault>> {
+        Box::pin(self.fetch_one(item))
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>> {
+        Box::pin(async move {
+            let mut listing = self.listing.lock().await;
+            let mut lent = self.pool.take("INBOX").await?;
+            let mut names = Vec::new();
+            let listed = lent.list(|folder| {
+                if folder.is_selectable() && names.len() < FOLDERS_MAX {
+                    names.push(crate::text::clean(&folder.name, 255));
+                }
+            });
+            if let Err(problem) = listed.await {
+                return Err(lent.fault(problem));
+            }
+            listing.check(&mut lent).await?;
+            lent.give_back();
+            names.sort_unstable();
+            Ok(names)
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.log_out())
+    }
+}
+
+/// Where a run's connections get what they log in with.
+struct Logins {
+    access: Access,
+    clients: Clients,
+    tokens: Option<Arc<dyn Tokens>>,
+    known: Mutex<Option<Login>>,
+}
+
+impl Logins {
+    async fn get(&self) -> Result<Login, Fault> {
+        let mut known = self.known.lock().await;
+        if let Some(login) = known.as_ref() {
+            return Ok(login.clone());
+        }
+        let login = match self.access.read().await? {
+            Credential::Password(password) => Login::Password(password),
+            Credential::OAuth { client, .. } => {
+                let Some(tokens) = &self.tokens else {
+                    let message = "this worker gets no OAuth tokens for IMAP; connect with a password";
+                    return Err(Fault::permanent("imap-oauth-off", message));
+                };
+                let client = oauth::client(&self.clients, &client)?;
+                Login::AccessToken(tokens.access_token(&self.access, client).await?)
+            }
+        };
+        Ok(known.insert(login).clone())
+    }
+
+    /// A token may have ended, a password may have been changed.
+    async fn forget(&self) {
+        *self.known.lock().await = None;
+    }
 }

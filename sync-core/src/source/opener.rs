@@ -6,6 +6,7 @@ use super::{Fault, Source, gmail, oauth};
 use crate::archive::claim::Claim;
 use crate::archive::record::{GmailConfig, Mailbox, SourceConfig};
 use crate::credential::Credentials;
+use crate::source::imap::{Connector, Imap};
 use crate::source::oauth::Clients;
 use crate::sync::{FolderSources, Sources};
 
@@ -14,6 +15,7 @@ pub struct Opener {
     pub credentials: Credentials,
     pub clients: Clients,
     pub gmail: gmail::Provider,
+    pub imap: Connector,
 }
 
 impl Sources for Opener {
@@ -24,7 +26,11 @@ impl Sources for Opener {
     ) -> BoxFuture<'a, Result<Box<dyn Source>, Fault>> {
         match &mailbox.spec.source {
             SourceConfig::Folder(_) => self.folders.open(mailbox, claim),
-            SourceConfig::Imap(_) => not_served("IMAP").boxed(),
+            SourceConfig::Imap(config) => {
+                let access = self.credentials.access(mailbox, claim);
+                let source = Imap::new(&self.imap, config, &mailbox.spec, access);
+                ready(Ok(Box::new(source) as Box<dyn Source>)).boxed()
+            }
             SourceConfig::Gmail(config) => ready(self.gmail(mailbox, claim, config)).boxed(),
         }
     }
@@ -41,8 +47,4 @@ impl Opener {
         let access = self.credentials.access(mailbox, claim);
         Ok(Box::new(self.gmail.open(mailbox, access, client)?))
     }
-}
-
-fn not_served(kind: &str) -> futures_util::future::Ready<Result<Box<dyn Source>, Fault>> {
-    ready(Err(Fault::permanent("source-not-served", format!("this release does not read {kind} mailboxes"))))
 }

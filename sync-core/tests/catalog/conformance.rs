@@ -346,7 +346,7 @@ pub async fn processing_again_updates_documents_in_place(catalog: Catalog) {
     let line = "Acme|1|2026-01-01|1.00";
     file(&catalog, "mb", "alice", "m1", &[line]).await;
     let before = catalog.list_documents(&all(), None, 10).await.unwrap().remove(0);
-    let selection = Selection { state: Some(MessageState::Filed), message_keys: vec![] };
+    let selection = Selection { states: vec![MessageState::Filed], ..Selection::default() };
     assert_eq!(catalog.reprocess_messages(NS, "mb", &selection).await.unwrap(), 1);
     let item = Item { id: "m1".into(), locator: String::new(), time: None, size: None };
     let mut again = claim(&catalog, "mb", "again", 1).await.unwrap();

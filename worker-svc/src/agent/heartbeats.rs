@@ -96,6 +96,7 @@ impl Agent {
         }
         // Not from now: the scheduler renewed the leases some time after the heartbeat was sent (rule W5).
         self.assured = beat.sent;
+        self.remembered.forget_old(now);
         self.note_checkpoints(beat.checkpoints);
         let next = answer.next.as_ref().map(millis).filter(|next| *next > 0).unwrap_or(self.heartbeat);
         // However far off the scheduler puts it, the leases must not end before.

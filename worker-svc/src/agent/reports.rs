@@ -64,9 +64,12 @@ impl Agent {
         match answer {
             Some(receipts) if receipts.len() == reported.len() => {
                 self.report_tries = 0;
-                reported.iter().for_each(|key| {
-                    self.attempts.remove(key);
-                });
+                for (key, receipt) in reported.into_iter().zip(receipts) {
+                    match receipt.status() {
+                        pb::ReceiptStatus::Accepted | pb::ReceiptStatus::Repeated => self.remember(now, key),
+                        _ => drop(self.attempts.remove(&key)),
+                    }
+                }
                 self.next_report = now;
             }
             Some(_) | None if planted(Bug::ReportsOnce) => {}

@@ -16,6 +16,8 @@ impl Agent {
             return;
         }
         self.link = Link::Opening { since: now };
+        self.remembered.make_room(self.attempts.len());
+        let held = self.listed().0.into_iter().chain(self.remembered.listed()).collect();
         self.effects.push(Effect::Open(pb::StreamDueJobsRequest {
             worker_id: self.profile.worker_id.clone(),
             instance: self.profile.instance.clone(),
@@ -24,7 +26,7 @@ impl Agent {
             namespaces: Vec::new(),
             version: self.profile.version.clone(),
             archive_id: self.profile.archive_id.clone(),
-            held: self.listed().0,
+            held,
             draining: self.drain_until.is_some(),
         }));
     }
@@ -59,6 +61,7 @@ impl Agent {
             // What the last leader confirmed may have been lost with it.
             let checkpoints = self.attempts.values_mut().filter_map(|attempt| attempt.checkpoint.as_mut());
             checkpoints.for_each(|checkpoint| checkpoint.known = 0);
+            self.take_back();
         }
         let said = |duration: Option<prost_types::Duration>, default: u64| {
             duration.as_ref().map(millis).filter(|millis| *millis > 0).unwrap_or(default)

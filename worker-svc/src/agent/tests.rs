@@ -301,3 +301,4 @@ fn w2_the_same_job_sent_twice_is_started_once() {
 }
 
 mod bounds;
+mod remembered;

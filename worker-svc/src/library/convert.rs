@@ -21,7 +21,7 @@ pub fn timestamp(millis: i64) -> Timestamp {
 }
 
 /// Another mailbox of the same id, after an erasure, has other etags.
-fn etag(mailbox: &archive::Mailbox) -> String {
+pub fn etag(mailbox: &archive::Mailbox) -> String {
     format!("{:x}-{:x}", mailbox.create_time, mailbox.version)
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use docket::{
-    errors::not_implemented,
     identity::{self, Identity},
     library::v1::{self as pb, document_service_server::DocumentService},
 };
@@ -12,7 +11,7 @@ use prost::Message as _;
 use sync_core::archive::{Document, DocumentPlace};
 use tonic::{Request, Response, Status};
 
-use super::{Services, archive_error, convert, download, field, page, validate};
+use super::{Services, archive_error, convert, download, export, field, page, validate};
 
 pub struct Api(pub Arc<Services>);
 
@@ -77,15 +76,28 @@ impl DocumentService for Api {
 
     async fn export_documents(
         &self,
-        _: Request<pb::ExportDocumentsRequest>,
+        request: Request<pb::ExportDocumentsRequest>,
     ) -> Reply<Self::ExportDocumentsStream> {
-        Err(not_implemented("ExportDocuments"))
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let namespace = field::id("namespace", identity.namespace(&body.namespace)?)?;
+        let filter = validate::document_filter(namespace, &body.filter.clone().unwrap_or_default())?;
+        let format = validate::export_format(body.format)?;
+        tracing::info!(namespace, actor = identity.name(), ?format, "documents exported");
+        Ok(Response::new(export::stream(self.0.archive.catalog.clone(), filter, format)))
     }
 
     async fn delete_document(
         &self,
-        _: Request<pb::DeleteDocumentRequest>,
+        request: Request<pb::DeleteDocumentRequest>,
     ) -> Reply<pb::DeleteDocumentResponse> {
-        Err(not_implemented("DeleteDocument"))
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let (namespace, document_id) = key(&identity, &body.namespace, &body.document_id)?;
+        let catalog = &self.0.archive.catalog;
+        let deleted = catalog.delete_document(namespace, document_id, (self.0.clock)()).await;
+        deleted.map_err(archive_error)?;
+        tracing::info!(namespace, document_id, actor = identity.name(), "document deleted");
+        Ok(Response::new(pb::DeleteDocumentResponse {}))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use docket::{
-    errors::not_implemented,
+    errors::Violation,
     identity::{self, Identity},
     library::v1::{self as pb, mailbox_service_server::MailboxService},
 };
@@ -14,7 +14,7 @@ use sync_core::archive::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Services, archive_error, connect, convert, field, folder, page, validate};
+use super::{Services, archive_error, connect, convert, field, folder, manage, page, validate};
 
 pub struct Api(pub Arc<Services>);
 
@@ -24,6 +24,10 @@ type Reply<T> = Result<Response<T>, Status>;
 fn key<'a>(identity: &Identity, namespace: &'a str, id: &'a str) -> Result<(&'a str, &'a str), Status> {
     let namespace = field::id("namespace", identity.namespace(namespace)?)?;
     Ok((namespace, field::id("mailbox_id", id)?))
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 impl Api {
@@ -91,12 +95,30 @@ impl MailboxService for Api {
         Ok(Response::new(pb::ListMailboxesResponse { mailboxes, next_page_token }))
     }
 
-    async fn update_mailbox(&self, _: Request<pb::UpdateMailboxRequest>) -> Reply<pb::UpdateMailboxResponse> {
-        Err(not_implemented("UpdateMailbox"))
+    async fn update_mailbox(
+        &self,
+        request: Request<pb::UpdateMailboxRequest>,
+    ) -> Reply<pb::UpdateMailboxResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let asked = body.mailbox.as_ref().ok_or_else(|| Violation::new("mailbox", "is required"))?;
+        let namespace = field::id("mailbox.namespace", identity.namespace(&asked.namespace)?)?;
+        let mailbox_id = field::id("mailbox.mailbox_id", &asked.mailbox_id)?;
+        let old = self.mailbox(namespace, mailbox_id).await?;
+        let (mailbox, change) = manage::update(&self.0, old, asked, &body.etag).await?;
+        tracing::info!(namespace, mailbox_id, actor = identity.name(), ?change, "mailbox settings written");
+        Ok(Response::new(pb::UpdateMailboxResponse { mailbox: Some(convert::mailbox(mailbox)) }))
     }
 
-    async fn test_mailbox(&self, _: Request<pb::TestMailboxRequest>) -> Reply<pb::TestMailboxResponse> {
-        Err(not_implemented("TestMailbox"))
+    async fn test_mailbox(&self, request: Request<pb::TestMailboxRequest>) -> Reply<pb::TestMailboxResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let (namespace, mailbox_id) = key(&identity, &body.namespace, &body.mailbox_id)?;
+        let mailbox = self.mailbox(namespace, mailbox_id).await?;
+        let tested = manage::test(&self.0, &mailbox).await?;
+        let (actor, code) = (identity.name(), &tested.code);
+        tracing::info!(namespace, mailbox_id, actor, ok = tested.ok, code, "mailbox tested");
+        Ok(Response::new(tested))
     }
 
     /// Disconnecting again changes nothing but what `delete_documents` asks for.
@@ -127,7 +149,7 @@ impl MailboxService for Api {
         );
         Ok(Response::new(pb::DisconnectMailboxResponse {
             mailbox: Some(convert::mailbox(done.mailbox)),
-            documents_deleted: i64::try_from(done.documents_deleted).unwrap_or(i64::MAX),
+            documents_deleted: count(done.documents_deleted),
         }))
     }
 
@@ -161,12 +183,40 @@ impl MailboxService for Api {
 
     async fn reprocess_messages(
         &self,
-        _: Request<pb::ReprocessMessagesRequest>,
+        request: Request<pb::ReprocessMessagesRequest>,
     ) -> Reply<pb::ReprocessMessagesResponse> {
-        Err(not_implemented("ReprocessMessages"))
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let (namespace, mailbox_id) = key(&identity, &body.namespace, &body.mailbox_id)?;
+        let selection = manage::selection(body)?;
+        self.mailbox(namespace, mailbox_id).await?;
+        let catalog = &self.0.archive.catalog;
+        let marked = catalog.reprocess_messages(namespace, mailbox_id, &selection).await;
+        let marked = marked.map_err(archive_error)?;
+        tracing::info!(
+            namespace,
+            mailbox_id,
+            actor = identity.name(),
+            marked,
+            "messages marked to be read again"
+        );
+        Ok(Response::new(pb::ReprocessMessagesResponse { marked: count(marked) }))
     }
 
-    async fn erase_owner(&self, _: Request<pb::EraseOwnerRequest>) -> Reply<pb::EraseOwnerResponse> {
-        Err(not_implemented("EraseOwner"))
+    /// Erasing again finds nothing and is no error.
+    async fn erase_owner(&self, request: Request<pb::EraseOwnerRequest>) -> Reply<pb::EraseOwnerResponse> {
+        let identity = identity::of(&request)?;
+        let body = request.get_ref();
+        let namespace = field::id("namespace", identity.namespace(&body.namespace)?)?;
+        let owner = field::id("owner", &body.owner)?;
+        let erased = self.0.archive.erase_owner(namespace, owner, (self.0.clock)()).await;
+        let erased = erased.map_err(archive_error)?;
+        // Not whom: that would be left of them.
+        tracing::info!(namespace, actor = identity.name(), ?erased, "owner erased");
+        Ok(Response::new(pb::EraseOwnerResponse {
+            mailboxes: count(erased.mailboxes),
+            documents: count(erased.documents),
+            blobs: count(erased.blobs),
+        }))
     }
 }

@@ -13,15 +13,15 @@ use sync_core::{
     archive::{DocumentFilter, MailboxSpec, MessageState, SourceConfig},
     document::{Kind, State},
     source::{
-        folder::{self, Format},
+        folder::{self, Format as FolderFormat},
         oauth::Clients,
     },
 };
 use tonic::Status;
 
-use super::{connect, field};
+use super::{connect, export::Format, field};
 
-const ADDRESS_MAX: usize = 320;
+pub const ADDRESS_MAX: usize = 320;
 const PATH_MAX: usize = 1_024;
 const FOLDERS_MAX: usize = 64;
 const FOLDER_NAME_MAX: usize = 255;
@@ -52,7 +52,7 @@ pub fn connect(
     })
 }
 
-fn source(source: Option<&Source>, clients: &Clients) -> Result<SourceConfig, Status> {
+pub fn source(source: Option<&Source>, clients: &Clients) -> Result<SourceConfig, Status> {
     match source {
         None => {
             Err(Violation::new("mailbox.source", "is required: one of folder, gmail, graph, imap").into())
@@ -70,10 +70,10 @@ fn folder_source(asked: &pb::FolderSource) -> Result<folder::Config, Violation> 
     }
     let path = plain(&path);
     let format = match pb::FolderFormat::try_from(asked.format) {
-        Ok(pb::FolderFormat::Unspecified) => Format::Detect,
-        Ok(pb::FolderFormat::Maildir) => Format::Maildir,
-        Ok(pb::FolderFormat::Mbox) => Format::Mbox,
-        Ok(pb::FolderFormat::Eml) => Format::Eml,
+        Ok(pb::FolderFormat::Unspecified) => FolderFormat::Detect,
+        Ok(pb::FolderFormat::Maildir) => FolderFormat::Maildir,
+        Ok(pb::FolderFormat::Mbox) => FolderFormat::Mbox,
+        Ok(pb::FolderFormat::Eml) => FolderFormat::Eml,
         Err(_) => {
             let remedy = "must be FOLDER_FORMAT_MAILDIR, _MBOX or _EML, or left out to be found out";
             return Err(Violation::new("mailbox.folder.format", remedy));
@@ -89,7 +89,7 @@ fn plain(path: &str) -> String {
     if plain.as_os_str().is_empty() { ".".to_owned() } else { plain.to_string_lossy().into_owned() }
 }
 
-fn folders(asked: &[String]) -> Result<Vec<String>, Violation> {
+pub fn folders(asked: &[String]) -> Result<Vec<String>, Violation> {
     field::count("mailbox.folders", asked.len(), FOLDERS_MAX)?;
     let one = |(at, name): (usize, &String)| {
         let path = format!("mailbox.folders[{at}]");
@@ -99,7 +99,7 @@ fn folders(asked: &[String]) -> Result<Vec<String>, Violation> {
     asked.iter().enumerate().map(one).collect()
 }
 
-fn labels(mailbox: &pb::Mailbox) -> Result<BTreeMap<String, String>, Violation> {
+pub fn labels(mailbox: &pb::Mailbox) -> Result<BTreeMap<String, String>, Violation> {
     const LABELS: &str = "mailbox.labels";
     field::count(LABELS, mailbox.labels.len(), LABELS_MAX)?;
     let one = |(key, value): (&String, &String)| {
@@ -138,6 +138,16 @@ pub fn message_states(asked: &[i32]) -> Result<Vec<MessageState>, Violation> {
         pb::MessageState::NoDocument => Some(MessageState::NoDocument),
         pb::MessageState::Failed => Some(MessageState::Failed),
     })
+}
+
+pub fn export_format(asked: i32) -> Result<Format, Violation> {
+    match pb::ExportFormat::try_from(asked) {
+        Ok(pb::ExportFormat::JsonLines) => Ok(Format::JsonLines),
+        Ok(pb::ExportFormat::Csv) => Ok(Format::Csv),
+        Ok(pb::ExportFormat::Unspecified) | Err(_) => {
+            Err(Violation::new("format", "must be EXPORT_FORMAT_JSON_LINES or EXPORT_FORMAT_CSV"))
+        }
+    }
 }
 
 fn kind(kind: pb::DocumentKind) -> Option<Kind> {

@@ -1,4 +1,3 @@
-use docket::{errors::Reason, library::v1 as pb};
 use futures_util::StreamExt as _;
 use tonic::transport::Channel;
 use tonic_health::pb::{
@@ -6,7 +5,7 @@ use tonic_health::pb::{
 };
 use tonic_reflection::pb::{v1, v1alpha};
 
-use super::world::{World, refused};
+use super::world::World;
 
 #[tokio::test]
 async fn health_and_both_reflections_answer() {
@@ -32,27 +31,6 @@ async fn health_and_both_reflections_answer() {
     let mut answers = client.server_reflection_info(requests).await.unwrap().into_inner();
     let answer = format!("{:?}", answers.next().await.unwrap().unwrap());
     assert!(answer.contains("docket.library.v1.MailboxService"), "{answer}");
-}
-
-#[tokio::test]
-async fn what_is_not_served_says_so() {
-    let world = World::new().await;
-    let (mut mailboxes, mut documents) = (world.mailboxes.clone(), world.documents.clone());
-    let reason = Reason::NotImplemented;
-    refused(mailboxes.update_mailbox(pb::UpdateMailboxRequest::default()).await, reason, "UpdateMailbox");
-    refused(mailboxes.test_mailbox(pb::TestMailboxRequest::default()).await, reason, "TestMailbox");
-    refused(
-        mailboxes.reprocess_messages(pb::ReprocessMessagesRequest::default()).await,
-        reason,
-        "ReprocessMessages",
-    );
-    refused(mailboxes.erase_owner(pb::EraseOwnerRequest::default()).await, reason, "EraseOwner");
-    refused(
-        documents.export_documents(pb::ExportDocumentsRequest::default()).await,
-        reason,
-        "ExportDocuments",
-    );
-    refused(documents.delete_document(pb::DeleteDocumentRequest::default()).await, reason, "DeleteDocument");
 }
 
 #[tokio::test]

@@ -28,7 +28,8 @@ use sync_core::{
     document::{Field, Fields, FoundDocument, Kind, MessageHead, ReadMessage, State},
     reader::{Error, Reader, Reading},
     source::{
-        gmail,
+        gmail, imap,
+        network::{Dialer, Network},
         oauth::{Client, Clients},
         opener::Opener,
         root::Root,
@@ -93,6 +94,13 @@ impl World {
             credentials: credentials.clone(),
             clients: clients.clone(),
             gmail: gmail::Provider::alone(gmail::Settings::default(), clock(&time)),
+            imap: imap::Connector {
+                dialer: Dialer::new(Network::parse("127.0.0.0/8").into_iter().collect()),
+                tls: imap::tls::config(None).unwrap(),
+                limits: imap::Limits::default(),
+                clients: clients.clone(),
+                tokens: None,
+            },
         });
         let services = Services {
             archive: archive.clone(),
@@ -122,6 +130,11 @@ impl World {
 
     pub fn root(&self) -> PathBuf {
         self.dir.path().join("mail")
+    }
+
+    /// With all that is in it.
+    pub fn folder(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub fn blobs(&self) -> PathBuf {

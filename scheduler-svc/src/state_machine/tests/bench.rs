@@ -242,6 +242,10 @@ impl Bench {
         self.epoch += 1;
         self.machine = self.loaded();
         self.mirror = Mirror::of(&self.machine);
+        // What the load did is in the mirror already.
+        let mut told = Output { events: std::mem::take(&mut self.machine.out.events), ..Output::default() };
+        self.judge.hear(self.now, &told);
+        self.events.append(&mut told.events);
         self.machine.check().unwrap_or_else(|broken| panic!("after a restart: {broken}"));
         self.machine.next_wake();
     }
@@ -364,7 +368,7 @@ impl Bench {
     pub fn backfill(&mut self, id: &str, span: Span) -> Result<(u64, u64), Refusal> {
         loop {
             let as_of = match self.ask(&Command::GetSchedule(key(id)))? {
-                Answer::Schedule(view) => view.rings.decisions,
+                Answer::Schedule(view) => view.rings,
                 other => panic!("{other:?}"),
             };
             let log = self.decisions(id).into_iter().filter(|decision| decision.verdict == Verdict::Fired);

@@ -1,7 +1,7 @@
 //! Rule R7: tenants share by round robin over what they may start, and blocked runs cost nobody anything.
 
-use super::{bench::*, limit::*};
-use crate::state_machine::{Config, definition::Definition, output::Job};
+use super::{bench::*, limit::*, *};
+use crate::state_machine::{Config, command::Command, definition::Definition, id::SessionId, output::Job};
 
 fn of_tenant(id: &str, tenant: &str, keys: &[&str]) -> Definition {
     let mut definition = with_limits(id, keys);
@@ -115,4 +115,34 @@ fn r7_a_lane_without_workers_keeps_no_permit_from_another() {
     let first = bench.job();
     bench.succeed(&first);
     assert_eq!(&*bench.job().definition.key.id, "two");
+}
+
+#[test]
+fn w7_suspects_of_every_kind_come_first_at_some_worker() {
+    let mut bench = Bench::new();
+    let of_kind = |id: &str, kind: &str| {
+        let mut definition = with_limits(id, &[]);
+        definition.task.kind = kind.into();
+        definition
+    };
+    bench.save(of_kind("a", "sync"));
+    bench.save(of_kind("b", "import"));
+    let mut first = Vec::new();
+    for life in 0..3 {
+        // A worker takes one suspect at a time, and is lost with whatever it has.
+        let mut hello = bench.hello(&format!("life {life}"), 4, Vec::new());
+        hello.session = SessionId(100 + life);
+        hello.kinds = ["sync", "import"].map(Into::into).into();
+        let session = bench.open(hello).0;
+        if life == 0 {
+            bench.run_now("a");
+            bench.run_now("b");
+        }
+        first.push(bench.jobs().iter().map(|job| job.definition.key.id.to_string()).collect::<Vec<_>>());
+        bench.apply(&Command::CloseSession(session));
+        bench.pass(5 * SECOND);
+    }
+    assert_eq!(first[0].len(), 2);
+    assert_eq!((first[1].len(), first[2].len()), (1, 1));
+    assert_ne!(first[1], first[2], "not always those of the same kind");
 }

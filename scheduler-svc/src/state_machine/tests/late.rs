@@ -2,6 +2,7 @@
 
 use super::{bench::*, *};
 use crate::state_machine::{
+    command::{Backfill, Command},
     definition::{Definition, Misfire},
     id::Trigger,
     output::Refusal,
@@ -170,4 +171,23 @@ fn r8_a_backfill_of_too_many_times_is_refused() {
     bench.skip(DAY);
     let span = Span { from: START, to: START + DAY };
     assert_eq!(bench.backfill("s", span), Err(Refusal::TooManyTimes { limit: 10_000 }));
+}
+
+#[test]
+fn r8_a_run_that_ends_while_history_is_read_is_not_backfilled_again() {
+    let mut bench = Bench::new();
+    bench.worker(4);
+    bench.save(hourly(Misfire::Coalesce));
+    bench.pause("s", None);
+    bench.pass(HOUR);
+    bench.resume("s", false);
+    let span = Span { from: START + 1, to: START + HOUR + 1 };
+    assert_eq!(bench.backfill("s", span), Ok((1, 0)));
+    // The edge has read the history while the run was live, and asks when it is not any more.
+    let as_of = bench.view("s").rings;
+    let job = bench.job();
+    bench.succeed(&job);
+    let (key, actor) = (key("s"), "tester".into());
+    let backfill = Backfill { key, span, known: Vec::new(), as_of, request: None, actor };
+    assert_eq!(bench.refused(&Command::Backfill(Box::new(backfill))), Refusal::Changed);
 }

@@ -290,3 +290,18 @@ fn a_time_that_missed_ones_push_out_of_its_place_has_not_fired() {
         assert_eq!(bench.decisions("s").iter().filter(|one| one.verdict == Verdict::Fired).count(), 2);
     }
 }
+
+#[test]
+fn a_run_that_waits_begins_beside_others_only_up_to_the_bound() {
+    let mut bench = Bench::with(Config { live_runs_max: 2, ..Default::default() });
+    bench.worker(8);
+    bench.save(minutely(Overlap::Allow));
+    bench.pass(2 * MINUTE);
+    let jobs = bench.jobs();
+    bench.save(minutely(Overlap::BufferOne));
+    bench.pass(MINUTE);
+    bench.save(minutely(Overlap::Allow));
+    assert!(bench.jobs().is_empty(), "two are live already");
+    bench.succeed(&jobs[0]);
+    assert_eq!(bench.job().id.nominal, START + 3 * MINUTE);
+}

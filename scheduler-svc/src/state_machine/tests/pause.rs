@@ -3,7 +3,7 @@
 use super::{bench::*, *};
 use crate::state_machine::{
     command::{Command, GetRun},
-    definition::Definition,
+    definition::{Definition, Misfire},
     failure::Class,
     id::ReplyTo,
     output::{Answer, Body, Receipt, Refusal},
@@ -351,4 +351,30 @@ fn r4_a_pause_until_noon_leaves_noon_alone() {
     assert_eq!(bench.fired(), [START + 2 * HOUR]);
     let log: Vec<_> = bench.decisions("a").iter().map(|one| (one.verdict, one.last)).collect();
     assert_eq!(log, [(Verdict::Paused, START + HOUR), (Verdict::Fired, START + 2 * HOUR)]);
+}
+
+#[test]
+fn catch_up_runs_the_latest_time_of_the_pause_however_late_it_is() {
+    for misfire in [Misfire::Coalesce, Misfire::Skip, Misfire::All { window: 60_000, max_runs: 2 }] {
+        let mut bench = Bench::new();
+        bench.save(Definition { misfire, ..definition("a", every(HOUR)) });
+        bench.pause("a", None);
+        bench.pass(3 * HOUR + 10 * MINUTE);
+        bench.resume("a", true);
+        assert_eq!(bench.fired(), [START + 3 * HOUR], "{misfire:?}");
+        let log: Vec<_> = bench.decisions("a").into_iter().map(|d| (d.verdict, d.count)).collect();
+        assert_eq!(log, [(Verdict::Paused, Some(2)), (Verdict::Fired, Some(1))], "{misfire:?}");
+    }
+}
+
+#[test]
+fn catch_up_of_a_pause_asks_the_overlap_policy() {
+    let mut bench = Bench::new();
+    bench.save(Definition { misfire: Misfire::Skip, ..definition("a", every(HOUR)) });
+    bench.run_now("a");
+    bench.pause("a", None);
+    bench.pass(3 * HOUR + 10 * MINUTE);
+    bench.resume("a", true);
+    let log: Vec<_> = bench.decisions("a").into_iter().map(|d| (d.verdict, d.count)).collect();
+    assert_eq!(log, [(Verdict::Paused, Some(2)), (Verdict::Overlap, Some(1))]);
 }

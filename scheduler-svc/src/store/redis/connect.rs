@@ -16,7 +16,7 @@ use crate::store::StoreError;
 /// A connection has to stand within it.
 const CONNECT: Duration = Duration::from_secs(2);
 /// An answer has to come within it; a batch is bounded, so no healthy server takes as long.
-const ANSWER: Duration = Duration::from_secs(10);
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// History is read over so many connections at most.
 const POOLED: usize = 8;
 

@@ -31,12 +31,15 @@ pub struct Lease {
     trusted_until: AtomicU64,
     progress: AtomicU64,
     lost: AtomicBool,
-    /// What the last commit and the last renewal came to.
-    health: Mutex<[Option<String>; 2]>,
+    /// What the last commit, the last renewal and the last wait for `store.ack` came to.
+    health: Mutex<[Option<String>; 3]>,
+    /// What a person should mend.
+    advice: Mutex<String>,
 }
 
 const COMMIT: usize = 0;
 const RENEWAL: usize = 1;
+const SECURED: usize = 2;
 
 impl Lease {
     pub fn new(term: Duration) -> Self {
@@ -47,6 +50,7 @@ impl Lease {
             progress: AtomicU64::new(0),
             lost: AtomicBool::new(false),
             health: Mutex::default(),
+            advice: Mutex::default(),
         }
     }
 
@@ -97,14 +101,33 @@ impl Lease {
         self.keep(COMMIT, outcome.as_ref().err().map(ToString::to_string));
     }
 
+    /// Keeps what a wait for `store.ack` came to.
+    pub fn note_secured(&self, error: Option<&StoreError>) {
+        if error == Some(&StoreError::Fenced) {
+            self.lose();
+        }
+        self.keep(SECURED, error.map(|error| format!("changes are not acknowledged: {error}")));
+    }
+
+    /// Says once what should be mended, and keeps it for status.
+    pub fn advise(&self, advice: String) {
+        let mut known = self.advice.lock().unwrap_or_else(PoisonError::into_inner);
+        if !advice.is_empty() && *known != advice {
+            tracing::warn!("{advice}");
+        }
+        *known = advice;
+    }
+
     fn keep(&self, of: usize, trouble: Option<String>) {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)[of] = trouble;
     }
 
     pub fn health(&self) -> Health {
         let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        let detail = health.iter().flatten().next().cloned();
-        Health { available: detail.is_none(), detail: detail.unwrap_or_default() }
+        let troubles: Vec<&str> = health.iter().flatten().map(String::as_str).collect();
+        let advice = || self.advice.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let detail = if troubles.is_empty() { advice() } else { troubles.join("; ") };
+        Health { available: troubles.is_empty(), detail }
     }
 }
 
@@ -150,6 +173,7 @@ impl Inner {
         };
         // Each time: replicas come and go, and a master may have become one.
         let server = Server::ask(connection).await?;
+        self.lease.advise(server.advice(self.options.ack));
         let Some(Position { epoch, .. }) = self.current(nonce) else { return Ok(()) };
         let term = self.options.term.as_millis() as u64;
         let sent = Instant::now();

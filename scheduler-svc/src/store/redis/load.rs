@@ -9,7 +9,9 @@ use bytes::Bytes;
 use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 
 use super::{
-    Inner, layout,
+    Ack, Inner,
+    fsync::{self, Fsync},
+    layout,
     lease::keep,
     owner::Owner,
     script::{self, FORMAT, Failed},
@@ -40,9 +42,10 @@ impl Inner {
         self.lease.begin();
         let mut connection = self.pools.dedicated().await.map_err(StoreError::Unknown)?;
         let server = Server::ask(&mut connection).await?;
-        if !server.has_log {
-            tracing::warn!("this Redis keeps no append-only file: what it holds is lost when it restarts");
+        if self.options.ack == Ack::Disk {
+            Fsync::ask(&mut connection, &server).await?;
         }
+        self.lease.advise(server.advice(self.options.ack));
         self.wait_for_others(&mut connection, &server).await?;
         let nonce = format!("{:032x}", rand::random::<u128>());
         let grant = self.grant(&mut connection, &nonce).await?;
@@ -53,11 +56,41 @@ impl Inner {
         self.show(Some(&owner));
         *self.owner.lock().await = Some(owner);
         tokio::spawn(keep(Arc::downgrade(self), nonce.clone()));
-        let hot = self.load(&mut connection, &nonce, &grant).await?;
-        if !grant.resigned {
-            self.until_durable(&mut connection, &server, grant.at).await?;
+        let taken = self.take(&mut connection, &server, &nonce, &grant).await;
+        if taken.is_err() {
+            self.abandon(&server).await;
         }
-        Ok(Opened { epoch: grant.epoch, seq: grant.seq, hot })
+        Ok(Opened { epoch: grant.epoch, seq: grant.seq, hot: taken? })
+    }
+
+    /// What there is, once the grant is on disk.
+    async fn take(
+        &self,
+        connection: &mut MultiplexedConnection,
+        server: &Server,
+        nonce: &str,
+        grant: &Grant,
+    ) -> Result<Vec<(Key, Bytes)>, StoreError> {
+        let hot = self.load(connection, nonce, grant).await?;
+        if !grant.resigned {
+            self.until_durable(connection, server, grant.at).await?;
+        }
+        Ok(hot)
+    }
+
+    /// An opening that came to nothing keeps nobody waiting, itself included: its lease ends now. It has said nothing; but
+    /// it is no resignation, since its predecessor may not have resigned.
+    async fn abandon(&self, server: &Server) {
+        let Some(owner) = self.owner.lock().await.take() else { return };
+        self.show(None);
+        let ended = async {
+            let dedicated = self.pools.dedicated().await;
+            let mut connection = dedicated.map_err(|why| Failed { passing: true, why })?;
+            self.say_renew(&mut connection, &owner.nonce, owner.epoch, 1, &server.identity).await
+        };
+        if let Err(Failed { why, .. }) = ended.await {
+            tracing::warn!(why, "end the lease of an opening that failed; the next try waits for it");
+        }
     }
 
     /// A lease has to be absent twice; and when Redis is not the one that the lease was granted by, an owner that holds
@@ -220,16 +253,9 @@ impl Inner {
         at: Instant,
     ) -> Result<(), StoreError> {
         if server.tells_fsync() {
-            let limit = self.options.term.as_millis() as u64;
-            let (local, _): (u32, u32) = redis::cmd("WAITAOF")
-                .arg(1)
-                .arg(0)
-                .arg(limit)
-                .query_async(connection)
-                .await
-                .map_err(Failed::from)?;
-            if local == 0 {
-                return Err(StoreError::Unknown("Redis has not written the grant to disk".into()));
+            if !fsync::told(connection, self.options.term).await? && !fsync::is_off(connection).await {
+                let why = "Redis has not written the grant to disk: look at its disk, and set appendfsync everysec there";
+                return Err(StoreError::Unknown(why.into()));
             }
             return Ok(());
         }

@@ -41,7 +41,13 @@ impl Owner {
 
     pub fn position(&self) -> Position {
         let Mine { nonce, epoch, seq, ring_from } = self.mine();
-        Position { nonce: nonce.into(), epoch, seq, ring_from, generation: self.generation }
+        let (told, generation) = (self.told, self.generation);
+        Position { nonce: nonce.into(), told, epoch, seq, ring_from, generation }
+    }
+
+    /// Whether the shard knows it by this epoch.
+    pub fn is(&self, told: u64) -> bool {
+        self.told == told
     }
 
     fn mine(&self) -> Mine<'_> {
@@ -79,7 +85,7 @@ impl Inner {
     }
 
     /// A connection whose other end has what this owner has.
-    async fn connect(&self, owner: &mut Owner) -> Result<(), StoreError> {
+    pub(super) async fn connect(&self, owner: &mut Owner) -> Result<(), StoreError> {
         if owner.connection.is_some() {
             return Ok(());
         }

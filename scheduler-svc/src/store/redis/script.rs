@@ -18,6 +18,7 @@ pub struct Scripts {
     pub reclaim: Script,
     pub fill: Script,
     pub flip: Script,
+    pub secure: Script,
 }
 
 impl Scripts {
@@ -29,6 +30,7 @@ impl Scripts {
             reclaim: Script::new(include_str!("reclaim.lua")),
             fill: Script::new(include_str!("fill.lua")),
             flip: Script::new(include_str!("flip.lua")),
+            secure: Script::new(include_str!("secure.lua")),
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use deadpool_redis::redis::{self, aio::MultiplexedConnection};
 
-use super::script::Failed;
+use super::{Ack, script::Failed};
 
 /// Scripts with a shebang, and a whole script in one transaction of the log, need it.
 const OLDEST: (u32, u32) = (7, 0);
-/// WAITAOF.
-const TELLS_FSYNC: (u32, u32) = (7, 2);
+/// WAITAOF that can be believed; see `fsync`. Valkey calls itself 7.2.
+const TELLS_FSYNC: (u32, u32) = (8, 0);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -16,6 +16,8 @@ pub struct Server {
     pub version: (u32, u32),
     pub has_log: bool,
     pub replicas: u32,
+    /// Whether it refuses writes while too few replicas are in touch.
+    pub waits_for_replicas: bool,
 }
 
 impl Server {
@@ -28,6 +30,22 @@ impl Server {
 
     pub fn tells_fsync(&self) -> bool {
         self.version >= TELLS_FSYNC && self.has_log
+    }
+
+    /// What a person should mend; empty if nothing.
+    pub fn advice(&self, ack: Ack) -> String {
+        let mut advice = Vec::new();
+        if !self.has_log {
+            advice.push("this Redis keeps no append-only file, and forgets what it holds when it restarts: set appendonly yes");
+        }
+        if self.replicas > 0 && !self.waits_for_replicas {
+            advice.push("this Redis takes writes while it is cut off from its replicas, and loses them when one of these \
+                         becomes master: set min-replicas-to-write 1");
+        }
+        if self.replicas == 0 && ack == Ack::Replica {
+            advice.push("no replica is connected, and with store.ack = replica no change is acknowledged: connect one");
+        }
+        advice.join("; ")
     }
 
     fn read(info: &str) -> Result<Self, Failed> {
@@ -63,6 +81,8 @@ impl Server {
             version,
             has_log: value("aof_enabled") == "1",
             replicas: value("connected_slaves").parse().unwrap_or(0),
+            // It is only shown when `min-replicas-to-write` is set.
+            waits_for_replicas: !value("min_slaves_good_slaves").is_empty(),
         })
     }
 }
@@ -85,7 +105,22 @@ mod tests {
         assert_eq!(server.identity, "abc/def");
         assert_eq!((server.version, server.has_log, server.replicas), ((7, 0), true, 2));
         assert!(!server.tells_fsync());
-        assert!(Server::read(&INFO.replace("7.0.15", "7.2.4")).unwrap().tells_fsync());
+        assert!(!Server::read(&INFO.replace("7.0.15", "7.4.2")).unwrap().tells_fsync());
+        assert!(Server::read(&INFO.replace("7.0.15", "8.0.0")).unwrap().tells_fsync());
+    }
+
+    #[test]
+    fn o6_o10_what_should_be_mended_is_said() {
+        let advice = |from: &str, to: &str, ack| Server::read(&INFO.replace(from, to)).unwrap().advice(ack);
+        let guarded = "connected_slaves:2\r\nmin_slaves_good_slaves:2";
+        assert!(advice("", "", Ack::Memory).contains("min-replicas-to-write 1"));
+        assert_eq!(advice("connected_slaves:2", guarded, Ack::Replica), "");
+        assert!(advice("aof_enabled:1", "aof_enabled:0", Ack::Memory).contains("appendonly yes"));
+        assert_eq!(advice("connected_slaves:2", "connected_slaves:0", Ack::Memory), "");
+        assert!(
+            advice("connected_slaves:2", "connected_slaves:0", Ack::Replica)
+                .contains("no replica is connected")
+        );
     }
 
     #[test]

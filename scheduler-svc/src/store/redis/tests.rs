@@ -1,11 +1,18 @@
 //! The store on a real Redis that is killed, emptied, cut short and taken over.
 
+#[path = "../../../../tests/harness/power.rs"]
+mod power;
+#[path = "../../../../tests/harness/proxy.rs"]
+mod proxy;
 #[path = "../../../../tests/harness/redis.rs"]
 mod server;
 
+mod ack;
 mod memory;
+mod replica;
 mod secure;
 mod sentinel;
+mod trouble;
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -296,33 +303,6 @@ fn noscript_a_foreign_key_and_an_evicting_server() {
     store.resign();
     let Err(StoreError::Fatal(why)) = store.open() else { panic!("records may be thrown away") };
     assert!(why.contains("noeviction"), "{why}");
-}
-
-/// Read-only, out of memory: nothing is acknowledged, and it goes on when that is over.
-#[test]
-fn troubles_that_pass_are_waited_for() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let redis = Redis::start(folder.path());
-    let store = store(&redis);
-    let epoch = open(&store).epoch;
-    commit(&store, epoch, 1, &batch([put(1, "a")])).expect("commit");
-    let troubles = [
-        (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"]),
-        (["REPLICAOF", "127.0.0.1", "1", ""], ["REPLICAOF", "NO", "ONE", ""]),
-        (["CONFIG", "SET", "min-replicas-to-write", "1"], ["CONFIG", "SET", "min-replicas-to-write", "0"]),
-    ];
-    for (seq, (begin, end)) in (2..).zip(troubles) {
-        let said = |command: [&str; 4]| {
-            let command: Vec<&str> = command.into_iter().filter(|part| !part.is_empty()).collect();
-            assert_eq!(redis.ask(&command).expect("config"), "+OK\r\n", "{command:?}");
-        };
-        said(begin);
-        let outcome = store.commit(epoch, seq, batch([put(2, "b")]));
-        assert!(matches!(outcome, Err(StoreError::Unknown(_))), "{begin:?}: {outcome:?}");
-        assert!(!store.health().available && !store.health().detail.is_empty());
-        said(end);
-        commit(&store, epoch, seq, &batch([put(2, "b")])).expect("it goes on");
-    }
 }
 
 /// A server that stands still answers late or never; what was asked is asked again.

@@ -11,9 +11,10 @@ use crate::archive::{Error, Result};
 
 const READERS: u32 = 4;
 
-/// FULL, since NORMAL would lose the last commits with the power, after they were acknowledged.
+/// FULL, since NORMAL would lose the last commits with the power, after they were acknowledged. What was erased must not
+/// stay readable in the file.
 const SETTINGS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-    PRAGMA foreign_keys = ON;";
+    PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;";
 
 /// For writing and for reading.
 pub fn pools(file: &Path) -> Result<(AnyPool, AnyPool)> {

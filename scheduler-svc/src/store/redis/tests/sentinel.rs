@@ -30,7 +30,7 @@ impl Sentinel {
              sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 1000\n"
         );
         fs::write(folder.join("sentinel.conf"), config).expect("its configuration");
-        let child = Command::new("redis-server")
+        let child = Command::new(server::binary())
             .args(["sentinel.conf", "--sentinel"])
             .current_dir(folder)
             .stdin(Stdio::null())

@@ -1,0 +1,159 @@
+//! The few connections of one run. None is held while nothing is asked of it, so listing and fetching never wait for
+//! each other in a circle.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Logins;
+use super::session::{Server, Session};
+use crate::source::{Class, Fault};
+
+pub struct Pool {
+    server: Server,
+    logins: Logins,
+    shared: Arc<Shared>,
+    permits: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Shared(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    idle: Vec<(Session, String)>,
+    /// Idle or lent.
+    open: usize,
+}
+
+impl Shared {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection in use. Dropping it closes it: whatever it was doing may be half done.
+pub struct Lent {
+    session: Option<Session>,
+    folder: String,
+    shared: Arc<Shared>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    pub fn new(server: Server, logins: Logins) -> Self {
+        let permits = Arc::new(Semaphore::new(server.limits.connections.max(1)));
+        Self { server, logins, shared: Arc::default(), permits }
+    }
+
+    /// A connection, best one that has `folder` open.
+    pub async fn take(&self, folder: &str) -> Result<Lent, Fault> {
+        loop {
+            let permit = self.permits.clone().acquire_owned().await;
+            let permit = permit.map_err(|_| Fault::transient("imap-closed", "the run has ended"))?;
+            if let Some(session) = self.idle(folder) {
+                return Ok(self.lend(session, folder, permit));
+            }
+            // Counted before it is there, so that others know that they are not the only one.
+            let others = {
+                let mut state = self.shared.state();
+                state.open += 1;
+                state.open - 1
+            };
+            let opening = Opening(&self.shared);
+            match self.open().await {
+                Ok(session) => {
+                    std::mem::forget(opening);
+                    return Ok(self.lend(session, folder, permit));
+                }
+                // One more than the server wants: the run goes on with fewer.
+                Err(fault) if others > 0 && !matches!(fault.class, Class::Reauthorize) => {
+                    tracing::info!(%fault, connections = others, "no further connection to the mail server");
+                    drop(opening);
+                    permit.forget();
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    fn idle(&self, folder: &str) -> Option<Session> {
+        let mut state = self.shared.state();
+        let at = state.idle.iter().position(|(_, open)| open == folder);
+        let at = at.or_else(|| state.idle.len().checked_sub(1))?;
+        Some(state.idle.swap_remove(at).0)
+    }
+
+    fn lend(&self, session: Session, folder: &str, permit: OwnedSemaphorePermit) -> Lent {
+        Lent {
+            session: Some(session),
+            folder: folder.to_owned(),
+            shared: self.shared.clone(),
+            _permit: permit,
+        }
+    }
+
+    /// A refused login is tried once more: some servers refuse a good password now and then, and calling the user for
+    /// that would be worse than one more try.
+    async fn open(&self) -> Result<Session, Fault> {
+        let refused = match self.try_open().await {
+            Err(fault) if fault.class == Class::Reauthorize => fault,
+            opened => return opened,
+        };
+        tracing::info!(%refused, "the mail server refused the login; once more");
+        self.logins.forget().await;
+        self.try_open().await
+    }
+
+    async fn try_open(&self) -> Result<Session, Fault> {
+        let login = self.logins.get().await?;
+        Session::open(&self.server, &login).await
+    }
+
+    pub async fn log_out(&self) {
+        let idle = std::mem::take(&mut self.shared.state().idle);
+        futures_util::future::join_all(idle.into_iter().map(|(session, _)| session.log_out())).await;
+    }
+}
+
+/// A connection that is being opened, and is not there if this is dropped.
+struct Opening<'a>(&'a Shared);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.state().open -= 1;
+    }
+}
+
+impl Lent {
+    pub fn give_back(mut self) {
+        if let Some(session) = self.session.take() {
+            let folder = std::mem::take(&mut self.folder);
+            self.shared.state().idle.push((session, folder));
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.session.is_some() {
+            self.shared.state().open -= 1;
+        }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        // Taken only by `give_back`, which consumes the value.
+        self.session.as_ref().unwrap_or_else(|| unreachable!())
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Session {
+        self.session.as_mut().unwrap_or_else(|| unreachable!())
+    }
+}

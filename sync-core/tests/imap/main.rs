@@ -1,0 +1,11 @@
+//! IMAP mailboxes, against a real Dovecot and against a server that misbehaves.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod certificates;
+mod dovecot;
+mod hostile;
+mod real;
+mod scripted;
+mod world;
