@@ -15,6 +15,8 @@
 
 mod answer;
 mod api;
+// The tests use all of it.
+#[allow(dead_code)]
 mod mailbox;
 mod server;
 mod world;

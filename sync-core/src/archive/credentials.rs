@@ -6,10 +6,9 @@
 //! still works; who wants to begin has to hold the claim. A user who connects anew takes the mark away.
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, AssertSqlSafe, Row, Transaction};
+use sqlx::{Any, Row, Transaction};
 
 use super::claim::{Claim, Refused, check_held};
-use super::database::for_update;
 use super::{Catalog, Error, Result};
 use crate::credential::keyring::Version;
 use crate::credential::vault::{Place, Sealed};
@@ -67,30 +66,24 @@ impl Catalog {
         if let Some(claim) = claim {
             check_held(&mut tx, claim).await?;
         }
-        let row = sqlx::query(AssertSqlSafe(format!(
-            "SELECT key_version, wrapped_key, content, exchange, exchange_until FROM credentials \
-             WHERE namespace = $1 AND mailbox_id = $2{}",
-            for_update(&tx)
-        )))
-        .bind(place.namespace)
-        .bind(place.mailbox_id)
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(row) = row else { return Ok(Exchange::Missing) };
-        let holder: Option<String> = row.try_get("exchange")?;
-        let held_until: Option<i64> = row.try_get("exchange_until")?;
-        if holder.is_some_and(|holder| holder != ticket) && held_until.is_some_and(|held| held > now) {
-            return Ok(Exchange::Busy);
-        }
-        sqlx::query(
-            "UPDATE credentials SET exchange = $3, exchange_until = $4 WHERE namespace = $1 AND mailbox_id = $2",
+        // One statement, so that of two who ask at once one gets it.
+        let row = sqlx::query(
+            "UPDATE credentials SET exchange = $3, exchange_until = $4 WHERE namespace = $1 AND mailbox_id = $2 \
+             AND (exchange IS NULL OR exchange = $3 OR exchange_until <= $5) \
+             RETURNING key_version, wrapped_key, content",
         )
         .bind(place.namespace)
         .bind(place.mailbox_id)
         .bind(ticket)
         .bind(until)
-        .execute(&mut *tx)
+        .bind(now)
+        .fetch_optional(&mut *tx)
         .await?;
+        let Some(row) = row else {
+            drop(tx);
+            let is_there = self.credential(place).await?.is_some();
+            return Ok(if is_there { Exchange::Busy } else { Exchange::Missing });
+        };
         let sealed = read(&row)?;
         tx.commit().await?;
         Ok(Exchange::Begun(sealed))

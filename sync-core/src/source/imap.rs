@@ -10,6 +10,8 @@
 //! A client of our own, since the ones there are either grow with what a server announces or stop at answers that real
 //! servers give; ours needs eight commands. Absent: IDLE (runs come by schedule), CONDSTORE (see [`uids`]), writing.
 
+mod fetch;
+mod greeting;
 mod identity;
 mod login;
 mod name;
@@ -22,7 +24,8 @@ mod uids;
 mod verdict;
 mod wire;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -32,13 +35,11 @@ use tokio::sync::Mutex;
 
 use self::login::Login;
 use self::pass::Listing;
-use self::pool::{Lent, Pool};
-use self::session::{Body, Server};
-use self::verdict::Problem;
-use self::wire::Broken;
+use self::pool::{Freshness, Pool};
+use self::session::Server;
 use super::network::Dialer;
 use super::oauth::{self, Clients, Tokens};
-use super::{FOLDERS_MAX, Fault, Fetched, Item, MESSAGE_BYTES_MAX, Page, Source};
+use super::{FOLDERS_MAX, Fault, Fetched, Item, Page, Source};
 use crate::archive::record::MailboxSpec;
 use crate::credential::{Access, Credential};
 
@@ -95,6 +96,9 @@ impl Default for Limits {
     }
 }
 
+/// So many messages in a row that are not given out are no accident, and no fault of theirs.
+const WITHHELD_MAX: usize = 10;
+
 /// What all IMAP mailboxes of a worker share.
 #[derive(Clone)]
 pub struct Connector {
@@ -126,6 +130,8 @@ pub struct Imap {
     /// Locked before a connection is taken, never while one is held.
     listing: Mutex<Listing>,
     folders: KnownFolders,
+    /// Messages in a row that the server did not give out.
+    withheld: AtomicUsize,
 }
 
 /// Folders that are read, as on the wire; empty before they are known.
@@ -147,112 +153,13 @@ impl Imap {
         };
         let folders = KnownFolders::default();
         let listing = Listing::new(spec, connector.limits.page, folders.clone());
-        Self { pool: Pool::new(server, logins), listing: Mutex::new(listing), folders }
-    }
-
-    async fn fetch_one(&self, item: &Item) -> Result<Fetched, Fault> {
-        let Ok(locator) = serde_json::from_str::<Locator>(&item.locator) else { return Ok(Fetched::Gone) };
-        if let Some(size) = locator.s.filter(|size| *size > MESSAGE_BYTES_MAX) {
-            return Ok(Fetched::TooLarge { size });
-        }
-        let mut lent = self.pool.take(&locator.f).await?;
-        let fetched = fetch_from(&mut lent, item, &locator).await;
-        match fetched {
-            Ok(Fetched::Gone) => {
-                let fetched = self.search_for(&mut lent, item, &locator).await;
-                give_back(lent, fetched)
-            }
-            fetched => give_back(lent, fetched),
+        Self {
+            pool: Pool::new(server, logins),
+            listing: Mutex::new(listing),
+            folders,
+            withheld: AtomicUsize::new(0),
         }
     }
-
-    /// Looks for a message that is not where it was, in the folders that are read.
-    async fn search_for(&self, lent: &mut Lent, item: &Item, locator: &Locator) -> Result<Fetched, Problem> {
-        let Some(message_id) = name::quote(&locator.m).filter(|_| !locator.m.is_empty()) else {
-            return Ok(Fetched::Gone);
-        };
-        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if folders.is_empty() {
-            folders.push("INBOX".into());
-        }
-        for folder in folders {
-            let validity = match lent.examine(&folder).await {
-                Ok(examined) => examined.validity,
-                Err(Problem::Refused(_)) => continue,
-                Err(problem) => return Err(problem),
-            };
-            let found = lent.search(&format!("HEADER MESSAGE-ID {message_id}")).await?;
-            for uid in found.into_iter().take(CANDIDATES_MAX) {
-                let place = Locator { f: folder.clone(), v: validity, u: uid, ..locator.clone() };
-                let fetched = fetch_from(lent, item, &place).await?;
-                if let Fetched::Message(_) | Fetched::TooLarge { .. } = fetched {
-                    return Ok(fetched);
-                }
-            }
-        }
-        Ok(Fetched::Gone)
-    }
-}
-
-/// Messages of one Message-ID that are looked at.
-const CANDIDATES_MAX: usize = 5;
-
-fn give_back(lent: Lent, fetched: Result<Fetched, Problem>) -> Result<Fetched, Fault> {
-    match fetched {
-        Ok(fetched) => {
-            lent.give_back();
-            Ok(fetched)
-        }
-        // What follows on this connection would be the rest of the literal.
-        Err(Problem::Broken(Broken::TooLarge(size))) if size > MESSAGE_BYTES_MAX => {
-            Ok(Fetched::TooLarge { size })
-        }
-        Err(Problem::Broken(Broken::TooLarge(size))) => {
-            Ok(Fetched::Unreadable(format!("the mail server sent {size} bytes, more than it had announced")))
-        }
-        Err(problem) => Err(lent.fault(problem)),
-    }
-}
-
-async fn fetch_from(lent: &mut Lent, item: &Item, locator: &Locator) -> Result<Fetched, Problem> {
-    let validity = match lent.examine(&locator.f).await {
-        Ok(examined) => examined.validity,
-        // The folder is gone.
-        Err(Problem::Refused(status)) if status.kind == response::Kind::No && is_final(&status.code) => {
-            return Ok(Fetched::Gone);
-        }
-        Err(problem) => return Err(problem),
-    };
-    if validity != locator.v {
-        return Ok(Fetched::Gone);
-    }
-    match lent.body(locator.u, allowance(locator.s)).await? {
-        Body::Message(bytes) => {
-            let size = locator.s.unwrap_or(0);
-            let is_it = item.id.starts_with(BY_PLACE)
-                || identity::of(&bytes, size).is_some_and(|found| found.id == item.id);
-            if is_it {
-                return Ok(Fetched::Message(bytes));
-            }
-            Ok(Fetched::Unreadable("the mail server sent another message than the one it had listed".into()))
-        }
-        Body::Nothing if lent.search(&format!("UID {}", locator.u)).await?.contains(&locator.u) => {
-            Ok(Fetched::Unreadable("the mail server lists the message and does not send it".into()))
-        }
-        Body::Nothing => Ok(Fetched::Gone),
-    }
-}
-
-const BY_PLACE: &str = "imap-uid:";
-
-/// Codes that tell of a passing state come first; without one, a folder that cannot be opened is not there.
-fn is_final(code: &str) -> bool {
-    !matches!(code, "UNAVAILABLE" | "INUSE" | "SERVERBUG" | "LIMIT" | "THROTTLED" | "OVERQUOTA")
-}
-
-/// Servers may count sizes roughly; what they send must not be many times what memory was set aside for.
-fn allowance(listed: Option<u64>) -> u64 {
-    listed.map_or(MESSAGE_BYTES_MAX, |size| (size + size / 4 + (64 << 10)).min(MESSAGE_BYTES_MAX))
 }
 
 impl Source for Imap {
@@ -267,7 +174,7 @@ impl Source for Imap {
     fn look(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>> {
         Box::pin(async move {
             let mut listing = self.listing.lock().await;
-            let mut lent = self.pool.take("INBOX").await?;
+            let mut lent = self.pool.take("INBOX", Freshness::Any).await?;
             let mut names = Vec::new();
             let listed = lent.list(|folder| {
                 if folder.is_selectable() && names.len() < FOLDERS_MAX {

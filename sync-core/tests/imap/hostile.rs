@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sync_core::archive::{MailboxState, MessageState};
+use sync_core::archive::MessageState;
 use sync_core::source::imap::{Limits, Security};
 use sync_core::sync::{Class, Failure};
 
 use crate::scripted::{Act, Server, body, head};
 use crate::world::{World, impatient, mail, numbers, password};
 
-async fn world(server: &Server) -> World {
+pub async fn world(server: &Server) -> World {
     let port = server.address.port();
     World::new(&server.ca(), port, Security::Implicit, "alice", password("hunter2")).await
 }
@@ -19,7 +19,7 @@ fn say(text: impl Into<String>) -> Option<Act> {
 }
 
 /// The failure of the next run, once the server answers like this.
-async fn failed(world: &World, run: &str) -> Failure {
+pub async fn failed(world: &World, run: &str) -> Failure {
     let failure = world.run(run).await.unwrap_err();
     assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
     failure
@@ -237,99 +237,6 @@ async fn a_message_that_is_not_listed_is_asked_for_again() {
     assert_eq!((outcome.documents_new, outcome.messages_failed), (4, 0));
 }
 
-/// 60
-#[tokio::test]
-async fn nothing_is_said_to_who_has_no_good_certificate() {
-    for (certificate, why) in [("other.pem", "another name"), ("old.pem", "certificate")] {
-        let server = Server::with([], certificate, false).await;
-        let world = world(&server).await;
-        let failure = failed(&world, "run").await;
-        assert_eq!(
-            (failure.class, failure.code),
-            (Class::Permanent, "mail-server-certificate"),
-            "{certificate}"
-        );
-        assert!(failure.message.contains(why), "{}", failure.message);
-        assert_eq!(server.seen.lock().unwrap().len(), 0);
-    }
-    let (server, other) = (Server::start([]).await, Server::start([]).await);
-    let port = server.address.port();
-    let world = World::new(&other.ca(), port, Security::Implicit, "alice", password("hunter2")).await;
-    assert!(failed(&world, "run").await.message.contains("sources.ca_file"), "an issuer that nobody knows");
-}
-
-/// 60
-#[tokio::test]
-async fn starttls_or_nothing() {
-    let server = Server::with((0..3).map(mail), "server.pem", true).await;
-    let port = server.address.port();
-    let world = World::new(&server.ca(), port, Security::Starttls, "alice", password("hunter2")).await;
-    assert_eq!(world.run("run-1").await.unwrap().documents_new, 3);
-    for (answer, code) in [
-        ("{tag} BAD what?\r\n", "imap-no-starttls"),
-        ("{tag} NO not here\r\n", "imap-no-starttls"),
-        ("{tag} OK begin\r\n* CAPABILITY AUTH=PLAIN\r\n", "imap-protocol"),
-    ] {
-        server.seen.lock().unwrap().clear();
-        server.play(move |command| (command == "STARTTLS").then(|| Act::Say(answer.into())));
-        assert_eq!(failed(&world, "run-2").await.code, code);
-        assert_eq!(*server.seen.lock().unwrap(), ["STARTTLS"], "nothing follows");
-    }
-    server.play(|command| (command == "PLAIN GREETING").then(|| Act::Say("* PREAUTH hello\r\n".into())));
-    assert_eq!(failed(&world, "run-3").await.code, "imap-preauth");
-}
-
-/// 61
-#[tokio::test]
-async fn refusals_say_what_to_do() {
-    let server = Server::start((0..3).map(mail)).await;
-    let world = world(&server).await;
-    let throttled = || Class::Throttled { retry_after: None, key: None };
-    for (answer, class, code) in [
-        ("{tag} NO [LIMIT] slow down\r\n", throttled(), "imap-throttled"),
-        ("{tag} NO [THROTTLED] slow down\r\n", throttled(), "imap-throttled"),
-        ("{tag} NO [ALERT] Too many simultaneous connections. (Failure)\r\n", throttled(), "imap-throttled"),
-        ("* BYE Too many connections\r\n", throttled(), "imap-throttled"),
-        ("{tag} NO [UNAVAILABLE] later\r\n", Class::Transient, "imap-unavailable"),
-        ("{tag} NO [INUSE] later\r\n", Class::Transient, "imap-unavailable"),
-        ("{tag} NO [CONTACTADMIN] call us\r\n", Class::Permanent, "imap-contact-admin"),
-        ("{tag} BAD what is hunter2\r\n", Class::Permanent, "imap-not-understood"),
-    ] {
-        server.play(move |command| command.starts_with("AUTHENTICATE").then(|| Act::Say(answer.into())));
-        let failure = failed(&world, "run-1").await;
-        assert_eq!((failure.class, failure.code), (class, code), "{answer}");
-    }
-    server.play(|command| {
-        let cut = "* 3 FETCH (UID 3 BODY[] {500}\r\nhalf a me";
-        command.contains("BODY.PEEK[])").then(|| Act::SayAndClose(cut.into()))
-    });
-    assert_eq!(failed(&world, "run-1").await.code, "imap-connection-lost");
-    // A good password may be refused once.
-    let refused = || Act::Say("{tag} NO [AUTHENTICATIONFAILED] hunter2 is wrong\r\n".into());
-    server.play_once(move |command| command.starts_with("AUTHENTICATE").then(refused));
-    assert_eq!(world.run("run-2").await.unwrap().documents_new, 3);
-    assert_eq!(world.mailbox().await.state, MailboxState::Connected);
-    server.play(move |command| command.starts_with("AUTHENTICATE").then(refused));
-    let failure = failed(&world, "run-3").await;
-    assert_eq!((failure.class, failure.code), (Class::Reauthorize, "imap-login-refused"));
-    let mailbox = world.mailbox().await;
-    assert_eq!(mailbox.state, MailboxState::Reauthorize);
-    assert!(!mailbox.state_reason.contains("hunter2"));
-}
-
-/// A server that wants fewer connections gets fewer, and the run goes on.
-#[tokio::test]
-async fn one_connection_is_enough() {
-    let server = Server::start((0..30).map(mail)).await;
-    let world = world(&server).await;
-    let logins = AtomicU32::new(0);
-    server.play(move |command| {
-        let is_second = command.starts_with("AUTHENTICATE") && logins.fetch_add(1, Ordering::SeqCst) > 0;
-        is_second.then(|| Act::Say("{tag} NO [LIMIT] one is enough\r\n".into()))
-    });
-    assert_eq!(world.run("run").await.unwrap().documents_new, 30);
-}
-
 /// 62
 #[tokio::test]
 async fn strange_folders_are_found_by_name_and_use() {
@@ -374,21 +281,67 @@ async fn fifty_thousand_folders_are_read_past() {
     assert_eq!(world.source().await.look().await.unwrap().len(), sync_core::source::FOLDERS_MAX);
 }
 
-/// 62: the folder goes while it is read. Its mail is left for the day when it is back.
+/// 61, 62: one message over which connections break, or that the server refuses, is that message's failure.
 #[tokio::test]
-async fn a_folder_that_vanishes_loses_nothing() {
+async fn one_bad_message_blocks_nothing() {
     let server = Server::start((0..25).map(mail)).await;
-    let world = world(&server).await.within(Limits { connections: 1, page: 10, ..Limits::default() });
+    let world = world(&server).await;
+    server.play(|command| match command {
+        "UID FETCH 12 (UID BODY.PEEK[])" => {
+            Some(Act::SayAndClose("* 12 FETCH (UID 12 BODY[] {500}\r\nhalf a".into()))
+        }
+        "UID FETCH 13 (UID BODY.PEEK[])" => Some(Act::SayAndClose("* BYE [X] mailbox deleted\r\n".into())),
+        "UID FETCH 14 (UID BODY.PEEK[])" => say("{tag} NO The requested message could not be converted\r\n"),
+        _ if command.contains("HEADER.FIELDS") && command.contains("6:25") => {
+            say("{tag} BAD not number 15\r\n")
+        }
+        _ if command.contains("UID FETCH 15 ") => say("{tag} NO not that one\r\n"),
+        _ => None,
+    });
+    let outcome = world.run("run-1").await.unwrap();
+    assert_eq!((outcome.documents_new, outcome.messages_failed), (21, 4));
+    let reasons: Vec<_> =
+        world.messages(&[MessageState::Failed]).await.into_iter().map(|it| it.reason).collect();
+    assert!(reasons.iter().any(|it| it.contains("could not be converted")), "{reasons:?}");
+    server.behave();
+    assert_eq!(world.run("run-2").await.unwrap().documents_new, 4);
+    assert_eq!(world.documents().await, numbers(0..25));
+}
+
+/// If the server gives nothing out, it is not the messages' fault.
+#[tokio::test]
+async fn a_server_that_gives_nothing_out_fails_the_run() {
+    let server = Server::start((0..25).map(mail)).await;
+    let world = world(&server).await;
     server.play(|command| {
-        let gone = || Act::SayAndClose("* BYE [X] folder deleted\r\n".into());
-        (command == "UID FETCH 12 (UID BODY.PEEK[])").then(gone)
+        command.contains("BODY.PEEK[])").then(|| Act::Say("{tag} NO disk is gone\r\n".into()))
     });
     let failure = failed(&world, "run-1").await;
-    assert_eq!(failure.class, Class::Transient);
-    assert!(failure.outcome.documents_new >= 10, "{failure:?}");
+    assert_eq!((&failure.class, failure.code), (&Class::Transient, "imap-refused"));
+    assert!(failure.outcome.messages_failed < 10, "{failure:?}");
+    server.play(|command| {
+        command.contains("HEADER.FIELDS").then(|| Act::Say("{tag} NO disk is gone\r\n".into()))
+    });
+    assert_eq!(failed(&world, "run-2").await.code, "imap-refused");
     server.behave();
-    world.run("run-2").await.unwrap();
+    world.run("run-3").await.unwrap();
     assert_eq!(world.documents().await, numbers(0..25));
+}
+
+/// A connection that the server has closed meanwhile is replaced.
+#[tokio::test]
+async fn a_connection_that_breaks_between_pages_is_replaced() {
+    let server = Server::start((0..35).map(mail)).await;
+    let world = world(&server).await;
+    server.play_once(|command| {
+        let is_second = command.contains("HEADER.FIELDS") && command.contains("16:25");
+        is_second.then(|| Act::SayAndClose("* BYE idle for too long\r\n".into()))
+    });
+    assert_eq!(world.run("run-1").await.unwrap().documents_new, 35);
+    server.mail.lock().unwrap().messages.insert(40, mail(35));
+    server.play_once(|command| command.contains("HEADER.FIELDS").then(|| Act::SayAndClose(String::new())));
+    assert_eq!(world.run("run-2").await.unwrap().documents_new, 1);
+    assert_eq!(world.documents().await, numbers(0..36));
 }
 
 /// Two mails may have one Message-ID; a mail may have none, or a header without end.

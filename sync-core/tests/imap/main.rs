@@ -6,6 +6,7 @@ mod support;
 mod certificates;
 mod dovecot;
 mod hostile;
+mod login;
 mod real;
 mod scripted;
 mod world;

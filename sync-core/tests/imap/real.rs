@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use sync_core::archive::{MailboxState, MessageState};
 use sync_core::credential::{Credential, Secret};
 use sync_core::source::imap::{Limits, Security};
-use sync_core::sync::{Class, Point, Probe};
+use sync_core::sync::{Class, Point, Probe, Settings};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -191,7 +191,7 @@ async fn d2_a_long_first_sync_goes_on_where_it_was_killed() {
     let mut kills = 0;
     loop {
         let stop = Arc::new(Stop(AtomicUsize::new(1500 + 37 * kills), Notify::new()));
-        let syncer = world.syncer().with_probe(stop.clone());
+        let syncer = world.syncer_with(Settings::default()).with_probe(stop.clone());
         let job = job(&format!("run-{kills}"));
         let ended = tokio::select! {
             ended = syncer.run(&job, |_| {}, CancellationToken::new()) => Some(ended),

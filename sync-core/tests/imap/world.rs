@@ -100,7 +100,10 @@ impl World {
     }
 
     pub fn syncer(&self) -> Syncer {
-        let settings = Settings { batch_messages: 4, ..Settings::default() };
+        self.syncer_with(Settings { batch_messages: 4, ..Settings::default() })
+    }
+
+    pub fn syncer_with(&self, settings: Settings) -> Syncer {
         Syncer::new(self.archive.clone(), Arc::new(ToyReader), Arc::new(self.opener()), settings, clock())
     }
 

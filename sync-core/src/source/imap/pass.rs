@@ -5,12 +5,13 @@ use std::sync::PoisonError;
 
 use super::identity;
 use super::name::Folder;
-use super::pool::{Lent, Pool};
+use super::pool::{Freshness, Lent, Pool};
 use super::response::Kind;
 use super::session::Head;
 use super::uids::{self, Cursor, Span};
 use super::verdict::Problem;
-use super::{KnownFolders, Locator, is_final};
+use super::wire::Broken;
+use super::{KnownFolders, Locator, WITHHELD_MAX};
 use crate::archive::record::MailboxSpec;
 use crate::source::{Fault, Item, Page};
 use crate::text::clean;
@@ -32,6 +33,20 @@ pub struct Listing {
     ahead: VecDeque<Folder>,
     current: Option<Pass>,
     missing: Vec<String>,
+}
+
+enum Trouble {
+    /// The connection broke.
+    Lost(Fault),
+    Other(Fault),
+}
+
+impl Trouble {
+    fn fault(self) -> Fault {
+        match self {
+            Self::Lost(fault) | Self::Other(fault) => fault,
+        }
+    }
 }
 
 /// A folder in work.
@@ -63,9 +78,25 @@ impl Listing {
         }
     }
 
+    /// The page after `cursor`. A connection that breaks is replaced once.
     pub async fn page(&mut self, pool: &Pool, cursor: Option<&str>) -> Result<Page, Fault> {
+        match self.try_page(pool, cursor, Freshness::Any).await {
+            Err(Trouble::Lost(fault)) => {
+                tracing::info!(%fault, "listing mail goes on over a new connection");
+                self.try_page(pool, cursor, Freshness::New).await.map_err(Trouble::fault)
+            }
+            page => page.map_err(Trouble::fault),
+        }
+    }
+
+    async fn try_page(
+        &mut self,
+        pool: &Pool,
+        cursor: Option<&str>,
+        freshness: Freshness,
+    ) -> Result<Page, Trouble> {
         let folder = self.current.as_ref().map_or("INBOX", |pass| &pass.folder);
-        let mut lent = pool.take(folder).await?;
+        let mut lent = pool.take(folder, freshness).await.map_err(Trouble::Other)?;
         if self.expected.is_none() || self.expected.as_deref() != cursor {
             self.begin(cursor);
         }
@@ -77,11 +108,17 @@ impl Listing {
             }
             Ok(None) => {
                 lent.give_back();
-                Err(self.missing_fault())
+                Err(Trouble::Other(self.missing_fault()))
             }
             Err(problem) => {
                 self.expected = None;
-                Err(lent.fault(problem))
+                let is_lost = match &problem {
+                    Problem::Broken(Broken::Closed | Broken::Io(_)) => true,
+                    Problem::Refused(status) => status.kind == Kind::Bye && status.is_final(),
+                    Problem::Broken(_) => false,
+                };
+                let fault = lent.fault(problem);
+                Err(if is_lost { Trouble::Lost(fault) } else { Trouble::Other(fault) })
             }
         }
     }
@@ -116,9 +153,7 @@ impl Listing {
                 continue;
             };
             if lent.examine(&pass.folder).await?.validity != pass.span.v {
-                return Err(
-                    super::wire::Broken::Grammar("UIDVALIDITY changed while the folder was read").into()
-                );
+                return Err(Broken::Grammar("UIDVALIDITY changed while the folder was read").into());
             }
             let found = self.step(lent, &mut pass).await?;
             self.cursor.folders.insert(pass.folder.clone(), pass.span);
@@ -223,7 +258,7 @@ impl Listing {
     async fn open(&mut self, lent: &mut Lent, folder: Folder) -> Result<Option<Pass>, Problem> {
         let examined = match lent.examine(&folder.raw).await {
             Ok(examined) => examined,
-            Err(Problem::Refused(status)) if status.kind == Kind::No && is_final(&status.code) => {
+            Err(Problem::Refused(status)) if status.kind == Kind::No && status.is_final() => {
                 self.missing.push(folder.name);
                 return Ok(None);
             }
@@ -264,7 +299,7 @@ impl Listing {
     }
 
     async fn items(&self, lent: &mut Lent, pass: &Pass, uids: &[u32]) -> Result<Vec<Item>, Problem> {
-        let mut heads = lent.heads(uids).await?;
+        let mut heads = heads(lent, uids).await?;
         let silent = without(uids, &heads);
         if !silent.is_empty() {
             // Deleted meanwhile, or passed over: what is still there must not be left out.
@@ -307,6 +342,26 @@ impl Pass {
         let is_known = self.bottom <= 1 || self.span.is_whole();
         is_known.then_some((self.new.len() + self.window.len()) as u64)
     }
+}
+
+/// One message that a server refuses must not hide the page that it is on: then each is asked for by itself.
+async fn heads(lent: &mut Lent, uids: &[u32]) -> Result<Vec<Head>, Problem> {
+    let refused = match lent.heads(uids).await {
+        Err(Problem::Refused(status)) if status.kind != Kind::Bye && status.is_final() => status,
+        heads => return heads,
+    };
+    let mut heads = Vec::new();
+    for uid in uids {
+        match lent.heads(&[*uid]).await {
+            Ok(found) => heads.extend(found),
+            Err(Problem::Refused(status)) if status.kind != Kind::Bye && status.is_final() => {
+                heads.push(Head { uid: *uid, ..Head::default() });
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+    let is_all = heads.iter().all(|head| head.header.is_none()) && uids.len() >= WITHHELD_MAX;
+    if is_all { Err(Problem::Refused(refused)) } else { Ok(heads) }
 }
 
 fn without(uids: &[u32], heads: &[Head]) -> Vec<u32> {

@@ -33,6 +33,13 @@ impl Shared {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    Any,
+    /// After one broke: those that are idle may be dead, too.
+    New,
+}
+
 /// A connection in use. Dropping it closes it: whatever it was doing may be half done.
 pub struct Lent {
     session: Option<Session>,
@@ -48,10 +55,13 @@ impl Pool {
     }
 
     /// A connection, best one that has `folder` open.
-    pub async fn take(&self, folder: &str) -> Result<Lent, Fault> {
+    pub async fn take(&self, folder: &str, freshness: Freshness) -> Result<Lent, Fault> {
         loop {
             let permit = self.permits.clone().acquire_owned().await;
             let permit = permit.map_err(|_| Fault::transient("imap-closed", "the run has ended"))?;
+            if freshness == Freshness::New {
+                self.drop_idle();
+            }
             if let Some(session) = self.idle(folder) {
                 return Ok(self.lend(session, folder, permit));
             }
@@ -83,6 +93,12 @@ impl Pool {
         let at = state.idle.iter().position(|(_, open)| open == folder);
         let at = at.or_else(|| state.idle.len().checked_sub(1))?;
         Some(state.idle.swap_remove(at).0)
+    }
+
+    fn drop_idle(&self) {
+        let mut state = self.shared.state();
+        state.open -= state.idle.len();
+        state.idle.clear();
     }
 
     fn lend(&self, session: Session, folder: &str, permit: OwnedSemaphorePermit) -> Lent {

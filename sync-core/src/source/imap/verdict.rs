@@ -31,6 +31,18 @@ impl Problem {
     }
 }
 
+impl Status {
+    /// Whether a refusal is about what was asked for, and not about the server's state or its patience.
+    pub fn is_final(&self) -> bool {
+        let passes = ["UNAVAILABLE", "INUSE", "SERVERBUG", "LIMIT", "THROTTLED", "OVERQUOTA"];
+        let of_login =
+            ["AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN"];
+        !passes.contains(&self.code.as_str())
+            && !of_login.contains(&self.code.as_str())
+            && !is_crowded(&self.text)
+    }
+}
+
 pub fn broken_fault(broken: &Broken) -> Fault {
     tracing::info!(%broken, "an IMAP connection broke");
     match broken {
