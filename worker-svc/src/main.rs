@@ -18,7 +18,7 @@ use sync_core::{
     credential::{Credentials, Vault},
     reader::{self, Bounds, Pool},
     source::{
-        gmail, http as http_client, imap,
+        self, gmail, imap,
         network::Dialer,
         oauth::{Clients, Tokens, refresh::Refresher},
         opener::Opener,
@@ -149,13 +149,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
     );
     let credentials = credentials(&config, &archive, &clock)?;
     let clients = oauth::clients(&config.oauth)?;
-    let http = http_client::client();
-    let tokens: Arc<dyn Tokens> = Arc::new(Refresher::new(http.clone(), clock.clone()));
+    let tokens: Arc<dyn Tokens> = Arc::new(Refresher::new(source::http::client(), clock.clone()));
     let sources: Arc<dyn Sources> = Arc::new(Opener {
         folders: FolderSources { root: root.clone(), clock: clock.clone() },
         credentials: credentials.clone(),
-        clients: clients.clone(),
-        gmail: gmail::Provider::new(http, tokens.clone(), config.gmail.settings(), clock.clone()),
+        gmail: gmail(&config, tokens.clone(), clients.clone(), &clock),
         imap: imap_connector(&config, clients.clone(), tokens)?,
     });
     let registry = registry(&config, &archive, &sources, &clock)?;
@@ -203,6 +201,11 @@ fn credentials(config: &Config, archive: &Archive, clock: &Clock) -> anyhow::Res
         file => Some(Arc::new(Vault::open(file).context("credentials.key_file")?)),
     };
     Ok(Credentials::new(archive.catalog.clone(), vault, clock.clone()))
+}
+
+fn gmail(config: &Config, tokens: Arc<dyn Tokens>, clients: Clients, clock: &Clock) -> gmail::Provider {
+    let settings = config.gmail.settings();
+    gmail::Provider::new(source::http::client(), tokens, clients, settings, clock.clone())
 }
 
 fn imap_connector(

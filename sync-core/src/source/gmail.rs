@@ -40,9 +40,10 @@ use self::labels::Selection;
 use self::pace::Pace;
 use self::quota::{Limits, Quota};
 use super::oauth::refresh::Refresher;
-use super::oauth::{Client, Tokens};
+use super::oauth::{self, Clients, Tokens};
 use super::{FOLDERS_MAX, Fault, Fetched, Item, MESSAGE_BYTES_MAX, Page, Source};
 use crate::archive::Mailbox;
+use crate::archive::record::GmailConfig;
 use crate::credential::Access;
 use crate::sync::Clock;
 
@@ -83,29 +84,37 @@ impl Default for Settings {
 pub struct Provider {
     http: Http,
     tokens: Arc<dyn Tokens>,
+    clients: Clients,
     quota: Arc<Quota>,
     settings: Settings,
     clock: Clock,
 }
 
 impl Provider {
-    pub fn new(http: Http, tokens: Arc<dyn Tokens>, settings: Settings, clock: Clock) -> Self {
+    pub fn new(
+        http: Http,
+        tokens: Arc<dyn Tokens>,
+        clients: Clients,
+        settings: Settings,
+        clock: Clock,
+    ) -> Self {
         let quota = Arc::new(Quota::new(settings.limits.clone()));
-        Self { http, tokens, quota, settings, clock }
+        Self { http, tokens, clients, quota, settings, clock }
     }
 
     /// With a quota and a token refresher of its own.
-    pub fn alone(settings: Settings, clock: Clock) -> Self {
+    pub fn alone(clients: Clients, settings: Settings, clock: Clock) -> Self {
         let http = super::http::client();
         let tokens = Arc::new(Refresher::new(http.clone(), clock.clone()));
-        Self::new(http, tokens, settings, clock)
+        Self::new(http, tokens, clients, settings, clock)
     }
 
     /// Asks nothing of the network yet.
     ///
     /// # Errors
-    /// When the client's address is none.
-    pub fn open(&self, mailbox: &Mailbox, access: Access, client: &Client) -> Result<Gmail, Fault> {
+    /// When the mailbox's OAuth client is not configured, or its address is none.
+    pub fn open(&self, config: &GmailConfig, mailbox: &Mailbox, access: Access) -> Result<Gmail, Fault> {
+        let client = oauth::client(&self.clients, &config.oauth_client)?;
         let base = Url::parse(&client.api_url).map_err(|_| {
             Fault::permanent(
                 "oauth-client-address",

@@ -2,18 +2,16 @@
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 
-use super::{Fault, Source, gmail, oauth};
+use super::{Fault, Source, gmail};
 use crate::archive::claim::Claim;
-use crate::archive::record::{GmailConfig, Mailbox, SourceConfig};
+use crate::archive::record::{Mailbox, SourceConfig};
 use crate::credential::Credentials;
 use crate::source::imap::{Connector, Imap};
-use crate::source::oauth::Clients;
 use crate::sync::{FolderSources, Sources};
 
 pub struct Opener {
     pub folders: FolderSources,
     pub credentials: Credentials,
-    pub clients: Clients,
     pub gmail: gmail::Provider,
     pub imap: Connector,
 }
@@ -31,20 +29,11 @@ impl Sources for Opener {
                 let source = Imap::new(&self.imap, config, &mailbox.spec, access);
                 ready(Ok(Box::new(source) as Box<dyn Source>)).boxed()
             }
-            SourceConfig::Gmail(config) => ready(self.gmail(mailbox, claim, config)).boxed(),
+            SourceConfig::Gmail(config) => {
+                let access = self.credentials.access(mailbox, claim);
+                let source = self.gmail.open(config, mailbox, access);
+                ready(source.map(|source| Box::new(source) as Box<dyn Source>)).boxed()
+            }
         }
-    }
-}
-
-impl Opener {
-    fn gmail(
-        &self,
-        mailbox: &Mailbox,
-        claim: Option<&Claim>,
-        config: &GmailConfig,
-    ) -> Result<Box<dyn Source>, Fault> {
-        let client = oauth::client(&self.clients, &config.oauth_client)?;
-        let access = self.credentials.access(mailbox, claim);
-        Ok(Box::new(self.gmail.open(mailbox, access, client)?))
     }
 }

@@ -12,6 +12,8 @@ use sync_core::credential::vault::Place;
 use sync_core::credential::{Credential, Credentials, Secret, Vault, key_file};
 use sync_core::source::gmail::quota::Limits;
 use sync_core::source::gmail::{Patience, Provider, Settings};
+use sync_core::source::imap::{self, Connector};
+use sync_core::source::network::Dialer;
 use sync_core::source::oauth::{Client, Clients};
 use sync_core::source::opener::Opener;
 use sync_core::source::root::Root;
@@ -131,8 +133,14 @@ impl World {
         let opener = Opener {
             folders: FolderSources { root: Root::new(self.dir.path()), clock: clock() },
             credentials: self.credentials.clone(),
-            clients: self.clients.clone(),
-            gmail: Provider::alone(self.settings.clone(), clock()),
+            imap: Connector {
+                dialer: Dialer::new(Vec::new()),
+                tls: imap::tls::config(None).unwrap(),
+                limits: imap::Limits::default(),
+                clients: self.clients.clone(),
+                tokens: None,
+            },
+            gmail: Provider::alone(self.clients.clone(), self.settings.clone(), clock()),
         };
         let settings = sync::Settings { batch_messages, ..sync::Settings::default() };
         Syncer::new(self.archive.clone(), Arc::new(ToyReader), Arc::new(opener), settings, clock())

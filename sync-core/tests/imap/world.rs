@@ -12,6 +12,7 @@ use sync_core::archive::{
 };
 use sync_core::credential::vault::Place;
 use sync_core::credential::{Access, Credential, Credentials, Secret, Vault, key_file};
+use sync_core::source::gmail;
 use sync_core::source::imap::{self, Config, Connector, Limits, Security};
 use sync_core::source::network::{Dialer, Network};
 use sync_core::source::oauth::{Client, Tokens};
@@ -84,6 +85,7 @@ impl World {
             token_url: String::new(),
             api_url: String::new(),
         };
+        let clients = Arc::new(BTreeMap::from([("google".to_owned(), client)]));
         Opener {
             folders: FolderSources { root: Root::none(), clock: clock() },
             credentials: self.credentials.clone(),
@@ -93,9 +95,10 @@ impl World {
                 ),
                 tls: imap::tls::config(Some(&self.ca)).unwrap(),
                 limits: self.limits,
-                clients: Arc::new(BTreeMap::from([("google".to_owned(), client)])),
+                clients: clients.clone(),
                 tokens: self.tokens.clone(),
             },
+            gmail: gmail::Provider::alone(clients, gmail::Settings::default(), clock()),
         }
     }
 

@@ -92,8 +92,7 @@ impl World {
         let sources = Arc::new(Opener {
             folders: FolderSources { root: root.clone(), clock: clock(&time) },
             credentials: credentials.clone(),
-            clients: clients.clone(),
-            gmail: gmail::Provider::alone(gmail::Settings::default(), clock(&time)),
+            gmail: gmail::Provider::alone(clients.clone(), gmail::Settings::default(), clock(&time)),
             imap: imap::Connector {
                 dialer: Dialer::new(Network::parse("127.0.0.0/8").into_iter().collect()),
                 tls: imap::tls::config(None).unwrap(),
