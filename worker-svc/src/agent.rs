@@ -38,6 +38,8 @@ const PAUSE: (u64, u64) = (100, 5_000);
 /// After the time of a drain: for attempts to stop and for their outcomes to be handed in. Then the worker leaves, and
 /// what it still holds is given to others when its leases end.
 const LEAVE_AFTER: u64 = 15_000;
+/// For the scheduler to hear of a drain, when nothing is held.
+const HEARD_AFTER: u64 = 2_000;
 
 /// Names one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -179,6 +181,11 @@ pub struct Agent {
     drain_until: Option<u64>,
     /// The scheduler has heard that this worker drains, and gives it nothing more.
     drain_heard: bool,
+    /// What the scheduler said then is assigned to it, and has not arrived yet.
+    awaited: BTreeSet<Key>,
+    /// A worker with nothing to do waits no longer to be heard.
+    hear_until: u64,
+    is_unheard: bool,
     leave_at: u64,
     has_left: bool,
     effects: Vec<Effect>,
@@ -211,6 +218,9 @@ impl Agent {
             report_tries: 0,
             drain_until: None,
             drain_heard: false,
+            awaited: BTreeSet::new(),
+            hear_until: u64::MAX,
+            is_unheard: false,
             leave_at: u64::MAX,
             has_left: false,
             effects: Vec::new(),
@@ -234,13 +244,19 @@ impl Agent {
             self.attempts.values().filter(|attempt| attempt.outcome.is_none() && attempt.stop.is_none());
         let deadline = running.map(|attempt| attempt.deadline).min().unwrap_or(u64::MAX);
         let report = if self.can_report() { self.next_report } else { u64::MAX };
-        let drain = self.leave_at.min(self.drain_until.unwrap_or(u64::MAX));
+        let hear = if self.is_unheard { u64::MAX } else { self.hear_until };
+        let drain = self.leave_at.min(self.drain_until.unwrap_or(u64::MAX)).min(hear);
         link.min(deadline).min(report).min(drain)
     }
 
     /// Whether the worker may leave: everything is finished and acknowledged, or nobody took it for too long.
     pub fn is_drained(&self) -> bool {
-        self.has_left || (self.drain_until.is_some() && self.attempts.is_empty())
+        let told = match self.link {
+            Link::Down { .. } => true,
+            // Jobs may be on their way until the scheduler knows.
+            Link::Opening { .. } | Link::Up => self.is_unheard || self.drain_heard && self.awaited.is_empty(),
+        };
+        self.has_left || (self.drain_until.is_some() && self.attempts.is_empty() && told)
     }
 
     pub fn held(&self) -> usize {
@@ -258,6 +274,7 @@ impl Agent {
 
     pub fn wake(&mut self, now: u64) {
         self.has_left |= self.leave_at <= now;
+        self.is_unheard |= self.hear_until <= now;
         match self.link {
             Link::Down { until } if until <= now => self.open(now),
             Link::Opening { since } if since + stream::OPEN_MAX <= now => self.hang_up(now),
@@ -277,6 +294,7 @@ impl Agent {
         }
         self.drain_until = Some(now.saturating_add(within));
         self.leave_at = now.saturating_add(within).saturating_add(LEAVE_AFTER);
+        self.hear_until = now.saturating_add(HEARD_AFTER);
         self.next_heartbeat = self.next_heartbeat.min(now);
         self.wake(now);
     }

@@ -18,6 +18,7 @@ const REPORT_BYTES: usize = 64 << 10;
 impl Agent {
     pub(super) fn take(&mut self, now: u64, job: pb::DueJob) {
         let key = Key { run_id: job.run_id.clone(), attempt: job.attempt };
+        self.awaited.remove(&key);
         if self.attempts.contains_key(&key) {
             return;
         }

@@ -103,6 +103,11 @@ impl Agent {
         self.next_heartbeat = now + next.min(self.lease / 2).max(NEXT_MIN);
         if self.drain_until.is_some() {
             self.drain_heard = beat.draining;
+            let assigned =
+                answer.assigned.iter().map(|run| Key { run_id: run.run_id.clone(), attempt: run.attempt });
+            self.awaited = assigned
+                .filter(|key| !self.attempts.contains_key(key) && !self.remembered.contains(key))
+                .collect();
             self.next_heartbeat = if self.drain_heard { self.next_heartbeat } else { now };
         }
         answer.orders.into_iter().for_each(|order| self.obey(order));

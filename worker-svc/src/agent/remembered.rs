@@ -61,6 +61,10 @@ impl Remembered {
         }
     }
 
+    pub(super) fn contains(&self, key: &Key) -> bool {
+        self.outcomes.iter().any(|outcome| outcome.key == *key)
+    }
+
     pub(super) fn listed(&self) -> impl Iterator<Item = pb::HeldRun> + '_ {
         self.outcomes.iter().map(|outcome| pb::HeldRun {
             run_id: outcome.key.run_id.clone(),

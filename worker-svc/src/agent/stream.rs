@@ -78,6 +78,7 @@ impl Agent {
         self.assured = since;
         self.beat = None;
         self.drain_heard = false;
+        self.awaited.clear();
         self.next_heartbeat = if self.drain_until.is_some() { now } else { now + self.heartbeat };
         self.next_report = now;
         welcome.orders.into_iter().for_each(|order| self.obey(order));

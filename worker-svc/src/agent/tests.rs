@@ -280,6 +280,31 @@ fn w8_a_drain_hands_back_what_has_not_started_and_lets_the_rest_finish() {
 }
 
 #[test]
+fn w8_a_drain_waits_for_what_is_on_its_way() {
+    let mut agent = connected(&[]);
+    agent.drain(100, 0);
+    assert!(!agent.is_drained(), "the scheduler has not heard");
+    let on_its_way = pb::HeldRun { run_id: "r1".into(), attempt: 1, ..pb::HeldRun::default() };
+    let response = pb::HeartbeatResponse { assigned: vec![on_its_way], ..answer(1).expect("an answer") };
+    agent.heartbeat_answered(105, 1, Some(response));
+    assert!(!agent.is_drained());
+    agent.effects();
+    agent.stream_message(106, due(2, &[("r1", 1, "noop")]));
+    assert_eq!(class_of(reported(&agent.effects())[0]), pb::FailureClass::Interrupted);
+    agent.report_answered(110, 1, receipts(1));
+    assert!(agent.is_drained());
+}
+
+#[test]
+fn w8_a_worker_that_holds_nothing_does_not_wait_for_long_to_be_heard() {
+    let mut agent = connected(&[]);
+    agent.drain(100, 20_000);
+    assert!(agent.next_wake() <= 2_100);
+    agent.wake(2_100);
+    assert!(agent.is_drained());
+}
+
+#[test]
 fn w3_a_session_that_the_scheduler_forgot_is_opened_again() {
     let mut agent = connected(&[("r1", 1, "noop")]);
     heartbeat(&mut agent, 5_000);
