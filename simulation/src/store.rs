@@ -14,6 +14,8 @@ pub struct Durable {
     pub seq: u64,
     pub records: BTreeMap<Key, Bytes>,
     real: Option<Arc<dyn Store>>,
+    /// Records that have become garbage. A real store is shown them only when it is read.
+    garbage: BTreeMap<Key, Bytes>,
     /// What was there is lost; the owner does not know yet.
     forgotten: bool,
     /// The batch that met the loss.
@@ -53,12 +55,23 @@ impl Durable {
         let Some(real) = &self.real else { return expected };
         // Leases have no place in virtual time: the former owner makes way.
         real.resign();
-        let opened = real.open().expect("the real store opens");
+        let mut opened = real.open().expect("the real store opens");
+        for (key, value) in &mut opened.hot {
+            if let Some(garbage) = self.garbage.get(key) {
+                value.clone_from(garbage);
+            }
+        }
         assert_eq!((opened.epoch, opened.seq), (expected.epoch, expected.seq), "{} store", real.kind());
         let found: BTreeMap<&Key, &Bytes> = opened.hot.iter().map(|(key, value)| (key, value)).collect();
         let known: BTreeMap<&Key, &Bytes> = expected.hot.iter().map(|(key, value)| (key, value)).collect();
         assert!(found == known && found.len() == opened.hot.len(), "{} store: other records", real.kind());
         opened
+    }
+
+    /// From now on a record holds something else than what was written.
+    pub fn garble(&mut self, key: Key, value: Bytes) {
+        self.records.insert(key.clone(), value.clone());
+        self.garbage.insert(key, value);
     }
 
     /// Everything is gone. Whoever commits next is told.
@@ -154,6 +167,7 @@ impl Durable {
             return Arrived::Refused(StoreError::Fatal(format!("commit {seq} after {}", self.seq)));
         }
         for write in batch.iter() {
+            self.garbage.remove(&write.key);
             match &write.value {
                 Some(value) => self.records.insert(write.key.clone(), value.clone()),
                 None => self.records.remove(&write.key),

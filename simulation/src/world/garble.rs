@@ -33,7 +33,7 @@ impl World {
         }
         let name = self.sources.faults.pick(&names).clone();
         trace!(self, "record {name:?} becomes unreadable");
-        self.store.records.insert(Key::new(&name), Bytes::from_static(GARBAGE));
+        self.store.garble(Key::new(&name), Bytes::from_static(GARBAGE));
         self.judge.compared.unreadable_records += 1;
         let (uid, runs) = match name {
             Name::State(uid) => {
