@@ -258,6 +258,9 @@ fn in_turn(line: &mut Line, decided: &Decided) -> Result<Vec<i64>, String> {
 
 fn replaced(line: &mut Line, decided: &Decided, may: &BTreeSet<i64>) -> Result<Vec<i64>, String> {
     let first = decided.first.unwrap_or(i64::MIN);
+    // Too many to count are too many to keep: all go, whatever the new timing names.
+    let all = decided.count.is_none().then(|| line.pending.clone());
+    let may = all.as_ref().unwrap_or(may);
     let times: Vec<i64> =
         may.range(first..=decided.entry.last).filter(|time| line.pending.contains(time)).copied().collect();
     if times.is_empty() || decided.count.is_some_and(|count| count != times.len() as u64) {

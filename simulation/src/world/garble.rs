@@ -1,7 +1,7 @@
 //! Records that become unreadable while nobody has the store open (P4): what they held is set aside and shown, and
 //! nothing else is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use scheduler_svc::{
@@ -12,11 +12,14 @@ use scheduler_svc::{
         schedule::Status,
         timer::Now,
     },
-    store::{Key, Opened, key::Name},
+    store::{Key, Opened, Write, key::Name},
 };
 
 use super::{World, client::Role, reload, trace};
-use crate::judge::{Broken, Verdict, broken, holds};
+use crate::{
+    judge::{Broken, Verdict, broken, holds},
+    store::Arrived,
+};
 
 /// Nothing that anybody wrote.
 const GARBAGE: &[u8] = b"\xff\xff\xff\xff";
@@ -33,7 +36,12 @@ impl World {
         }
         let name = self.sources.faults.pick(&names).clone();
         trace!(self, "record {name:?} becomes unreadable");
-        self.store.records.insert(Key::new(&name), Bytes::from_static(GARBAGE));
+        // As if its last owner had written that, before another one opens the store.
+        let garbage = Write { key: Key::new(&name), value: Some(Bytes::from_static(GARBAGE)) };
+        let (epoch, seq) = (self.store.epoch, self.store.seq + 1);
+        if self.store.commit(epoch, seq, &Arc::new(vec![garbage])) != Arrived::Written {
+            return;
+        }
         self.judge.compared.unreadable_records += 1;
         let (uid, runs) = match name {
             Name::State(uid) => {
