@@ -137,7 +137,7 @@ impl Decisions {
     /// The state of a schedule was lost. `behind`: the time of its run that waits behind a live one.
     pub fn begin_anew(&mut self, schedule: &Schedule, behind: Option<i64>) {
         let mut line = Line::new(schedule);
-        (line.from, line.floor) = (schedule.created, schedule.created);
+        (line.from, line.floor) = (schedule.decided_through, schedule.decided_through);
         line.pending = behind.into_iter().collect();
         line.behind = behind;
         self.lines.insert(schedule.uid, line);
