@@ -54,7 +54,6 @@ fn planted_bugs_are_found() {
         bugs::Bug::Scheduler(Scheduler::BulkSkipsAtBoundary),
         bugs::Bug::Scheduler(Scheduler::UnreadableForgotten),
         bugs::Bug::Agent(Agent::ForgetsOutcomesOnBreak),
-        bugs::Bug::Agent(Agent::HearsOldEpochs),
         bugs::Bug::Agent(Agent::UnsureGoesOn),
     ];
     for bug in sample {

@@ -18,7 +18,7 @@ use super::{
     definition::Definition,
     failure::THROTTLED_MAX,
     gate::{Gates, limit::LimitName},
-    id::{RunId, Uid},
+    id::{RunId, Trigger, Uid},
     output::Event,
     quarantine::Handling,
     request::{RequestKey, Seen},
@@ -132,11 +132,12 @@ impl StateMachine {
             .into_iter()
             .filter_map(|(key, uid, value)| machine.load_schedule(&key, uid, value, &definitions).err())
             .collect();
-        unknown.into_iter().for_each(|uid| machine.load_unknown(uid, &definitions));
+        unknown.iter().for_each(|uid| machine.load_unknown(*uid, &definitions));
         let mut ready: Vec<_> = runs
             .into_iter()
             .filter_map(|(key, id, value)| machine.load_run(&key, id, value, &definitions))
             .collect();
+        unknown.into_iter().for_each(|uid| machine.learn_from_runs(uid));
         ready.sort_unstable();
         ready.iter().for_each(|(_, key)| machine.restore_run(*key));
         requests.sort_by_key(|(_, seen)| seen.time);
@@ -272,6 +273,22 @@ impl StateMachine {
             schedule.set_rare(|rare| rare.quarantine = Some("its state could not be read".into()));
         }
         self.insert_schedule(schedule);
+    }
+
+    /// What the live runs of a schedule tell of its lost state: their times have been, wherever the clock has been set.
+    fn learn_from_runs(&mut self, uid: Uid) {
+        let Some(slot) = self.slot_of(uid) else { return };
+        for key in self.schedules[slot].live.clone() {
+            let id = self.runs[key].id;
+            let schedule = &mut self.schedules[slot];
+            match id.trigger {
+                Trigger::Scheduled => schedule.decided_through = schedule.decided_through.max(id.nominal),
+                Trigger::Manual => {
+                    schedule.set_rare(|rare| rare.last_manual = rare.last_manual.max(id.nominal));
+                }
+                Trigger::Backfill => {}
+            }
+        }
     }
 
     fn load_run(

@@ -140,7 +140,7 @@ impl Decisions {
     /// The state of a schedule was lost. `behind`: the time of its run that waits behind a live one.
     pub fn begin_anew(&mut self, schedule: &Schedule, behind: Option<i64>) {
         let mut line = Line::new(schedule);
-        (line.from, line.floor) = (schedule.created, schedule.created);
+        (line.from, line.floor) = (schedule.decided_through, schedule.decided_through);
         line.pending = behind.into_iter().collect();
         line.behind = behind;
         line.anew = true;
@@ -267,6 +267,9 @@ fn in_turn(line: &mut Line, decided: &Decided) -> Result<Vec<i64>, String> {
 
 fn replaced(line: &mut Line, decided: &Decided, may: &BTreeSet<i64>) -> Result<Vec<i64>, String> {
     let first = decided.first.unwrap_or(i64::MIN);
+    // Too many to count are too many to keep: all go, whatever the new timing names.
+    let all = decided.count.is_none().then(|| line.pending.clone());
+    let may = all.as_ref().unwrap_or(may);
     let times: Vec<i64> =
         may.range(first..=decided.entry.last).filter(|time| line.pending.contains(time)).copied().collect();
     if times.is_empty() || decided.count.is_some_and(|count| count != times.len() as u64) {

@@ -179,6 +179,10 @@ impl Durable {
         let former = self.schedules.get(&uid)?;
         let mut schedule = Schedule::new(uid, former.definition.clone(), wall);
         (schedule.generation, schedule.status) = (former.generation, Status::Quarantined);
+        // What is still live has been, wherever the clock has been set.
+        let live = self.live(uid).filter(|run| run.id.trigger == Trigger::Scheduled);
+        let decided = live.map(|run| run.id.nominal).max();
+        schedule.decided_through = decided.map_or(wall, |decided| decided.max(wall));
         self.log.retain(|(of, _), _| *of != uid);
         self.history.retain(|(of, ..), _| *of != uid);
         self.schedules.insert(uid, schedule.clone());

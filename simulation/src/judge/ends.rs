@@ -6,7 +6,7 @@ use scheduler_svc::state_machine::{
     failure::Class,
     id::RunId,
     run::{Attempt, Finished, Lease, Outcome, Run},
-    schedule::Schedule,
+    schedule::{Schedule, Status},
 };
 
 use super::{
@@ -81,10 +81,13 @@ impl Runs {
         // A batch may hold the pause and the resume that follows it.
         let revision =
             |schedule: &Option<Schedule>| schedule.as_ref().map_or(0, |schedule| schedule.revision);
-        let acted = changes
-            .schedules
-            .iter()
-            .any(|(uid, was, now)| *uid == id.uid && revision(now) > revision(was) + 1);
+        // So may the change that let a schedule begin again that had ended.
+        let ended = |schedule: &Option<Schedule>| {
+            schedule.as_ref().is_some_and(|schedule| schedule.status == Status::Ended)
+        };
+        let acted = changes.schedules.iter().any(|(uid, was, now)| {
+            *uid == id.uid && revision(now) > revision(was) + if ended(was) { 0 } else { 1 }
+        });
         let schedule = after.schedules.get(&id.uid).filter(|_| !acted);
         self.known[&id].pauses(finished, before, schedule)?;
         self.end_fits(before, finished, accepted)
@@ -106,6 +109,9 @@ impl Runs {
         let token = before.lease().map_or(before.lost_token, |lease| lease.token);
         let attempt = finished.attempts.iter().find(|one| one.attempt == before.attempt);
         let attempt = attempt.filter(|_| before.lease().is_some());
+        // One that was lost in the same commit, and reported late after that, ended as its run did.
+        let lost = |attempt: &&Attempt| attempt.failure.as_ref().is_some_and(|it| it.class == Class::Lost);
+        let attempt = attempt.filter(|attempt| !lost(attempt));
         let failure = attempt.map_or(&finished.failure, |attempt| &attempt.failure);
         let class = failure.as_ref().map(|failure| failure.class);
         let ends = |said: &Said| {
@@ -178,7 +184,8 @@ impl Runs {
         let done = result.fields.get("done").and_then(|value| value.kind.as_ref());
         let done = if let Some(Kind::NumberValue(number)) = done { *number } else { 0.0 };
         holds("W6 results of attempts add up", (sum - done).abs() < 0.5, || {
-            format!("{}: reported {sum}, stored {done}", finished.id)
+            let accepted = &self.known[&finished.id].accepted;
+            format!("{}: reported {sum} under {accepted:?}, stored {done}", finished.id)
         })
     }
 }

@@ -30,7 +30,9 @@ impl Judge {
                 continue;
             }
             let due = next.map(|next| next + schedule.definition.spread_offset());
-            let late = schedule.status == Status::Active && due.is_some_and(|due| due + 5_000 < wall);
+            // It may have been saved, or let go on, only just now.
+            let since = due.map(|due| due.max(schedule.updated));
+            let late = schedule.status == Status::Active && since.is_some_and(|since| since + 5_000 < wall);
             holds("each nominal time has exactly one decision", !late, || {
                 format!("{uid}: {next:?} was due at {due:?}, it is {wall}")
             })?;

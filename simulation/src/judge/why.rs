@@ -238,7 +238,9 @@ impl Why<'_> {
             return broken("PAUSED only inside a pause", "the schedule was not paused");
         };
         let until = self.before.and_then(last_of).unwrap_or(entry.time).min(entry.time);
-        let offset = self.before.unwrap_or(self.after).definition.spread_offset();
+        // Either definition may have held, if the commit holds a change.
+        let offset = |schedule: &Schedule| schedule.definition.spread_offset();
+        let offset = self.before.map_or(i64::MAX, offset).min(offset(self.after));
         holds("PAUSED only inside a pause", entry.last + offset <= until, || {
             format!("through {} (spread {offset}), paused from {since} to {until}", entry.last)
         })

@@ -144,3 +144,25 @@ fn p4_a_lease_that_the_machine_panics_over_ends_though_its_schedule_is_set_aside
     let (_, orders) = bench.open(hello);
     assert_eq!(orders[0].action, Action::Drop);
 }
+
+#[test]
+fn r1_a_schedule_that_begins_anew_makes_no_run_that_is_live() {
+    let mut bench = Bench::new();
+    let overlap = Overlap::Allow;
+    let (view, _) = bench.save(Definition { overlap, ..definition("a", every(MINUTE)) });
+    bench.pass(2 * MINUTE);
+    let (manual, _) = bench.run_now("a");
+    garble(&mut bench, &Name::State(view.uid));
+    // The clock was set back: the same times come again.
+    bench.now.wall -= 2 * MINUTE;
+    bench.restart(0);
+    bench.save(Definition { overlap, ..definition("a", every(MINUTE)) });
+    let (again, created) = bench.run_now("a");
+    assert!(created && again != manual);
+    bench.pass(MINUTE);
+    let mut live = bench.view("a").active;
+    live.sort_unstable();
+    let count = live.len();
+    live.dedup();
+    assert_eq!((live.len(), count), (4, 4), "two scheduled ones, two manual ones: {live:?}");
+}
