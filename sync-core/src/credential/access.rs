@@ -21,6 +21,8 @@ const TRADE: Duration = Duration::from_secs(45);
 const MARK: Duration = Duration::from_secs(60);
 /// Between two looks whether another's trade has ended.
 const LOOK: Duration = Duration::from_millis(250);
+/// The code of a run that wants to trade and has lost its mailbox to another: it ends as superseded.
+pub const CLAIM_LOST: &str = "claim-lost";
 /// A rotated token exists nowhere else, so saving it is worth patience.
 const SAVES: u32 = 10;
 
@@ -174,6 +176,6 @@ fn unavailable(error: crate::archive::Error) -> Fault {
 fn refused(refused: Refused) -> Fault {
     match refused {
         Refused::Archive(error) => unavailable(error),
-        refused => Fault::transient("claim-lost", refused.to_string()),
+        refused => Fault::transient(CLAIM_LOST, refused.to_string()),
     }
 }
