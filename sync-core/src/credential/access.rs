@@ -8,6 +8,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::vault::{Place, Sealed};
 use super::{Credential, Credentials};
 use crate::archive::claim::{Claim, Refused};
@@ -75,7 +77,8 @@ impl Access {
         F: Future<Output = Result<Traded<T>, Fault>> + Send + 'static,
     {
         let access = self.clone();
-        let task = tokio::spawn(async move { access.carry_out(trade).await });
+        let task = async move { access.carry_out(trade).await };
+        let task = tokio::spawn(task.in_current_span());
         let ended = task.await;
         ended.unwrap_or_else(|_| {
             Err(Fault::transient("exchange-interrupted", "a token refresh was interrupted"))
