@@ -24,7 +24,7 @@ pub mod vault;
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use zeroize::Zeroizing;
 
 pub use access::Access;
@@ -59,9 +59,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Takes numbers too, since an environment variable of digits reads as one, and an error about it would show it.
+/// An environment variable of digits reads as a number, with other digits than it had. That is refused, by an error
+/// that does not show it.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const REMEDY: &str = "must be text: put it into double quotes, or into a file";
         struct Text;
         impl Visitor<'_> for Text {
             type Value = Secret;
@@ -71,17 +73,17 @@ impl<'de> Deserialize<'de> for Secret {
             fn visit_str<E>(self, text: &str) -> Result<Secret, E> {
                 Ok(Secret::new(text))
             }
-            fn visit_i64<E>(self, number: i64) -> Result<Secret, E> {
-                Ok(Secret::new(number.to_string()))
+            fn visit_i64<E: Error>(self, _: i64) -> Result<Secret, E> {
+                Err(E::custom(REMEDY))
             }
-            fn visit_u64<E>(self, number: u64) -> Result<Secret, E> {
-                Ok(Secret::new(number.to_string()))
+            fn visit_u64<E: Error>(self, _: u64) -> Result<Secret, E> {
+                Err(E::custom(REMEDY))
             }
-            fn visit_f64<E>(self, number: f64) -> Result<Secret, E> {
-                Ok(Secret::new(number.to_string()))
+            fn visit_f64<E: Error>(self, _: f64) -> Result<Secret, E> {
+                Err(E::custom(REMEDY))
             }
-            fn visit_bool<E>(self, word: bool) -> Result<Secret, E> {
-                Ok(Secret::new(word.to_string()))
+            fn visit_bool<E: Error>(self, _: bool) -> Result<Secret, E> {
+                Err(E::custom(REMEDY))
             }
         }
         deserializer.deserialize_any(Text)
@@ -169,11 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_digits_is_taken_from_configuration() {
-        assert_eq!(serde_json::from_str::<Secret>("12345").unwrap().expose(), "12345");
+    fn configuration_errors_show_no_secret() {
         assert_eq!(serde_json::from_str::<Secret>("\"x\"").unwrap().expose(), "x");
-        assert!(
-            !serde_json::from_str::<Secret>("[\"hunter2\"]").unwrap_err().to_string().contains("hunter2")
-        );
+        for wrong in ["8675309", "-8675309", "86.75309", "[\"8675309\"]", "{\"a\": \"8675309\"}"] {
+            let error = serde_json::from_str::<Secret>(wrong).unwrap_err().to_string();
+            assert!(!error.contains("86"), "{error}");
+        }
     }
 }

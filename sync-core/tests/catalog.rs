@@ -45,6 +45,8 @@ conformance!(
     reauthorization_stops_the_mailbox,
     processing_again_updates_documents_in_place,
     a_dropped_duplicate_returns_when_its_twin_goes,
+    a_credential_belongs_to_one_source,
+    settings_change_without_source_and_state,
     an_owner_is_erased_entirely,
     foreign_text_of_any_kind_is_stored,
     mailboxes_of_one_owner_file_the_same_documents_at_once,

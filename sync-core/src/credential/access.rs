@@ -8,6 +8,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::vault::{Place, Sealed};
 use super::{Credential, Credentials};
 use crate::archive::claim::{Claim, Refused};
@@ -21,6 +23,8 @@ const TRADE: Duration = Duration::from_secs(45);
 const MARK: Duration = Duration::from_secs(60);
 /// Between two looks whether another's trade has ended.
 const LOOK: Duration = Duration::from_millis(250);
+/// The code of a run that wants to trade and has lost its mailbox to another: it ends as superseded.
+pub const CLAIM_LOST: &str = "claim-lost";
 /// A rotated token exists nowhere else, so saving it is worth patience.
 const SAVES: u32 = 10;
 
@@ -73,7 +77,8 @@ impl Access {
         F: Future<Output = Result<Traded<T>, Fault>> + Send + 'static,
     {
         let access = self.clone();
-        let task = tokio::spawn(async move { access.carry_out(trade).await });
+        let task = async move { access.carry_out(trade).await };
+        let task = tokio::spawn(task.in_current_span());
         let ended = task.await;
         ended.unwrap_or_else(|_| {
             Err(Fault::transient("exchange-interrupted", "a token refresh was interrupted"))
@@ -174,6 +179,6 @@ fn unavailable(error: crate::archive::Error) -> Fault {
 fn refused(refused: Refused) -> Fault {
     match refused {
         Refused::Archive(error) => unavailable(error),
-        refused => Fault::transient("claim-lost", refused.to_string()),
+        refused => Fault::transient(CLAIM_LOST, refused.to_string()),
     }
 }

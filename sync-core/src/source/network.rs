@@ -24,7 +24,9 @@ pub const PORTS: [u16; 2] = [993, 143];
 /// A name with more addresses than this is cut.
 const ADDRESSES_MAX: usize = 16;
 const RESOLVE: Duration = Duration::from_secs(10);
+/// To one address, and to all of a name together.
 const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_ALL: Duration = Duration::from_secs(30);
 
 /// A block of addresses, as in `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +165,8 @@ enum Why {
         "port {0} is not one of IMAP; sources.allow_networks allows other ports in networks that it names"
     )]
     Port(u16),
+    #[error("its addresses do not answer")]
+    Slow,
     #[error("no connection to {0}: {1}")]
     Failed(SocketAddr, io::Error),
 }
@@ -195,21 +199,8 @@ impl Dialer {
         if !PORTS.contains(&port) && !addresses.iter().all(|address| self.is_allowed(*address)) {
             return Err(Why::Port(port));
         }
-        let mut last = Why::Nothing;
-        for address in addresses {
-            let address = SocketAddr::new(address, port);
-            let connected = timeout(CONNECT, TcpStream::connect(address)).await;
-            match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-                Ok(stream) => {
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Err(error) => last = Why::Failed(address, error),
-            }
-        }
-        Err(last)
+        timeout(CONNECT_ALL, first_that_answers(addresses, port)).await.unwrap_or(Err(Why::Slow))
     }
-
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<IpAddr>, Why> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
@@ -225,6 +216,22 @@ impl Dialer {
     fn is_allowed(&self, address: IpAddr) -> bool {
         self.allowed.iter().any(|network| network.contains(address))
     }
+}
+
+async fn first_that_answers(addresses: Vec<IpAddr>, port: u16) -> Result<TcpStream, Why> {
+    let mut last = Why::Nothing;
+    for address in addresses {
+        let address = SocketAddr::new(address, port);
+        let connected = timeout(CONNECT, TcpStream::connect(address)).await;
+        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => {
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => last = Why::Failed(address, error),
+        }
+    }
+    Err(last)
 }
 
 /// The one thing that is said about a server that does not answer as a mail server would.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::archive::claim::Refused;
 use crate::archive::commit::Committed;
+use crate::credential::access::CLAIM_LOST;
 use crate::source::{self, Fault};
 
 /// What this attempt committed.
@@ -79,6 +80,9 @@ impl Failure {
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
+        if fault.code == CLAIM_LOST {
+            return Refused::Superseded.into();
+        }
         let class = match fault.class {
             source::Class::Transient => Class::Transient,
             source::Class::Throttled { retry_after, key } => Class::Throttled { retry_after, key },
@@ -113,5 +117,17 @@ impl From<Refused> for Failure {
             Refused::Reauthorize => Self::new(Class::Reauthorize, "mailbox-reauthorize", message),
             Refused::Archive(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d1_who_lost_the_claim_while_it_traded_a_token_is_superseded() {
+        let failure =
+            Failure::from(Fault::transient(CLAIM_LOST, "a newer attempt has taken the mailbox over"));
+        assert_eq!((failure.class, failure.code), (Class::Superseded, "superseded"));
     }
 }

@@ -1,5 +1,9 @@
 //! What every catalog must do, whatever database is under it.
 
+mod mailboxes;
+
+pub use mailboxes::*;
+
 use sync_core::archive::blobs::Put;
 use sync_core::archive::claim::{Claim, Holder, Refused};
 use sync_core::archive::commit::{Batch, Committed, Outcome, Processed};

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const REMEDY: &str = "dovecot is needed for this test (Debian: apt-get install dovecot-imapd)";
-const TOKEN_SECRET: &[u8] = b"a secret that only this server knows";
+/// What tokens for XOAUTH2 are signed with, in base64.
+pub const TOKEN_SECRET: &str = "YSBzZWNyZXQgdGhhdCBvbmx5IHRoaXMgc2VydmVyIGtub3dz";
 
 pub struct Dovecot {
     folder: TempDir,
@@ -47,7 +48,7 @@ impl Dovecot {
             fs::create_dir_all(folder.path().join(name)).unwrap();
         }
         let here = folder.path().display().to_string();
-        write(folder.path(), "jwt/default/HS256/default", &base64(TOKEN_SECRET));
+        write(folder.path(), "jwt/default/HS256/default", TOKEN_SECRET);
         write(folder.path(), "oauth2.conf.ext", &OAUTH.replace("$R", &here));
         let config = CONFIG.replace("$R", &here).replace("$USER", &user).replace("$GROUP", &group);
         let config = config.replace("$PLAIN", &plain_port.to_string()).replace("$TLS", &tls_port.to_string());
@@ -129,15 +130,6 @@ impl Dovecot {
         fs::write(self.maildir(user).join("dovecot-uidlist"), list).unwrap();
         self.hand_over();
     }
-
-    /// A token for XOAUTH2, valid until `expires` (Unix seconds).
-    pub fn token(&self, user: &str, expires: u64) -> String {
-        let part = |json: String| base64_url(json.as_bytes());
-        let claims = format!("{{\"sub\":\"{user}\",\"iat\":1700000000,\"exp\":{expires}}}");
-        let signed = format!("{}.{}", part("{\"alg\":\"HS256\",\"typ\":\"JWT\"}".into()), part(claims));
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, TOKEN_SECRET);
-        format!("{signed}.{}", base64_url(ring::hmac::sign(&key, signed.as_bytes()).as_ref()))
-    }
 }
 
 #[allow(clippy::print_stderr)]
@@ -157,16 +149,6 @@ impl Drop for Dovecot {
 
 fn write(folder: &Path, name: &str, content: &str) {
     fs::write(folder.join(name), content).unwrap();
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
-}
-
-fn base64_url(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
 
 const CONFIG: &str = "

@@ -267,6 +267,25 @@ async fn strange_folders_are_found_by_name_and_use() {
     assert_eq!(world.source().await.look().await.unwrap_err().code, "imap-folder-missing");
 }
 
+/// Some servers tell special uses only to whoever asks for them.
+#[tokio::test]
+async fn special_uses_are_asked_for() {
+    let server = Server::start((0..3).map(mail)).await;
+    let mut world = world(&server).await;
+    server.play(|command| match command {
+        "CAPABILITY" => say("* CAPABILITY IMAP4rev1 SPECIAL-USE AUTH=PLAIN LITERAL+\r\n{tag} OK\r\n"),
+        "LIST (SPECIAL-USE) \"\" \"*\"" => say("* LIST (\\All) \"/\" \"[Gmail]/All Mail\"\r\n{tag} OK\r\n"),
+        _ if command.starts_with("LIST") => say("* LIST () \"/\" \"[Gmail]/All Mail\"\r\n{tag} OK\r\n"),
+        // Without SASL-IR: the password waits for its turn.
+        _ if command == "AUTHENTICATE PLAIN" => say("+ \r\n"),
+        _ => None,
+    });
+    world.change(|spec| spec.folders = vec!["\\All".into()]).await;
+    assert_eq!(world.run("run").await.unwrap().documents_new, 3);
+    // base64 of NUL alice NUL hunter2
+    assert_eq!(server.count("AGFsaWNlAGh1bnRlcjI="), server.count("AUTHENTICATE"));
+}
+
 /// 62
 #[tokio::test]
 async fn fifty_thousand_folders_are_read_past() {

@@ -9,4 +9,5 @@ mod hostile;
 mod login;
 mod real;
 mod scripted;
+mod token;
 mod world;

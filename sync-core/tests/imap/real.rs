@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::dovecot::Dovecot;
+use crate::token;
 use crate::world::{AsAccessToken, World, job, mail, numbers, password};
 
 async fn world(dovecot: &Dovecot, user: &str) -> World {
@@ -38,7 +39,7 @@ async fn passwords_tokens_tls_and_starttls() {
 
     let oauth = |expires| Credential::OAuth {
         client: "google".into(),
-        refresh_token: Secret::new(dovecot.token("alice", expires)),
+        refresh_token: Secret::new(token::make("alice", expires)),
     };
     let mut tokens =
         World::new(&ca, dovecot.tls_port, Security::Implicit, "alice", oauth(4_000_000_000)).await;

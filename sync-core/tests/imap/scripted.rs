@@ -149,12 +149,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn commands(&mut self) -> Option<End> {
+        let mut last_tag = String::new();
         loop {
             let mut line = String::new();
             if self.stream.read_line(&mut line).await.ok()? == 0 {
                 return Some(End::Closed);
             }
-            let (tag, command) = line.trim_end().split_once(' ')?;
+            let Some((tag, command)) = line.trim_end().split_once(' ') else {
+                // What a `+` has asked for.
+                self.shared.seen.lock().unwrap().push(line.trim_end().to_owned());
+                self.say(&format!("{last_tag} OK done\r\n")).await?;
+                continue;
+            };
+            last_tag = tag.to_owned();
             self.shared.seen.lock().unwrap().push(command.to_owned());
             match self.scripted(command, tag).await {
                 Some(true) => continue,

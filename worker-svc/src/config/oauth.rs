@@ -14,6 +14,7 @@ use super::ConfigError;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Client {
+    #[serde(deserialize_with = "text")]
     pub client_id: String,
     #[serde(default)]
     pub client_secret: Option<Secret>,
@@ -23,6 +24,11 @@ pub struct Client {
     pub token_url: String,
     #[serde(default = "api_url")]
     pub api_url: String,
+}
+
+/// Numbers are refused for the same reason as in a [`Secret`].
+fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Secret::deserialize(deserializer).map(|text| text.expose().to_owned())
 }
 
 fn token_url() -> String {

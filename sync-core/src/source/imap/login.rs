@@ -37,6 +37,7 @@ impl Offers {
 
 pub async fn log_in(session: &mut Session, user: &str, login: &Login) -> Result<(), Fault> {
     let offers = offers(session).await.map_err(|problem| session.fault(problem))?;
+    session.has_special_use = offers.has("SPECIAL-USE");
     let ended = match login {
         Login::Password(password) if offers.has("AUTH=PLAIN") => {
             let payload = Zeroizing::new(format!("\0{user}\0{}", password.expose()));

@@ -226,17 +226,12 @@ impl Listing {
             chosen = vec![Some(Folder::inbox())];
         } else {
             let wanted = &self.wanted;
-            let choose = |folder: Folder| {
-                if !folder.is_selectable() {
-                    return;
-                }
-                for (wanted, chosen) in wanted.iter().zip(&mut chosen) {
-                    if chosen.is_none() && folder.is_meant(wanted) {
-                        *chosen = Some(folder.clone());
-                    }
-                }
-            };
-            lent.list(choose).await?;
+            lent.list(|folder| choose(wanted, &mut chosen, &folder)).await?;
+            let is_missing =
+                |(wanted, chosen): (&String, &Option<Folder>)| chosen.is_none() && wanted.starts_with('\\');
+            if wanted.iter().zip(&chosen).any(is_missing) {
+                lent.list_special(|folder| choose(wanted, &mut chosen, &folder)).await?;
+            }
         }
         let mut folders: Vec<Folder> = Vec::new();
         for (at, chosen) in chosen.into_iter().enumerate() {
@@ -341,6 +336,18 @@ impl Pass {
     fn remaining(&self) -> Option<u64> {
         let is_known = self.bottom <= 1 || self.span.is_whole();
         is_known.then_some((self.new.len() + self.window.len()) as u64)
+    }
+}
+
+/// Takes `folder` for those wishes that it meets first.
+fn choose(wanted: &[String], chosen: &mut [Option<Folder>], folder: &Folder) {
+    if !folder.is_selectable() {
+        return;
+    }
+    for (wanted, chosen) in wanted.iter().zip(chosen) {
+        if chosen.is_none() && folder.is_meant(wanted) {
+            *chosen = Some(folder.clone());
+        }
     }
 }
 

@@ -42,10 +42,24 @@ pub enum Freshness {
 
 /// A connection in use. Dropping it closes it: whatever it was doing may be half done.
 pub struct Lent {
-    session: Option<Session>,
+    session: Session,
     folder: String,
-    shared: Arc<Shared>,
+    counted: Counted,
     _permit: OwnedSemaphorePermit,
+}
+
+/// One of the open connections, until this is dropped.
+struct Counted {
+    shared: Arc<Shared>,
+    is_open: bool,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.shared.state().open -= 1;
+        }
+    }
 }
 
 impl Pool {
@@ -63,29 +77,29 @@ impl Pool {
                 self.drop_idle();
             }
             if let Some(session) = self.idle(folder) {
-                return Ok(self.lend(session, folder, permit));
+                let counted = Counted { shared: self.shared.clone(), is_open: true };
+                return Ok(lend(session, folder, counted, permit));
             }
             // Counted before it is there, so that others know that they are not the only one.
-            let others = {
-                let mut state = self.shared.state();
-                state.open += 1;
-                state.open - 1
-            };
-            let opening = Opening(&self.shared);
+            let (counted, others) = self.count();
             match self.open().await {
-                Ok(session) => {
-                    std::mem::forget(opening);
-                    return Ok(self.lend(session, folder, permit));
-                }
+                Ok(session) => return Ok(lend(session, folder, counted, permit)),
                 // One more than the server wants: the run goes on with fewer.
                 Err(fault) if others > 0 && !matches!(fault.class, Class::Reauthorize) => {
                     tracing::info!(%fault, connections = others, "no further connection to the mail server");
-                    drop(opening);
+                    drop(counted);
                     permit.forget();
                 }
                 Err(fault) => return Err(fault),
             }
         }
+    }
+
+    /// One more, and how many there are besides.
+    fn count(&self) -> (Counted, usize) {
+        let mut state = self.shared.state();
+        state.open += 1;
+        (Counted { shared: self.shared.clone(), is_open: true }, state.open - 1)
     }
 
     fn idle(&self, folder: &str) -> Option<Session> {
@@ -99,15 +113,6 @@ impl Pool {
         let mut state = self.shared.state();
         state.open -= state.idle.len();
         state.idle.clear();
-    }
-
-    fn lend(&self, session: Session, folder: &str, permit: OwnedSemaphorePermit) -> Lent {
-        Lent {
-            session: Some(session),
-            folder: folder.to_owned(),
-            shared: self.shared.clone(),
-            _permit: permit,
-        }
     }
 
     /// A refused login is tried once more: some servers refuse a good password now and then, and calling the user for
@@ -133,29 +138,16 @@ impl Pool {
     }
 }
 
-/// A connection that is being opened, and is not there if this is dropped.
-struct Opening<'a>(&'a Shared);
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.0.state().open -= 1;
-    }
+fn lend(session: Session, folder: &str, counted: Counted, permit: OwnedSemaphorePermit) -> Lent {
+    Lent { session, folder: folder.to_owned(), counted, _permit: permit }
 }
 
 impl Lent {
-    pub fn give_back(mut self) {
-        if let Some(session) = self.session.take() {
-            let folder = std::mem::take(&mut self.folder);
-            self.shared.state().idle.push((session, folder));
-        }
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if self.session.is_some() {
-            self.shared.state().open -= 1;
-        }
+    pub fn give_back(self) {
+        let Self { session, folder, mut counted, _permit } = self;
+        // It stays open.
+        counted.is_open = false;
+        counted.shared.state().idle.push((session, folder));
     }
 }
 
@@ -163,13 +155,12 @@ impl Deref for Lent {
     type Target = Session;
 
     fn deref(&self) -> &Session {
-        // Taken only by `give_back`, which consumes the value.
-        self.session.as_ref().unwrap_or_else(|| unreachable!())
+        &self.session
     }
 }
 
 impl DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut Session {
-        self.session.as_mut().unwrap_or_else(|| unreachable!())
+        &mut self.session
     }
 }

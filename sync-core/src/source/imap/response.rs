@@ -295,6 +295,20 @@ mod tests {
         assert_eq!((values[7].bytes(), &values[9]), (Some(&b"D\r\n"[..]), &Value::Nil));
     }
 
+    proptest::proptest! {
+        /// Whatever a server says, it is understood or refused.
+        #[test]
+        fn no_answer_brings_the_parser_down(
+            pieces in proptest::collection::vec((proptest::bool::ANY, "[ -~]{0,20}|(\\* [0-9]{1,3} FETCH )?[()\"\\\\\\[\\] a-zA-Z0-9]{0,40}"), 1..5),
+        ) {
+            let piece = |(is_text, text): (bool, String)| match is_text {
+                true => Piece::Text(text.into()),
+                false => Piece::Literal(text.into()),
+            };
+            let _ = parse(pieces.into_iter().map(piece).collect());
+        }
+    }
+
     #[test]
     fn what_is_no_value_is_refused() {
         for line in ["* 1 FETCH (UID 7", "* 1 FETCH UID 7)", "* 1 FETCH (\"x)", "* 1 FETCH (\"x\\"] {

@@ -50,6 +50,8 @@ pub struct Session {
     /// Never to be seen in a text of the server.
     secret: Secret,
     examined: Option<(String, Examined)>,
+    /// Whether folders can be asked for by their special use.
+    pub(super) has_special_use: bool,
 }
 
 /// What opening a folder told.
@@ -91,7 +93,14 @@ impl Session {
         if !is_greeted {
             greeting::read(&mut wire).await?;
         }
-        let mut session = Self { wire, limits, tag: 0, secret: login.secret().clone(), examined: None };
+        let mut session = Self {
+            wire,
+            limits,
+            tag: 0,
+            secret: login.secret().clone(),
+            examined: None,
+            has_special_use: false,
+        };
         login::log_in(&mut session, &server.config.user, login).await?;
         Ok(session)
     }
@@ -162,7 +171,19 @@ impl Session {
     }
 
     /// Calls `each` with every folder.
-    pub async fn list(&mut self, mut each: impl FnMut(Folder)) -> Result<(), Problem> {
+    pub async fn list(&mut self, each: impl FnMut(Folder)) -> Result<(), Problem> {
+        self.list_with("LIST \"\" \"*\"", each).await
+    }
+
+    /// Calls `each` with folders of a special use, which not every server tells otherwise.
+    pub async fn list_special(&mut self, each: impl FnMut(Folder)) -> Result<(), Problem> {
+        if !self.has_special_use {
+            return Ok(());
+        }
+        self.list_with("LIST (SPECIAL-USE) \"\" \"*\"", each).await
+    }
+
+    async fn list_with(&mut self, command: &str, mut each: impl FnMut(Folder)) -> Result<(), Problem> {
         let lines = |response: Response| {
             if let Response::Data { name, rest } = response
                 && name == "LIST"
@@ -176,7 +197,7 @@ impl Session {
             }
             Ok(())
         };
-        self.command("LIST \"\" \"*\"", lines).await.map(drop)
+        self.command(command, lines).await.map(drop)
     }
 
     /// Opens a folder for reading, unless it is open.
