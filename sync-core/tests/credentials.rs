@@ -16,9 +16,38 @@ use sync_core::source::{Class, Fault};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use support::{NOW, NS, catalog, spec};
+use support::{Database, NOW, NS, spec};
 
 const HOME: Place<'static> = Place { namespace: NS, mailbox_id: "mb" };
+
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::World::on(super::Database::Sqlite).await).await;
+            })*
+        }
+
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::World::on(super::Database::Postgres).await).await;
+            })*
+        }
+    };
+}
+
+on_both!(
+    a_credential_lives_as_long_as_its_source,
+    d1_a_rotated_token_is_saved_before_its_result_is_used,
+    d1_a_trade_that_is_under_way_is_saved_whatever_happens,
+    one_at_a_time_trades,
+    connecting_anew_beats_a_trade_under_way,
+    a_mark_ends_by_itself,
+    keys_rotate_while_credentials_are_used,
+    a_lost_key_loses_its_credentials_only,
+);
 
 struct World {
     dir: TempDir,
@@ -42,9 +71,9 @@ fn vault(path: &Path) -> Option<Arc<Vault>> {
 
 impl World {
     /// Mailbox `mb` with the refresh token `t0`.
-    async fn new() -> Self {
+    async fn on(database: Database) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let catalog = catalog(dir.path()).await;
+        let catalog = database.catalog(dir.path()).await;
         key_file::create(&dir.path().join("keys")).unwrap();
         let time = Arc::new(AtomicI64::new(NOW));
         let shared = time.clone();
@@ -81,9 +110,7 @@ async fn rotate(access: &Access, to: &'static str) -> Result<Credential, Fault> 
     access.trade(move |before| async move { Ok(Traded { result: before, rotated: Some(token(to)) }) }).await
 }
 
-#[tokio::test]
-async fn a_credential_lives_as_long_as_its_source() {
-    let world = World::new().await;
+async fn a_credential_lives_as_long_as_its_source(world: World) {
     let claim = world.claim("run", 1).await;
     assert_eq!(world.access(&claim).read().await.unwrap(), token("t0"));
     // Connecting again without one keeps it; another source forgets it, so that no other server is shown it.
@@ -101,9 +128,7 @@ async fn a_credential_lives_as_long_as_its_source() {
     assert_eq!(world.stored().await, None);
 }
 
-#[tokio::test]
-async fn d1_a_rotated_token_is_saved_before_its_result_is_used() {
-    let world = World::new().await;
+async fn d1_a_rotated_token_is_saved_before_its_result_is_used(world: World) {
     let claim = world.claim("run", 1).await;
     let access = world.access(&claim);
     assert_eq!(rotate(&access, "t1").await.unwrap(), token("t0"));
@@ -114,9 +139,7 @@ async fn d1_a_rotated_token_is_saved_before_its_result_is_used() {
 }
 
 /// Who trades is not interrupted: not by giving up on it, not by losing the claim.
-#[tokio::test]
-async fn d1_a_trade_that_is_under_way_is_saved_whatever_happens() {
-    let world = World::new().await;
+async fn d1_a_trade_that_is_under_way_is_saved_whatever_happens(world: World) {
     let first = world.claim("run", 1).await;
     let (begun, has_begun) = oneshot::channel();
     let (answer, answered) = oneshot::channel::<()>();
@@ -148,9 +171,7 @@ fn rotate_in_task(access: Access, to: &'static str) -> tokio::task::JoinHandle<R
     tokio::spawn(async move { rotate(&access, to).await })
 }
 
-#[tokio::test]
-async fn one_at_a_time_trades() {
-    let world = World::new().await;
+async fn one_at_a_time_trades(world: World) {
     let claim = world.claim("run", 1).await;
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let trades = (0..4).map(|_| {
@@ -170,9 +191,7 @@ async fn one_at_a_time_trades() {
     assert_eq!(most.load(Ordering::SeqCst), 1);
 }
 
-#[tokio::test]
-async fn connecting_anew_beats_a_trade_under_way() {
-    let world = World::new().await;
+async fn connecting_anew_beats_a_trade_under_way(world: World) {
     let claim = world.claim("run", 1).await;
     let access = world.access(&claim);
     let (begun, has_begun) = oneshot::channel();
@@ -194,9 +213,7 @@ async fn connecting_anew_beats_a_trade_under_way() {
 }
 
 /// A process that dies while it trades holds the others up for a minute, not for ever.
-#[tokio::test]
-async fn a_mark_ends_by_itself() {
-    let world = World::new().await;
+async fn a_mark_ends_by_itself(world: World) {
     let claim = world.claim("run", 1).await;
     let begun = world.catalog.begin_exchange(HOME, None, "dead", (NOW, NOW + 60_000)).await.unwrap();
     assert!(matches!(begun, sync_core::archive::credentials::Exchange::Begun(_)));
@@ -205,9 +222,7 @@ async fn a_mark_ends_by_itself() {
     assert!(!world.catalog.end_exchange(HOME, "dead", None, NOW).await.unwrap());
 }
 
-#[tokio::test]
-async fn keys_rotate_while_credentials_are_used() {
-    let world = World::new().await;
+async fn keys_rotate_while_credentials_are_used(world: World) {
     for n in 0..450 {
         world.connect(&format!("mb-{n:03}"), &format!("token {n}")).await;
     }
@@ -229,9 +244,7 @@ async fn keys_rotate_while_credentials_are_used() {
 }
 
 /// What no key opens is left, named and counted; the rest goes on.
-#[tokio::test]
-async fn a_lost_key_loses_its_credentials_only() {
-    let world = World::new().await;
+async fn a_lost_key_loses_its_credentials_only(world: World) {
     std::fs::remove_file(world.keys()).unwrap();
     key_file::create(&world.keys()).unwrap();
     world.connect("other", "t1").await;

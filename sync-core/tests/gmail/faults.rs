@@ -93,15 +93,17 @@ async fn a_batch_that_fails_in_parts_files_everything() {
         hang,
         reason(403, "rateLimitExceeded"),
     ];
-    for (id, then) in ids.iter().zip(troubles) {
+    let orders = 10 * 10;
+    // Every other one.
+    for (id, then) in ids.iter().step_by(2).zip(troubles.iter().chain(&troubles).cloned()) {
         world.order_for("part", id, 10, then);
     }
     world.run("run").await.unwrap();
     assert_eq!(world.documents().await, numbers(0..20));
     let calls = world.calls();
     let left: u32 = world.with(|fake| fake.faults.iter().map(|fault| fault.times).sum());
-    let failed = u64::from(6 * 10 - left);
-    assert!(failed >= 3 && calls["batch"] >= 1, "{calls:?}");
+    let failed = u64::from(orders - left);
+    assert!(failed >= 1 && calls["batch"] >= 1, "{calls:?}");
     assert_eq!(calls["get"] + calls["part"], 20 + failed, "only what failed is fetched again: {calls:?}");
 }
 
