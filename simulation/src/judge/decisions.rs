@@ -47,8 +47,6 @@ pub struct Line {
     owed: BTreeSet<i64>,
     /// The time that is not decided since its run waits behind a live one.
     pub behind: Option<i64>,
-    /// The schedule's state was lost: it begins now, and a run that waits may name a time to come.
-    anew: bool,
 }
 
 /// What a commit found and made.
@@ -87,7 +85,6 @@ impl Line {
             paused: None,
             owed: BTreeSet::new(),
             behind: None,
-            anew: false,
         }
     }
 
@@ -143,7 +140,6 @@ impl Decisions {
         (line.from, line.floor) = (schedule.decided_through, schedule.decided_through);
         line.pending = behind.into_iter().collect();
         line.behind = behind;
-        line.anew = true;
         self.lines.insert(schedule.uid, line);
     }
 
@@ -250,11 +246,6 @@ fn retime(line: &mut Line, before: &Schedule, after: &Schedule) -> BTreeSet<i64>
 /// An entry takes the first times of the line, all up to its last.
 fn in_turn(line: &mut Line, decided: &Decided) -> Result<Vec<i64>, String> {
     let entry = &decided.entry;
-    let to_come = entry.last > entry.time;
-    if line.anew && to_come && line.behind == Some(entry.last) && decided.first == line.behind {
-        line.pending.remove(&entry.last);
-        return Ok(vec![entry.last]);
-    }
     let times = line.open(entry.last);
     let first_fits = decided.first.is_none_or(|first| times.first() == Some(&first));
     let count_fits = decided.count.is_none_or(|count| count == times.len() as u64);
