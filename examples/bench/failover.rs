@@ -19,7 +19,7 @@ pub async fn failover(row: fn(&str, String, &str)) -> anyhow::Result<()> {
         Plan::new("scheduler-svc", &folder.path().join(name)).set("DOCKET_STORE__URL", redis.url())
     };
     let mut first = plan("first").start()?;
-    fill(&Scheduler::connect(&first)?).await?;
+    fill(&Scheduler::connect(&first)?, IDLE).await?;
     let mut second = plan("second").start()?;
     first.kill();
     let gap = until_fired(&second, SystemTime::now()).await?;
@@ -38,15 +38,17 @@ pub async fn failover(row: fn(&str, String, &str)) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(gap: Duration) -> String {
+pub fn show(gap: Duration) -> String {
     format!("{:.1} s", gap.as_secs_f64())
 }
 
-async fn fill(scheduler: &Scheduler) -> anyhow::Result<()> {
+/// Saves so many daily schedules, and one of every second, `tick`.
+pub async fn fill(scheduler: &Scheduler, count: usize) -> anyhow::Result<()> {
     let options = pb::ImportOptions { mode: pb::ImportMode::Upsert.into(), ..Default::default() };
     let first = pb::ImportSchedulesRequest { options: Some(options), schedules: Vec::new() };
     let record = |schedule| pb::ScheduleRecord { schedule: Some(schedule), ..Default::default() };
-    let idle = |n: usize| record(crate::schedule(format!("user-{n:08}"), "0 2 * * *"));
+    let cron = |n: usize| format!("{} {} * * *", n % 60, n / 60 % 24);
+    let idle = move |n: usize| record(crate::schedule(format!("user-{n:08}"), &cron(n)));
     let interval = Some(prost_types::Duration { seconds: 1, nanos: 0 });
     let tick = pb::Schedule {
         schedule_id: "tick".into(),
@@ -54,19 +56,19 @@ async fn fill(scheduler: &Scheduler) -> anyhow::Result<()> {
         task: Some(pb::Task { kind: "noop".into(), ..Default::default() }),
         ..Default::default()
     };
-    let pages = (0..IDLE / PER_MESSAGE).map(move |page| pb::ImportSchedulesRequest {
+    let pages = (0..count).step_by(PER_MESSAGE).map(move |from| pb::ImportSchedulesRequest {
         options: None,
-        schedules: (page * PER_MESSAGE..(page + 1) * PER_MESSAGE).map(idle).collect(),
+        schedules: (from..count.min(from + PER_MESSAGE)).map(idle).collect(),
     });
     let last = pb::ImportSchedulesRequest { options: None, schedules: vec![record(tick)] };
-    let messages: Vec<_> = [first].into_iter().chain(pages).chain([last]).collect();
-    let answer = scheduler.schedules.clone().import_schedules(stream::iter(messages)).await?.into_inner();
-    anyhow::ensure!(answer.created == IDLE as i64 + 1, "{answer:?}");
+    let messages = stream::iter([first].into_iter().chain(pages).chain([last]));
+    let answer = scheduler.schedules.clone().import_schedules(messages).await?.into_inner();
+    anyhow::ensure!(answer.created == count as i64 + 1, "{answer:?}");
     Ok(())
 }
 
 /// From `since` to the first decision that `service`, or whoever it passes the call on to, has made after it.
-async fn until_fired(service: &Service, since: SystemTime) -> anyhow::Result<Duration> {
+pub async fn until_fired(service: &Service, since: SystemTime) -> anyhow::Result<Duration> {
     let mut schedules = Scheduler::connect(service)?.schedules;
     let begin = Instant::now();
     loop {

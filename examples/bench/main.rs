@@ -1,4 +1,5 @@
-//! First figures, with real processes on loopback: unary upserts, imports, the herd, and a change of leaders.
+//! First figures, with real processes on loopback: unary upserts, imports, the herd, a change of leaders, and a start
+//! with a million schedules.
 //!
 //! `make bench` builds everything for release and runs this. Client, scheduler and worker share the machine. The store
 //! is the embedded one; with `STORE=redis` it is a Redis of its own with `appendfsync everysec`.
@@ -9,6 +10,7 @@ mod failover;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 mod import;
+mod start;
 
 use std::{
     path::Path,
@@ -41,6 +43,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("failover") {
         failover::failover(row).await?;
+    }
+    if wanted("start") {
+        start::start(row).await?;
     }
     Ok(())
 }

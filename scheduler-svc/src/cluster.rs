@@ -90,7 +90,8 @@ impl Cluster {
             match self.open().await? {
                 Ok(shard) => {
                     told.clear();
-                    info!(epoch = shard.epoch, records = shard.loaded, "leads");
+                    let load_ms = shard.load_time.as_millis() as u64;
+                    info!(epoch = shard.epoch, records = shard.loaded, load_ms, "leads");
                     self.known.send_replace(Leadership::Mine { epoch: shard.epoch });
                     self.lead(shard, stopping).await?;
                     self.known.send_replace(Leadership::Open);

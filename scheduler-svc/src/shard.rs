@@ -69,6 +69,8 @@ pub struct Shard {
     pub epoch: u64,
     /// Hot records that were loaded.
     pub loaded: usize,
+    /// From the opening of the store until they were.
+    pub load_time: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -114,9 +116,11 @@ pub fn start(
 pub fn start_at(handle: &Handle, config: Config, observer: impl Observer) -> Result<Shard, StartError> {
     let store = handle.store().clone();
     let clock = Clock::new();
+    let begun = Instant::now();
     let opened = store.open()?;
     let loaded = opened.hot.len();
     let machine = load(config, clock.now(), opened.epoch, opened.hot)?;
+    let load_time = begun.elapsed();
     let events = handle.events().clone();
     events.begin(opened.epoch);
     let (commits, outcomes) = start_committer(store.clone())?;
@@ -152,7 +156,7 @@ pub fn start_at(handle: &Handle, config: Config, observer: impl Observer) -> Res
         let _ = stop.send(halt);
     })?;
     handle.take(Desk::new(calls, opened.epoch, failed));
-    Ok(Shard { handle: handle.clone(), stopped, epoch: opened.epoch, loaded })
+    Ok(Shard { handle: handle.clone(), stopped, epoch: opened.epoch, loaded, load_time })
 }
 
 fn load(config: Config, now: Now, epoch: u64, hot: Vec<(Key, Bytes)>) -> Result<StateMachine, LoadError> {
