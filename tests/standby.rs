@@ -159,6 +159,25 @@ async fn s1_any_client_may_talk_to_any_replica() {
     assert_eq!(world.sync_now(0, "mb-1").await.state(), pb::RunState::Succeeded);
 }
 
+/// A call that was passed on to somebody who does not lead, or not any more under that epoch, goes no further.
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_a_call_is_passed_on_once_at_the_most() {
+    let world = World::start();
+    world.upsert(0, "mb-1", 3_600).await;
+    let epoch = world.status(0).await.epoch;
+    let ask = async |by: usize, expected: i64| {
+        let get = pb::GetScheduleRequest { schedule_id: "mb-1".into(), ..Default::default() };
+        let mut request = tonic::Request::new(get);
+        request.metadata_mut().insert("docket-expected-epoch", expected.into());
+        world.clients[by].schedules.clone().get_schedule(request).await
+    };
+    assert!(ask(0, epoch).await.is_ok(), "the leader that was meant");
+    for (by, expected) in [(0, epoch - 1), (0, epoch + 1), (1, epoch), (1, epoch + 1)] {
+        let refused = ask(by, expected).await.expect_err("nobody who leads under that epoch");
+        assert_eq!(errors::reason_of(&refused), Some(errors::Reason::NotLeader), "{by} {expected}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn o2_a_killed_leader_is_replaced_and_its_worker_goes_on() {
     let mut world = World::start();

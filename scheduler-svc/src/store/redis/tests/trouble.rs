@@ -142,7 +142,7 @@ fn an_answer_that_is_cut_off_is_as_good_as_none() {
 
 /// The same while the state is loaded, at places all over the answers.
 #[test]
-fn a_load_that_is_cut_off_is_begun_anew() {
+fn o9_a_load_that_is_cut_off_is_begun_anew() {
     let folder = tempfile::tempdir().expect("a folder");
     let redis = Redis::start(folder.path());
     let direct = store(&redis);
