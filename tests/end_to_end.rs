@@ -14,7 +14,7 @@ use harness::{Library, Plan, Scheduler, Service};
 use prost_types::{Duration as ProtoDuration, Struct, Value, value::Kind};
 use tonic::Code;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Both services on one folder.
 struct World {

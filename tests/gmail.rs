@@ -15,7 +15,7 @@ use docket::{
 use harness::{Library, Plan, Scheduler, gmail};
 use prost_types::{Duration as ProtoDuration, Struct, Value, value::Kind};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const ADDRESS: &str = "carla@gmail.test";
 const REFRESH: &str = "1//refresh-c4n4ry";
 

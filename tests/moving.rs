@@ -14,7 +14,7 @@ use docket::{library::v1 as lib, schedule::v1 as pb};
 use harness::{Library, Plan, Scheduler, Service, redis::Redis};
 use prost_types::{Duration as ProtoDuration, Struct, Value, value::Kind};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// One scheduler and one worker. The worker is never restarted unless a test says so.
 struct World {

@@ -12,7 +12,7 @@ use docket::{errors, schedule::v1 as pb};
 use harness::{Plan, Scheduler, Service, redis::Redis};
 use prost_types::Duration as ProtoDuration;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 struct World {
     folder: tempfile::TempDir,

@@ -32,7 +32,7 @@ use docket::{
 use tonic::transport::{Channel, Endpoint};
 
 /// How long a service may take until it serves.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(90);
 
 /// A service that runs. Dropping it kills it.
 pub struct Service {

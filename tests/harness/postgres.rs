@@ -22,7 +22,7 @@ use std::{
 };
 
 /// How long it may take until it answers.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(90);
 /// `nobody`, on Linux.
 const NOBODY: u32 = 65_534;
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// How long it may take until it answers.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(90);
 
 /// A server that runs. Dropping it kills it.
 pub struct Redis {
