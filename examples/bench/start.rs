@@ -29,6 +29,9 @@ pub async fn start(row: fn(&str, String, &str)) -> anyhow::Result<()> {
     let service = stage.plan.start()?;
     let gap = until_fired(&service, begun).await?;
     row(&format!("start with {count} schedules, first fire"), show(gap), "at most 3 s embedded, 5 s Redis");
+    let log = fs::read_to_string(&service.log)?;
+    let told = log.rsplit_once("load_ms=").and_then(|(_, rest)| rest.split_whitespace().next());
+    row("of which loading", format!("{} ms", told.context("load_ms in the log")?), "");
     let each = resident(&service)?.saturating_sub(empty) / count as u64;
     row("resident memory per schedule", format!("{each} B"), "at most 500 B at 1 M");
     let scheduler = Scheduler::connect(&service)?;

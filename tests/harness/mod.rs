@@ -9,8 +9,9 @@ pub mod redis;
 
 use std::{
     env, fs,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{BufRead as _, BufReader, Write as _},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -64,7 +65,7 @@ impl Plan {
         self
     }
 
-    /// On free ports, or on those that were set.
+    /// On free ports, or on those that were set. The former stay free while the service is down, for it to come back to.
     pub fn start(&self) -> anyhow::Result<Service> {
         fs::create_dir_all(&self.folder)?;
         let binary = binary(self.name)?;
@@ -75,7 +76,9 @@ impl Plan {
         }
         // Ctrl-C in a terminal is for the program that started them; it stops them in its own order.
         command.process_group(0);
-        command.env("DOCKET_GRPC__LISTEN", "127.0.0.1:0").env("DOCKET_HTTP__LISTEN", "127.0.0.1:0");
+        for key in ["DOCKET_GRPC__LISTEN", "DOCKET_HTTP__LISTEN"] {
+            command.env(key, format!("127.0.0.1:{}", quiet_port()?));
+        }
         command.envs(self.settings.iter().map(|(key, value)| (key, value)));
         let mut child = command.spawn().with_context(|| format!("start {}", binary.display()))?;
         let log = self.folder.join("log");
@@ -101,6 +104,14 @@ impl Plan {
         };
         Ok(Service { child, name: self.name, grpc, http, log })
     }
+}
+
+/// A free port that nobody gets who asks for any: Linux gives those from 32768 on (`ip_local_port_range`).
+fn quiet_port() -> anyhow::Result<u16> {
+    let chance = || RandomState::new().build_hasher().finish();
+    let ports = (0..1_000).map(|_| 10_000 + (chance() % 22_000) as u16);
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.into_iter().find(free).context("no port from 10000 to 32000 is free")
 }
 
 /// From the first line that says where the service serves.
