@@ -1,0 +1,64 @@
+//! The page itself is scraped in tests/metrics.rs, across real processes.
+
+use super::*;
+
+/// One row of the table in docs/metrics.md for each metric of this service.
+#[test]
+fn what_is_declared_is_documented_and_the_reverse() {
+    let page = include_str!("../../../docs/metrics.md");
+    let section = page.split("## scheduler-svc").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let rows: Vec<String> = section
+        .expect("a section")
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split(" | ").take(3).collect::<Vec<_>>().join(" | "))
+        .collect();
+    let declared: Vec<String> = declared::ALL.iter().map(row).collect();
+    assert_eq!(rows, declared);
+}
+
+fn row(metric: &Metric) -> String {
+    let sort = match metric.sort {
+        Sort::Counter => "counter",
+        Sort::Gauge => "gauge",
+        Sort::Histogram(_) => "histogram",
+    };
+    let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+    format!("| `{}` | {sort} | {}", metric.name, labels.join(", "))
+}
+
+#[test]
+fn names_follow_the_conventions() {
+    for metric in declared::ALL {
+        let name = metric.name;
+        assert!(name.starts_with("docket_") || name.starts_with("process_"), "{name}");
+        assert_eq!(matches!(metric.sort, Sort::Counter), name.ends_with("_total"), "{name}");
+        assert!(metric.help.ends_with('.'), "{name}");
+        let base = name.trim_end_matches("_total");
+        match metric.unit.map(|unit| unit.as_canonical_label().to_owned()) {
+            Some(_) if metric.unit == Some(::metrics::Unit::Seconds) => {
+                assert!(base.ends_with("_seconds"), "{name}")
+            }
+            Some(_) if metric.unit == Some(::metrics::Unit::Bytes) => {
+                assert!(base.ends_with("_bytes"), "{name}")
+            }
+            _ => {}
+        }
+        if let Sort::Histogram(buckets) = metric.sort {
+            assert!(buckets.is_sorted(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn kinds_beyond_the_bound_are_one() {
+    let metrics = Metrics::new().expect("metrics");
+    for n in 0..KINDS_MAX + 20 {
+        metrics.kind(&format!("kind-{n}").into()).counts.count_discarded();
+    }
+    let page = metrics.render();
+    let lines: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("docket_runs_discarded_total{")).collect();
+    assert_eq!(lines.len(), KINDS_MAX + 1);
+    assert!(lines.contains(&"docket_runs_discarded_total{kind=\"other\"} 20"), "{lines:?}");
+}
