@@ -8,7 +8,7 @@
 //! Labels are of bounded sets: a kind beyond the first [`KINDS_MAX`] is counted as `other`. Nothing names an owner, a
 //! schedule or a run.
 
-pub mod calls;
+mod calls;
 pub mod declared;
 mod gauges;
 mod observer;
@@ -46,7 +46,7 @@ pub const LOOK: Duration = Duration::from_secs(1);
 
 /// All metrics of this process. Shared by everything that counts.
 pub struct Metrics {
-    registry: Registry,
+    registry: Arc<Registry>,
     counts: Counts,
     kinds: Mutex<HashMap<Arc<str>, Arc<KindMetrics>>>,
     gauges: Gauges,
@@ -60,7 +60,7 @@ impl Metrics {
     /// # Errors
     /// When a histogram is declared without buckets.
     pub fn new() -> Result<Arc<Self>, BuildError> {
-        let registry = Registry::new()?;
+        let registry = Arc::new(Registry::new()?);
         Ok(Arc::new(Self {
             counts: Counts::new(&registry),
             kinds: Mutex::default(),
@@ -74,8 +74,8 @@ impl Metrics {
     }
 
     /// For the gRPC server.
-    pub fn calls(&self) -> calls::Layer {
-        calls::Layer(self.calls.clone())
+    pub fn calls(&self) -> docket::calls::Calls {
+        docket::calls::Calls(self.calls.clone())
     }
 
     /// The page.
