@@ -3,28 +3,28 @@
 mod harness;
 
 use std::{
-    env, fs,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    collections::BTreeSet,
+    fs,
+    io::Write as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
 use docket::{library::v1 as lib, schedule::v1 as pb};
-use harness::{Library, Plan, Scheduler, Service};
+use harness::{
+    Library, Plan, Scheduler, Service,
+    prometheus::{Prometheus, ask, tool},
+};
 use prost_types::{Duration as ProtoDuration, Struct, Value, value::Kind};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn scrape(http: SocketAddr) -> String {
-    let mut stream = TcpStream::connect(http).expect("a connection");
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let (head, page) = answer.split_once("\r\n\r\n").expect("a body");
-    assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/plain; version=0.0.4"), "{head}");
-    page.to_owned()
+    let (head, page) = ask(http, "/metrics", None).expect("a page");
+    assert!(head.contains(" 200 ") && head.contains("text/plain; version=0.0.4"), "{head}");
+    page
 }
 
 /// The value of a series, as it is written.
@@ -45,27 +45,21 @@ fn await_value(http: SocketAddr, series: &str, wanted: f64) -> String {
     }
 }
 
-/// Debian's, if it is installed or unpacked below `target/prometheus`.
-fn promtool() -> Option<PathBuf> {
-    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/prometheus/usr/bin");
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain([unpacked]);
-    folders.map(|folder| folder.join("promtool")).find(|tool| tool.is_file())
-}
-
-fn lint(name: &str, page: &str) {
-    let Some(promtool) = promtool() else { return };
+/// Runs promtool, if it is there, and says what it found wrong.
+fn promtool(arguments: &[&str], input: &str) {
+    let Some(promtool) = tool("promtool") else { return };
     let mut child = Command::new(promtool)
-        .args(["check", "metrics"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("promtool");
-    child.stdin.take().expect("stdin").write_all(page.as_bytes()).expect("written");
+    child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("written");
     let output = child.wait_with_output().expect("an answer");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.is_empty(), "{name}: {said}");
+    assert!(output.status.success(), "promtool {arguments:?}: {said}");
 }
 
 struct World {
@@ -205,7 +199,7 @@ async fn real_runs_are_counted_by_both_services_and_prometheus_can_read_it() {
     let commits = value(&page, "docket_store_commits_total{outcome=\"done\"}").expect("commits");
     assert_eq!(value(&page, "docket_store_commit_duration_seconds_count"), Some(commits));
     assert!(commits > 4.0 && value(&page, "process_resident_memory_bytes").expect("memory") > 1e6);
-    lint("scheduler-svc", &page);
+    promtool(&["check", "metrics"], &page);
 
     let documents = sync.result.as_ref().and_then(|result| result.fields.get("documents_new"));
     let Some(Kind::NumberValue(documents)) = documents.and_then(|value| value.kind.clone()) else {
@@ -232,7 +226,7 @@ async fn real_runs_are_counted_by_both_services_and_prometheus_can_read_it() {
     let failed =
         value(&page, "docket_messages_total{provider=\"folder\",outcome=\"failed\"}").expect("failed");
     assert_eq!(read + failed, mails as f64);
-    lint("worker-svc", &page);
+    promtool(&["check", "metrics"], &page);
 
     let cancel = pb::CancelRunRequest { run_id: running.run_id.clone(), ..Default::default() };
     world.clients.runs.clone().cancel_run(cancel).await.expect("a cancellation");
@@ -256,4 +250,71 @@ async fn calls_that_nobody_serves_are_one_series() {
     let page =
         await_value(scheduler.http, "docket_grpc_calls_total{method=\"other\",code=\"UNIMPLEMENTED\"}", 3.0);
     assert!(!page.contains("MailboxService"), "{page}");
+}
+
+fn root() -> PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}
+
+/// Title and query of each line of each panel.
+fn panels() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for file in fs::read_dir(root().join("k8s/dashboards")).expect("dashboards") {
+        let text = fs::read_to_string(file.expect("a file").path()).expect("a dashboard");
+        let board: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        for panel in board["panels"].as_array().expect("panels") {
+            for target in panel["targets"].as_array().expect("targets") {
+                let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+                found.push((text(&panel["title"]), text(&target["expr"])));
+            }
+        }
+    }
+    found
+}
+
+/// Names of metrics in a text.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("docket_") || word.starts_with("process_")).collect()
+}
+
+#[test]
+fn alerts_and_dashboards_name_metrics_that_there_are() {
+    let page = fs::read_to_string(root().join("docs/metrics.md")).expect("the page");
+    let tables = &page[page.find("## scheduler-svc").expect("a table")..];
+    let known = names(tables);
+    let alerts = fs::read_to_string(root().join("k8s/alerts.yaml")).expect("alerts");
+    let queries: Vec<String> = panels().into_iter().map(|(_, query)| query).collect();
+    for name in names(&queries.join("\n")).union(&names(&alerts)).chain(names(&page).iter()) {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        assert!(known.contains(name) || base.is_some_and(|base| known.contains(base)), "{name}");
+    }
+}
+
+#[test]
+fn alerts_fire_when_they_should_and_not_before() {
+    promtool(&["check", "rules", "k8s/alerts.yaml"], "");
+    promtool(&["test", "rules", "k8s/tests/alerts.yaml"], "");
+}
+
+/// A real Prometheus scrapes real runs, and no panel is empty.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_panel_of_the_dashboards_finds_data() {
+    let world = World::start();
+    let targets = [world.scheduler.http, world.worker.http];
+    let Some(prometheus) = Prometheus::start(world.folder.path(), &targets) else { return };
+    world.connect("carla").await;
+    let sync =
+        world.run("mb-carla", "document-sync", args("mailbox_id", Kind::StringValue("carla".into()))).await;
+    assert_eq!(world.end_of(sync).await.state(), pb::RunState::Succeeded);
+    world.run("waits", "video-encode", Struct::default()).await;
+    let panels = panels();
+    assert!(panels.len() > 40, "{panels:?}");
+    for (title, query) in panels {
+        let query = query.replace("$__rate_interval", "60s");
+        let found = prometheus.find(&query);
+        assert!(found.is_array(), "{title}");
+    }
+    let backlog = prometheus.find("docket_backlog_runs{kind=\"video-encode\"} > 0");
+    assert_eq!(backlog[0]["metric"]["cause"], "no_worker");
 }

@@ -10,6 +10,7 @@
 
 mod committer;
 mod handle;
+mod observer;
 mod outbox;
 
 use std::{
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use committer::{Commit, Outcome, Question, Secured, start_committer, start_securer};
 use handle::{Call, Desk};
 pub use handle::{CallError, Handle, Pending};
+pub use observer::Observer;
 pub use outbox::{Messages, Outbox, outbox};
 
 use crate::{
@@ -38,8 +40,7 @@ use crate::{
         Config, LoadError, StateMachine,
         command::Command,
         id::{ReplyTo, SessionId},
-        look::Present,
-        output::{Event, Output, Reply},
+        output::{Output, Reply},
         timer::{Now, Wake},
     },
     store::{Batch, Key, Snapshot, Store, StoreError},
@@ -51,49 +52,6 @@ const QUEUE: usize = 4_096;
 const CALLS_PER_TURN: usize = 1_000;
 /// The wall clock may be set while the shard sleeps, so it never sleeps longer.
 const NAP_MAX: Duration = Duration::from_secs(1);
-
-/// What the shard does with facts: traces, logs, metrics. Must not block.
-pub trait Observer: Send + 'static {
-    fn observe(&self, event: &Event);
-
-    /// A commit has its outcome.
-    fn committed(&self, _commit: &Committed) {}
-
-    /// What is there, once a second.
-    fn looked(&self, _look: &Look, _present: &Present) {}
-}
-
-/// Two that are told everything.
-impl<One: Observer, Other: Observer> Observer for (One, Other) {
-    fn observe(&self, event: &Event) {
-        self.0.observe(event);
-        self.1.observe(event);
-    }
-
-    fn committed(&self, commit: &Committed) {
-        self.0.committed(commit);
-        self.1.committed(commit);
-    }
-
-    fn looked(&self, look: &Look, present: &Present) {
-        self.0.looked(look, present);
-        self.1.looked(look, present);
-    }
-}
-
-impl<O: Observer + ?Sized> Observer for Box<O> {
-    fn observe(&self, event: &Event) {
-        (**self).observe(event);
-    }
-
-    fn committed(&self, commit: &Committed) {
-        (**self).committed(commit);
-    }
-
-    fn looked(&self, look: &Look, present: &Present) {
-        (**self).looked(look, present);
-    }
-}
 
 /// A shard that runs, until its seat is vacated or all handles are gone.
 pub struct Shard {

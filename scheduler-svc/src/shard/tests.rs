@@ -9,7 +9,7 @@ use crate::{
         command::{GetRun, OpenSession, Report, Reported, TriggerNow, Upsert},
         definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
         id::{RunId, Uid},
-        output::{Answer, Body, Job, Receipt, Refusal, ScheduleChange},
+        output::{Answer, Body, Event, Job, Receipt, Refusal, ScheduleChange},
         poison,
         timing::Timing,
         view::RunView,
