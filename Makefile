@@ -18,6 +18,7 @@ BUF_VERSION := 1.75.0
 BUF := target/buf/node_modules/.bin/buf
 MOTO_VERSION := 5.2.5
 MOTO := target/moto/bin/moto_server
+PROMETHEUS := target/prometheus
 
 help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +75,12 @@ format: ## Format all code
 $(MOTO):
 	@python3 -m venv target/moto
 	@target/moto/bin/pip install --quiet --disable-pip-version-check 'moto[server]==$(MOTO_VERSION)'
+
+# Debian's, unpacked and not installed, so that no service starts.
+$(PROMETHEUS):
+	@mkdir -p $@.new
+	@cd $@.new && apt-get download --quiet prometheus && dpkg -x prometheus_*.deb .
+	@mv $@.new $@
 
 $(BUF):
 	@command -v npm >/dev/null || { echo "buf lint needs npm (Debian: apt-get install npm)"; exit 1; }

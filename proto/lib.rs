@@ -7,6 +7,7 @@
 //!
 //! Absent on purpose: business rules, storage, configuration, anything that only one side needs.
 
+pub mod calls;
 pub mod errors;
 pub mod identity;
 mod redacted;

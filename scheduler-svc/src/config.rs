@@ -163,6 +163,7 @@ pub enum LogFormat {
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
     pub otlp_endpoint: String,
+    pub overdue_alarm_ms: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -283,6 +284,7 @@ impl Config {
         for (namespace, own) in self.history.of_namespaces() {
             kept(&format!("history.namespaces.{namespace}"), own)?;
         }
+        bounds("telemetry.overdue_alarm_ms", self.telemetry.overdue_alarm_ms, 5_000, 86_400_000)?;
         bounds("schedules.default_spread_ms", self.schedules.default_spread_ms.into(), 0, 86_400_000)
     }
 

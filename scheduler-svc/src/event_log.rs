@@ -51,6 +51,7 @@ pub struct EventLog {
     state: Mutex<State>,
     bell: watch::Sender<()>,
     watchers: Arc<Semaphore>,
+    most_watchers: usize,
 }
 
 #[derive(Debug)]
@@ -75,6 +76,7 @@ impl EventLog {
             state: Mutex::new(State { life: life(epoch), ring: Ring::new(ring_bounds) }),
             bell: watch::Sender::new(()),
             watchers: Arc::new(Semaphore::new(bounds.watchers)),
+            most_watchers: bounds.watchers,
         }
     }
 
@@ -121,6 +123,21 @@ impl EventLog {
             return Err(Expired);
         }
         state.ring.after(cursor.seq, CHUNKS_PER_LOOK).ok_or(Expired)
+    }
+
+    /// How many events are kept.
+    pub fn len(&self) -> u64 {
+        let state = self.state();
+        (state.ring.newest() + 1).saturating_sub(state.ring.oldest())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Who watches now.
+    pub fn watchers(&self) -> usize {
+        self.most_watchers - self.watchers.available_permits().min(self.most_watchers)
     }
 
     /// A place among those who watch.

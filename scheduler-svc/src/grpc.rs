@@ -43,6 +43,7 @@ use forward::Forward;
 
 use crate::{
     cluster::Leadership,
+    metrics::Metrics,
     shard::{CallError, Handle},
     state_machine::{command, gate::limit::LIMITS_MAX, output::Refusal},
 };
@@ -67,6 +68,7 @@ pub struct Services {
     pub advertise: Box<str>,
     /// Who leads.
     pub leadership: watch::Receiver<Leadership>,
+    pub metrics: Arc<Metrics>,
     /// Cancelled when the process stops: streams end.
     pub stopping: CancellationToken,
 }
@@ -93,6 +95,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
     }
     Server::builder()
         .trace_fn(crate::telemetry::call_span)
+        .layer(services.metrics.calls())
         .layer(Reasons)
         .layer(Gate)
         .layer(Forward::new(services.leadership.clone()))

@@ -1,17 +1,23 @@
 //! The HTTP port: `/livez` says that the process runs, `/readyz` that it serves: it leads, or knows who does. A moment
-//! without a leader is not held against it (rule S3).
+//! without a leader is not held against it (rule S3). `/metrics` is for Prometheus.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use axum::{Router, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+    routing::get,
+};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Leadership;
+use crate::{cluster::Leadership, metrics::Metrics};
 
+/// The text format of Prometheus.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// How long a replica stays ready without a leader.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -22,6 +28,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub async fn serve(
     listener: TcpListener,
     leadership: watch::Receiver<Leadership>,
+    metrics: Arc<Metrics>,
     stopping: CancellationToken,
     stopped: CancellationToken,
 ) -> std::io::Result<()> {
@@ -44,6 +51,13 @@ pub async fn serve(
             }
         }
     };
-    let router = Router::new().route("/livez", get(|| async { "alive\n" })).route("/readyz", get(ready));
+    let page = move || {
+        let page = metrics.render();
+        async move { ([(CONTENT_TYPE, METRICS)], page) }
+    };
+    let router = Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(page));
     axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await
 }

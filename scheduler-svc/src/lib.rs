@@ -12,6 +12,7 @@ pub mod event_log;
 pub mod forecast;
 pub mod grpc;
 pub mod http;
+pub mod metrics;
 pub mod pipeline;
 pub mod planted;
 pub mod record;

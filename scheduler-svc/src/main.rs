@@ -19,6 +19,7 @@ use scheduler_svc::{
     event_log,
     grpc::{self, Services},
     http,
+    metrics::{Metrics, ShardMetrics, watchdog},
     shard::Handle,
     state_machine,
     store::{
@@ -133,14 +134,20 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let store = open_store(&config, &advertise)?;
     let handle = Handle::vacant(store, events);
     let telemetry = Arc::new(telemetry);
-    let observers = telemetry.clone();
-    let cluster = Cluster::new(handle.clone(), machine, move || Box::new(observers.observer()));
+    let metrics = Metrics::new().context("metrics")?;
+    let (observers, counted) = (telemetry.clone(), metrics.clone());
+    let cluster = Cluster::new(handle.clone(), machine, move || {
+        Box::new((observers.observer(), ShardMetrics::new(counted.clone())))
+    });
     let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
     let (mut leadership, looked) = (cluster.leadership(), cluster.looked());
     let terminated = terminated().context("listen to signals")?;
     tokio::pin!(terminated);
+    let alarm = Duration::from_millis(config.telemetry.overdue_alarm_ms);
+    tokio::spawn(watchdog::run(metrics.clone(), handle.clone(), alarm, stopped.clone()));
     let services = Services {
         shard: handle,
+        metrics: metrics.clone(),
         default_spread: config.schedules.default_spread_ms,
         lease: machine.lease,
         heartbeat: machine.heartbeat,
@@ -158,7 +165,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     });
     info!(store = config.store.shown(), "opens the store");
     // Being alive does not depend on the store (rule S3), so a store that is away keeps nobody from asking.
-    let mut http = tokio::spawn(http::serve(http, leadership.clone(), stopping.clone(), stopped.clone()));
+    let mut http =
+        tokio::spawn(http::serve(http, leadership.clone(), metrics, stopping.clone(), stopped.clone()));
     tokio::select! {
         known = leadership.wait_for(|known| *known != Leadership::Open) => { known?; }
         () = looked.cancelled() => {}

@@ -440,6 +440,7 @@ pub fn read_run(id: RunId, value: Bytes, definitions: &Definitions) -> Result<Ru
         decided: !stored.undecided,
         dirty: false,
         stored: true,
+        tallied: None,
     })
 }
 

@@ -10,6 +10,7 @@
 
 mod committer;
 mod handle;
+mod observer;
 mod outbox;
 
 use std::{
@@ -28,16 +29,18 @@ use tokio::sync::{mpsc, oneshot};
 use committer::{Commit, Outcome, Question, Secured, start_committer, start_securer};
 use handle::{Call, Desk};
 pub use handle::{CallError, Handle, Pending};
+pub use observer::Observer;
 pub use outbox::{Messages, Outbox, outbox};
 
 use crate::{
     event_log::{self, EventLog},
+    metrics::{Committed, LOOK, Look},
     pipeline::{Halt, Pipeline, Step},
     state_machine::{
         Config, LoadError, StateMachine,
         command::Command,
         id::{ReplyTo, SessionId},
-        output::{Event, Output, Reply},
+        output::{Output, Reply},
         timer::{Now, Wake},
     },
     store::{Batch, Key, Snapshot, Store, StoreError},
@@ -49,17 +52,6 @@ const QUEUE: usize = 4_096;
 const CALLS_PER_TURN: usize = 1_000;
 /// The wall clock may be set while the shard sleeps, so it never sleeps longer.
 const NAP_MAX: Duration = Duration::from_secs(1);
-
-/// What the shard does with facts: traces, logs. Must not block.
-pub trait Observer: Send + 'static {
-    fn observe(&self, event: &Event);
-}
-
-impl<O: Observer + ?Sized> Observer for Box<O> {
-    fn observe(&self, event: &Event) {
-        (**self).observe(event);
-    }
-}
 
 /// A shard that runs, until its seat is vacated or all handles are gone.
 pub struct Shard {
@@ -145,6 +137,8 @@ pub fn start_at(handle: &Handle, config: Config, observer: impl Observer) -> Res
         config,
         epoch: opened.epoch,
         events,
+        in_flight: None,
+        next_look: Instant::now(),
     };
     let failed = Arc::new(AtomicBool::new(false));
     let fail = failed.clone();
@@ -183,6 +177,9 @@ struct Pump {
     config: Config,
     epoch: u64,
     events: Arc<EventLog>,
+    /// When the commit in flight was first sent, and how many records it writes.
+    in_flight: Option<(Instant, usize)>,
+    next_look: Instant,
 }
 
 impl Pump {
@@ -190,6 +187,7 @@ impl Pump {
         let mut open = true;
         loop {
             self.store.progress();
+            self.look();
             self.pipeline.trust(self.store.trusted());
             if self.store.deposed() {
                 self.pipeline.depose();
@@ -233,6 +231,7 @@ impl Pump {
         tokio::select! {
             biased;
             Some(outcome) = self.outcomes.recv() => {
+                self.note_outcome(&outcome);
                 match self.pipeline.committed(outcome) {
                     Some(Step::Release(output)) => self.release(output),
                     Some(Step::Commit { seq, batch }) => self.commit(seq, batch),
@@ -277,6 +276,27 @@ impl Pump {
         open
     }
 
+    /// What is there is looked at once a second at the most; however busy the shard is, as often.
+    fn look(&mut self) {
+        let now = Instant::now();
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK;
+        let look = Look { now: self.clock.now(), in_flight: self.in_flight.map(|(since, _)| since) };
+        self.observer.looked(&look, &self.pipeline.machine().present());
+    }
+
+    /// Of a commit that is sent again, the time counts from the first.
+    fn note_outcome(&mut self, outcome: &Outcome) {
+        let Some((since, writes)) = self.in_flight else { return };
+        let done = outcome.is_ok();
+        if !matches!(outcome, Err(StoreError::Unknown(_))) {
+            self.in_flight = None;
+        }
+        self.observer.committed(&Committed { took: since.elapsed(), writes, done });
+    }
+
     fn nap(&self, wake: Wake) -> Duration {
         let now = self.clock.now();
         let elapsed = wake.elapsed.map(|at| Duration::from_millis(at.saturating_sub(now.elapsed)));
@@ -306,12 +326,14 @@ impl Pump {
         self.pipeline.apply(now, to, call.command);
     }
 
-    fn commit(&self, seq: u64, batch: Batch) {
+    fn commit(&mut self, seq: u64, batch: Batch) {
+        self.in_flight.get_or_insert((Instant::now(), batch.len()));
         // The committer lives as long as this sender.
         let _ = self.commits.send(Commit::Batch { epoch: self.epoch, seq, batch });
     }
 
-    fn restore(&self, seq: u64, snapshot: Arc<Snapshot>) {
+    fn restore(&mut self, seq: u64, snapshot: Arc<Snapshot>) {
+        self.in_flight.get_or_insert((Instant::now(), snapshot.hot.len() + snapshot.cold.len()));
         let _ = self.commits.send(Commit::Everything { epoch: self.epoch, seq, snapshot });
     }
 

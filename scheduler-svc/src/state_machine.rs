@@ -9,7 +9,7 @@
 //! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
 //! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs,
 //! [`history`] keeps what became of them; `api` changes schedules, `bulk` many of them, `import` takes and [`snapshot`] gives them
-//! whole, `read` shows them, [`forecast`]
+//! whole, `read` shows them, [`look`] counts them, [`forecast`]
 //! names what comes (`pace` measures for it, `crowd` warns), `load` brings a machine back from its records,
 //! `everything` makes them all anew,
 //! `quarantine` sets aside what cannot be processed; `check` says what must always hold.
@@ -21,6 +21,7 @@ pub mod definition;
 pub mod failure;
 pub mod history;
 pub mod id;
+pub mod look;
 pub mod output;
 pub mod request;
 pub mod run;
@@ -75,6 +76,7 @@ use history::{History, Kept};
 use id::{ReplyTo, RunId, SessionId, Uid};
 use lease::Session;
 pub use load::LoadError;
+use look::Tally;
 use output::{Answer, Event, Output, Refusal, Totals};
 use pace::Pace;
 use quarantine::Handling;
@@ -164,6 +166,8 @@ pub struct StateMachine {
     next_token: u64,
     heartbeats: u64,
     totals: Totals,
+    /// Runs as of the last seal, for metrics.
+    tally: Tally,
     /// Of the last thousand fires.
     lateness: VecDeque<i64>,
     /// When the machine had asked to be called.
@@ -478,6 +482,7 @@ impl StateMachine {
             (run.dirty, run.stored) = (false, true);
             let (id, value) = (run.id, record::run(run));
             self.put(&Name::Run(id), value);
+            self.retally(key);
         }
         self.meta_dirty |= self.meta_pending && !self.out.writes.is_empty();
         if mem::take(&mut self.meta_dirty) {

@@ -25,7 +25,7 @@ mod probe;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{Stream, StreamExt};
@@ -37,6 +37,7 @@ use self::message::{Done, carry_out};
 use self::pending::Pending;
 use self::plan::Planner;
 use crate::archive::claim::{Claim, Holder};
+use crate::archive::commit::Committed;
 use crate::archive::record::SourceConfig;
 use crate::archive::{Archive, Mailbox};
 use crate::reader::Reader;
@@ -124,7 +125,11 @@ pub struct Syncer {
     clock: Clock,
     budget: Arc<Semaphore>,
     probe: Option<Arc<dyn Probe>>,
+    meter: Option<Meter>,
 }
+
+/// Is told of each commit: the source, what changed, and how long it took.
+pub type Meter = Arc<dyn Fn(&SourceConfig, &Committed, Duration) + Send + Sync>;
 
 /// What the steps of one run share.
 struct Context {
@@ -160,13 +165,20 @@ impl Syncer {
     ) -> Self {
         let budget = permits(settings.bytes_in_flight.max(MESSAGE_BYTES_MAX)) as usize;
         let budget = Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS)));
-        Self { archive, reader, sources, settings, clock, budget, probe: None }
+        Self { archive, reader, sources, settings, clock, budget, probe: None, meter: None }
     }
 
     /// Calls `probe` at each step of a run: for tests that stop a run there.
     #[must_use]
     pub fn with_probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probe = Some(probe);
+        self
+    }
+
+    /// For metrics.
+    #[must_use]
+    pub fn with_meter(mut self, meter: Meter) -> Self {
+        self.meter = Some(meter);
         self
     }
 
@@ -318,7 +330,11 @@ impl Filing<'_> {
         let Some(batch) = self.pending.take() else { return Ok(()) };
         context.reached(Point::BeforeCommit).await;
         let now = (self.syncer.clock)();
+        let begin = Instant::now();
         let committed = self.syncer.archive.catalog.commit(&mut self.claim, &batch, now).await?;
+        if let Some(meter) = &self.syncer.meter {
+            meter(&self.claim.mailbox.spec.source, &committed, begin.elapsed());
+        }
         context.reached(Point::AfterCommit).await;
         self.outcome.add(&committed);
         Ok(())

@@ -5,6 +5,7 @@
 
 pub mod gmail;
 pub mod postgres;
+pub mod prometheus;
 pub mod redis;
 
 use std::{

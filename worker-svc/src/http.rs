@@ -1,10 +1,20 @@
 //! The HTTP port: `/livez` says that the process runs, `/readyz` that it serves and hears the scheduler.
+//! `/metrics` is for Prometheus.
 
-use axum::{Router, http::StatusCode, routing::get};
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+    routing::get,
+};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::link::LinkStatus;
+use crate::{link::LinkStatus, metrics::Metrics};
+
+/// The text format of Prometheus.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Serves until `stopped`. `link` is absent in a process that runs no jobs.
 ///
@@ -13,9 +23,16 @@ use crate::link::LinkStatus;
 pub async fn serve(
     listener: TcpListener,
     link: Option<watch::Receiver<LinkStatus>>,
+    metrics: Arc<Metrics>,
     stopping: CancellationToken,
     stopped: CancellationToken,
 ) -> std::io::Result<()> {
+    let shown = link.clone();
+    let page = move || {
+        let status = shown.as_ref().map(|link| link.borrow().clone());
+        let page = metrics.render(status.as_ref());
+        async move { ([(CONTENT_TYPE, METRICS)], page) }
+    };
     let ready = move || {
         let status = link.as_ref().map(|link| link.borrow().clone());
         let answer = match (stopping.is_cancelled(), status) {
@@ -30,6 +47,9 @@ pub async fn serve(
         };
         async move { answer }
     };
-    let router = Router::new().route("/livez", get(|| async { "alive\n" })).route("/readyz", get(ready));
+    let router = Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(page));
     axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await
 }

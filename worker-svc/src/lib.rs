@@ -10,5 +10,6 @@ pub mod keys;
 pub mod kind;
 pub mod library;
 pub mod link;
+pub mod metrics;
 pub mod planted;
 pub mod telemetry;

@@ -45,6 +45,8 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
+use crate::metrics::Metrics;
+
 /// Bounds of protocols.md.
 const MESSAGE_BYTES: usize = 4 << 20;
 const HEADER_BYTES: u32 = 8 << 10;
@@ -64,6 +66,7 @@ pub struct Services {
     /// Opens sources, to test them.
     pub sources: Arc<dyn Sources>,
     pub clock: Clock,
+    pub metrics: Arc<Metrics>,
     /// Cancelled when the process stops.
     pub stopping: CancellationToken,
 }
@@ -91,6 +94,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
     let stopped = stopping.clone();
     let serving = Server::builder()
         .trace_fn(crate::telemetry::call_span)
+        .layer(services.metrics.calls())
         .layer(Reasons)
         .layer(Gate)
         .max_concurrent_streams(Some(STREAMS))

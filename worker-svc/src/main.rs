@@ -41,6 +41,7 @@ use worker_svc::{
     kind::{Registry, document_sync::DocumentSync, noop::Noop},
     library::{self, Services},
     link::{self, LinkStatus},
+    metrics::{CountedKind, CountedReader, CountedSources, CountedTokens, Metrics},
     telemetry::Telemetry,
 };
 
@@ -149,14 +150,17 @@ async fn run(config: Config) -> anyhow::Result<()> {
     );
     let credentials = credentials(&config, &archive, &clock)?;
     let clients = oauth::clients(&config.oauth)?;
-    let tokens: Arc<dyn Tokens> = Arc::new(Refresher::new(source::http::client(), clock.clone()));
-    let sources: Arc<dyn Sources> = Arc::new(Opener {
+    let metrics = Metrics::new(config.worker.slots).context("metrics")?;
+    let refresher = Refresher::new(source::http::client(), clock.clone());
+    let tokens: Arc<dyn Tokens> = Arc::new(CountedTokens::new(refresher, &metrics));
+    let opener = Opener {
         folders: FolderSources { root: root.clone(), clock: clock.clone() },
         credentials: credentials.clone(),
-        gmail: gmail(&config, tokens.clone(), clients.clone(), &clock),
+        gmail: gmail(&config, tokens.clone(), clients.clone(), &clock).with_waits(metrics.quota_waits()),
         imap: imap_connector(&config, clients.clone(), tokens)?,
-    });
-    let registry = registry(&config, &archive, &sources, &clock)?;
+    };
+    let sources: Arc<dyn Sources> = Arc::new(CountedSources::new(opener, &metrics));
+    let registry = registry(&config, &archive, &sources, &clock, &metrics)?;
 
     let grpc = bind("grpc.listen", config.grpc.listen).await?;
     let http = bind("http.listen", config.http.listen).await?;
@@ -165,10 +169,19 @@ async fn run(config: Config) -> anyhow::Result<()> {
     // The library goes on while jobs are handed in: an app still asks.
     let handed_in = CancellationToken::new();
     tokio::spawn(sweep(archive.clone(), stopping.clone()));
+    tokio::spawn(metrics.clone().keep(stopped.clone()));
     let stopping_library = handed_in.clone();
-    let services =
-        Services { archive, root, credentials, clients, sources, clock, stopping: stopping_library };
-    let mut http = tokio::spawn(http::serve(http, status, stopping.clone(), stopped.clone()));
+    let services = Services {
+        archive,
+        root,
+        credentials,
+        clients,
+        sources,
+        clock,
+        metrics: metrics.clone(),
+        stopping: stopping_library,
+    };
+    let mut http = tokio::spawn(http::serve(http, status, metrics, stopping.clone(), stopped.clone()));
     let mut grpc = tokio::spawn(library::serve(grpc, services));
     tokio::select! {
         () = terminated() => info!("stopping"),
@@ -240,10 +253,11 @@ fn registry(
     archive: &Archive,
     sources: &Arc<dyn Sources>,
     clock: &Clock,
+    metrics: &Metrics,
 ) -> anyhow::Result<Registry> {
     let mut registry = Registry::default();
     if config.kinds().any(|kind| kind == "noop") {
-        registry.add(Noop);
+        registry.add(CountedKind::new(Noop, metrics));
     }
     if config.kinds().any(|kind| kind == "document-sync") {
         let command = reader::Command { program: env::current_exe()?, arguments: vec!["read-mail".into()] };
@@ -252,9 +266,11 @@ fn registry(
             children => children,
         };
         let pool = Pool::new(command, children, CONTENT_BUDGET, Bounds::default());
+        let reader = Arc::new(CountedReader::new(pool, metrics));
         let syncer =
-            Syncer::new(archive.clone(), Arc::new(pool), sources.clone(), Settings::default(), clock.clone());
-        registry.add(DocumentSync::new(Arc::new(syncer)));
+            Syncer::new(archive.clone(), reader, sources.clone(), Settings::default(), clock.clone())
+                .with_meter(metrics.meter());
+        registry.add(CountedKind::new(DocumentSync::new(Arc::new(syncer)), metrics));
     }
     Ok(registry)
 }

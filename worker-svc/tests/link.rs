@@ -31,6 +31,7 @@ use worker_svc::{
     http,
     kind::{Context, Kind, Outcome, Registry},
     link,
+    metrics::Metrics,
 };
 
 /// Knows another archive.
@@ -212,7 +213,13 @@ async fn a_worker_that_is_refused_for_good_is_not_ready_and_says_why() {
         link::start(agent, scheduler, Registry::default(), Duration::ZERO, stopping.clone()).unwrap();
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let number = port.local_addr().unwrap().port();
-    tokio::spawn(http::serve(port, Some(shown.clone()), stopping.clone(), stopped.clone()));
+    tokio::spawn(http::serve(
+        port,
+        Some(shown.clone()),
+        Metrics::new(1).unwrap(),
+        stopping.clone(),
+        stopped.clone(),
+    ));
 
     let refused = |link: &worker_svc::link::LinkStatus| link.refusal.is_some();
     let status = shown.wait_for(refused).await.unwrap().clone();

@@ -5,11 +5,12 @@ use std::{sync::Barrier, time::Duration};
 use super::*;
 use crate::{
     event_log::{Cursor, Expired, Kind},
+    metrics::{Metrics, ShardMetrics},
     state_machine::{
         command::{GetRun, OpenSession, Report, Reported, TriggerNow, Upsert},
         definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
         id::{RunId, Uid},
-        output::{Answer, Body, Job, Receipt, Refusal, ScheduleChange},
+        output::{Answer, Body, Event, Job, Receipt, Refusal, ScheduleChange},
         poison,
         timing::Timing,
         view::RunView,
@@ -162,6 +163,23 @@ async fn p2_lost_answers_of_the_store_are_not_seen_by_callers() {
     shard.handle.call(upsert("a"), None).await.expect("upsert");
     let hot = store.open().expect("open").hot;
     assert_eq!(hot.len(), 3, "the store's own record, definition and state");
+}
+
+#[tokio::test]
+async fn commits_are_counted_by_whether_the_store_has_answered() {
+    let store = Arc::new(MemoryStore::default());
+    let metrics = Metrics::new().expect("metrics");
+    let shard = start(store.clone(), Config::default(), ShardMetrics::new(metrics.clone())).expect("start");
+    store.inject([Fault::LostBefore, Fault::LostAfter]);
+    shard.handle.call(upsert("a"), None).await.expect("upsert");
+    // Counted before the caller is answered.
+    let page = metrics.render();
+    let value = |series: &str| page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    assert_eq!(value("docket_store_commits_total{outcome=\"unknown\"}"), Some("2"), "{page}");
+    let done = value("docket_store_commits_total{outcome=\"done\"}");
+    assert!(done.is_some_and(|done| done != "0"), "{page}");
+    assert_eq!(value("docket_store_commit_duration_seconds_count"), done);
+    assert_eq!(value("docket_schedule_changes_total{change=\"created\"}"), Some("1"));
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ impl StateMachine {
         self.check_schedules()?;
         self.check_history()?;
         self.check_runs()?;
+        self.check_tally()?;
         self.check_sessions()?;
         self.check_gates()?;
         self.check_timers()

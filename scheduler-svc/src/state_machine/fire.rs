@@ -151,6 +151,7 @@ impl StateMachine {
             decided,
             dirty: false,
             stored: false,
+            tallied: None,
         };
         let key = self.runs.insert(run);
         self.schedules[slot].live.push(key);

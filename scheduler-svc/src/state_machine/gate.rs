@@ -104,6 +104,11 @@ impl Gates {
         Self { loaded: Some(now), ..Self::default() }
     }
 
+    /// Gates that are closed by throttling now.
+    pub fn closed(&self) -> usize {
+        self.closed.len()
+    }
+
     #[cfg(test)]
     pub fn count(&self) -> usize {
         self.gates.len()

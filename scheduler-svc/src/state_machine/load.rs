@@ -95,6 +95,7 @@ impl StateMachine {
             next_token: if planted(Bug::TokensRestart) { 0 } else { epoch << 40 },
             heartbeats: 0,
             totals: Default::default(),
+            tally: Default::default(),
             lateness: VecDeque::new(),
             expected_call: now.elapsed,
             lenient_until: now.elapsed,
@@ -382,6 +383,9 @@ impl StateMachine {
         }
         for key in std::mem::take(&mut self.dirty_runs) {
             self.runs[key].dirty = false;
+        }
+        for key in self.runs.iter().map(|(key, _)| key).collect::<Vec<_>>() {
+            self.retally(key);
         }
     }
 }

@@ -118,6 +118,7 @@ impl StateMachine {
     pub(super) fn discard(&mut self, key: RunKey, failure: Failure) {
         self.leave_gates(key);
         let run = self.runs.remove(key);
+        self.untally(run.tallied.as_ref());
         let slot = run.schedule;
         self.schedules[slot].live.retain(|live| *live != key);
         if run.stored {

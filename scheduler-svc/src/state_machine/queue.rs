@@ -99,6 +99,11 @@ impl Queue {
         self.by_name.get(&(namespace.clone(), kind.clone())).copied()
     }
 
+    /// Runs of a lane that a gate has refused.
+    pub fn refused(&self, lane: LaneKey) -> u64 {
+        self.lanes[lane].waiting.refused() as u64
+    }
+
     pub fn lanes(&self) -> impl Iterator<Item = (LaneKey, &Lane)> {
         self.lanes.iter().enumerate()
     }

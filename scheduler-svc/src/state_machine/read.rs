@@ -153,7 +153,10 @@ impl StateMachine {
     }
 
     pub(super) fn has_worker(&self, definition: &Definition) -> bool {
-        let (namespace, kind) = (&definition.key.namespace, &definition.task.kind);
+        self.has_worker_for(&definition.key.namespace, &definition.task.kind)
+    }
+
+    pub(super) fn has_worker_for(&self, namespace: &Arc<str>, kind: &Arc<str>) -> bool {
         self.sessions.values().any(|session| {
             session.connected
                 && session.slots > 0

@@ -24,6 +24,7 @@ use super::{
     definition::Definition,
     failure::{Budget, Failure},
     id::{ReplyTo, RunId, SessionId},
+    look::Tallied,
     queue::Ticket,
     schedule::SlotKey,
 };
@@ -69,6 +70,8 @@ pub struct Run {
     pub dirty: bool,
     /// Whether the store may hold a record of it.
     pub stored: bool,
+    /// Where it is counted.
+    pub tallied: Option<Tallied>,
 }
 
 #[derive(Clone, Debug)]

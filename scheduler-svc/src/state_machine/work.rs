@@ -337,6 +337,7 @@ impl StateMachine {
         self.clear_queue_timer(key);
         self.leave_gates(key);
         let run = self.runs.remove(key);
+        self.untally(run.tallied.as_ref());
         let slot = run.schedule;
         let worker_id =
             run.attempts.last().map_or_else(|| self.name(&"".into()), |last| last.worker_id.clone());

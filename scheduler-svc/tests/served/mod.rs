@@ -8,6 +8,7 @@ use docket::schedule::v1::{
 };
 use scheduler_svc::{
     grpc::{self, Services},
+    metrics::Metrics,
     shard::{self, Options},
     state_machine::{Config, output::Event},
     store::memory::MemoryStore,
@@ -44,6 +45,7 @@ impl Served {
         let address = listener.local_addr().expect("an address");
         let stopping = CancellationToken::new();
         let services = Services {
+            metrics: Metrics::new().expect("metrics"),
             shard: shard.handle,
             default_spread: 0,
             lease: config.lease,

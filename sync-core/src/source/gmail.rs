@@ -38,7 +38,7 @@ use self::error::Error;
 use self::gather::Gatherer;
 use self::labels::Selection;
 use self::pace::Pace;
-use self::quota::{Limits, Quota};
+use self::quota::{Limits, Quota, Waits};
 use super::oauth::refresh::Refresher;
 use super::oauth::{self, Clients, Tokens};
 use super::{FOLDERS_MAX, Fault, Fetched, Item, MESSAGE_BYTES_MAX, Page, Source};
@@ -100,6 +100,15 @@ impl Provider {
     ) -> Self {
         let quota = Arc::new(Quota::new(settings.limits.clone()));
         Self { http, tokens, clients, quota, settings, clock }
+    }
+
+    /// Tells of waits for the quota.
+    #[must_use]
+    pub fn with_waits(mut self, waits: Waits) -> Self {
+        let mut quota = Quota::new(self.settings.limits.clone());
+        quota.waits = Some(waits);
+        self.quota = Arc::new(quota);
+        self
     }
 
     /// With a quota and a token refresher of its own.

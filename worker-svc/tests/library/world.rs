@@ -43,6 +43,7 @@ use tonic::{Status, transport::Channel};
 use worker_svc::{
     kind::{Context, Kind as _, Outcome, Progress, document_sync::DocumentSync},
     library::{self, Services},
+    metrics::Metrics,
 };
 
 pub const NOW: i64 = 1_800_000_000_000;
@@ -107,6 +108,7 @@ impl World {
             credentials: credentials.clone(),
             clients,
             sources,
+            metrics: Metrics::new(0).unwrap(),
             clock: clock(&time),
             stopping: stopping.clone(),
         };

@@ -1,4 +1,4 @@
-//! Secrets are looked for everywhere but where they belong: in the log at its loudest, in exported traces, in answers
+//! Secrets are looked for everywhere but where they belong: in the log at its loudest, in traces and metrics, in answers
 //! and errors, in the printed configuration, in what the keys command says, and in the files of the archive.
 //!
 //! The process is the real one. Its mail server refuses the login and says what it was told, as some do.
@@ -11,8 +11,8 @@ mod scripted;
 
 use std::{
     fs,
-    io::Read as _,
-    net::TcpListener,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -88,6 +88,16 @@ impl Worker {
         let grpc = addresses.lines().find_map(|line| line.strip_prefix("grpc=")).unwrap();
         let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
         MailboxServiceClient::new(channel)
+    }
+
+    fn metrics(&self) -> String {
+        let addresses = fs::read_to_string(self.folder.join("address")).unwrap();
+        let http = addresses.lines().find_map(|line| line.strip_prefix("http=")).unwrap();
+        let mut stream = TcpStream::connect(http).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
     }
 
     /// Ends as it should, so that traces are flushed.
@@ -223,6 +233,9 @@ async fn secrets_appear_nowhere() {
     assert!(shown.contains("3 credentials are sealed with version 2 now"), "{shown}");
     // The running process follows the key file.
     shown += &call(&worker, server.address.port()).await;
+    let metrics = worker.metrics();
+    let tests = "docket_source_calls_total{provider=\"imap\",call=\"look\",outcome=\"reauthorize\"}";
+    assert!(metrics.contains(tests), "{metrics}");
     worker.stop();
     let log = worker.log();
     assert!(
@@ -236,6 +249,7 @@ async fn secrets_appear_nowhere() {
     let second_key = keys.lines().last().unwrap().split(' ').next_back().unwrap().to_owned();
     assert_eq!((first_key.len(), second_key.len()), (64, 64));
     let mut places = vec![("answers".to_owned(), shown.into_bytes()), ("log".into(), log.into_bytes())];
+    places.push(("metrics".into(), metrics.into_bytes()));
     places.push(("traces".into(), traces));
     places.extend(files(&folder.path().join("data")));
     assert!(places.iter().any(|(name, _)| name.ends_with("archive.db")));

@@ -107,6 +107,11 @@ impl Waiting {
         tenant
     }
 
+    /// Runs that a gate has refused.
+    pub fn refused(&self) -> usize {
+        self.group_of.len()
+    }
+
     /// Takes a run out, if it is still there.
     pub fn remove(&mut self, tenant: TenantKey, place: Place, run: RunKey, suspect: bool) {
         let apart = self.group_of.get(&run).copied();

@@ -4,7 +4,7 @@
 //! part. Within any minute no more than the limit is spent: a bucket holds a sixth of it and fills with the rest.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -34,8 +34,13 @@ impl Default for Limits {
 /// `profile` and `labels.list`.
 pub const SMALL: u32 = 1;
 
+/// Is told how long a call has to wait for its units; nothing for most.
+pub type Waits = Arc<dyn Fn(Duration) + Send + Sync>;
+
 pub struct Quota {
     pub limits: Limits,
+    /// For metrics.
+    pub waits: Option<Waits>,
     state: Mutex<State>,
 }
 
@@ -77,12 +82,15 @@ impl Quota {
     pub fn new(limits: Limits) -> Self {
         let now = Instant::now();
         let project = Bucket::new(limits.project_per_minute, now);
-        Self { limits, state: Mutex::new(State { project, users: HashMap::new() }) }
+        Self { limits, waits: None, state: Mutex::new(State { project, users: HashMap::new() }) }
     }
 
     /// Waits until a call of this cost may be made for `user`.
     pub async fn spend(&self, user: &str, cost: u32) {
         let wait = self.take(user, cost, Instant::now());
+        if let Some(waits) = &self.waits {
+            waits(wait);
+        }
         if !wait.is_zero() {
             sleep(wait).await;
         }

@@ -1,0 +1,65 @@
+//! Calls of the gRPC server, by method and status.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use docket::calls::{self, CODES, Told};
+use metrics::{Counter, Histogram};
+use tonic::Code;
+
+use super::{OTHER, Registry, declared};
+
+/// The package whose methods this service serves.
+const SERVED: &str = "docket.schedule.";
+
+/// By method. Those that are not of the contract, which anybody may make up, are one.
+pub struct Calls {
+    registry: Arc<Registry>,
+    methods: HashMap<String, Method>,
+    other: Method,
+}
+
+struct Method {
+    name: String,
+    /// Made when they first come: most never do.
+    codes: [OnceLock<Counter>; CODES.len()],
+    /// None for streams, which last as long as the caller likes.
+    duration: Option<Histogram>,
+}
+
+impl Calls {
+    pub(super) fn new(registry: &Arc<Registry>) -> Self {
+        let known = calls::methods(SERVED).into_iter();
+        let methods = known.map(|method| {
+            let duration =
+                (!method.streams).then(|| registry.histogram(&declared::CALL_DURATION, &[&method.name]));
+            (method.name.clone(), Method::new(method.name, duration))
+        });
+        Self {
+            methods: methods.collect(),
+            other: Method::new(OTHER.into(), None),
+            registry: registry.clone(),
+        }
+    }
+}
+
+impl Method {
+    fn new(name: String, duration: Option<Histogram>) -> Self {
+        Self { name, codes: [const { OnceLock::new() }; CODES.len()], duration }
+    }
+}
+
+impl Told for Calls {
+    fn ended(&self, method: &str, code: Code, took: Duration) {
+        let method = self.methods.get(method).unwrap_or(&self.other);
+        let place = code as usize;
+        let made = || self.registry.counter(&declared::CALLS, &[&method.name, CODES[place]]);
+        method.codes[place].get_or_init(made).increment(1);
+        if let Some(duration) = &method.duration {
+            duration.record(took.as_secs_f64());
+        }
+    }
+}
