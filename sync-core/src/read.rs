@@ -12,6 +12,8 @@ mod clean;
 mod detect;
 mod fields;
 mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod html;
 mod labels;
