@@ -8,7 +8,7 @@ use std::io::{Cursor, Write as _};
 
 use sync_core::document::{Kind, State};
 
-use super::pdf::{self, stream};
+use super::made::{self, stream};
 use super::{INVOICE, attached, documents, read, total};
 
 fn ubl(total: &str) -> String {
@@ -57,7 +57,7 @@ fn bad_input_50_the_xml_and_the_print_disagree() {
     let names = "/Names<</EmbeddedFiles<</Names[(factur-x.xml) 6 0 R]>>>>";
     let file = b"<</Type/Filespec/F(factur-x.xml)/AFRelationship/Alternative/EF<</F 7 0 R>>>>".to_vec();
     let xml = stream("/Type/EmbeddedFile/Subtype/text#2Fxml", ubl("150.00").as_bytes());
-    let found = documents(attached("invoice.pdf", &pdf::with(INVOICE, names, &[file, xml])));
+    let found = documents(attached("invoice.pdf", &made::with(INVOICE, names, &[file, xml])));
     let found = found.first().expect("a document");
     assert_eq!(total(found), Some("150.00"), "the XML is trusted more");
     assert_eq!(found.fields.total.other_value.as_deref(), Some("120.00"));

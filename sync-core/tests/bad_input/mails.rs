@@ -128,7 +128,7 @@ fn bad_input_39_files_that_are_something_else() {
                  <tr><td>Total<td>120.00 EUR</table></body></html>";
     let found = documents(attached("invoice.pdf", page));
     assert!(found.iter().all(|it| it.media_type != "application/pdf" || it.state != State::Filed), "{found:?}");
-    let printed = super::pdf::of_text(INVOICE);
+    let printed = super::made::of_text(INVOICE);
     let found = documents(attached("invoice.txt", &printed));
     assert_eq!(found.first().map(|it| it.media_type.as_str()), Some("application/pdf"), "by its bytes");
     assert_eq!(found.first().and_then(total), Some("120.00"));
@@ -150,7 +150,7 @@ fn bad_input_39_files_that_are_something_else() {
 #[test]
 fn bad_input_40_one_invoice_in_many_shapes() {
     let text = ("Content-Type: text/plain; name=invoice.txt", INVOICE.as_bytes());
-    let printed = super::pdf::of_text(INVOICE);
+    let printed = super::made::of_text(INVOICE);
     let pdf = ("Content-Type: application/pdf; name=invoice.pdf", printed.as_slice());
     let picture = ("Content-Type: image/png; name=logo.png\nContent-ID: <logo>", b"\x89PNG\r\n\x1a\n".as_slice());
     let twice = documents(multipart(&[pdf, picture, pdf]));

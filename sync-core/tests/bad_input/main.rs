@@ -2,6 +2,7 @@
 //! named where its number would stand.
 
 mod documents;
+mod made;
 mod mails;
 mod pdf;
 
