@@ -138,7 +138,9 @@ fn high_water(pid: u32) -> Option<u64> {
 fn children(pid: u32) -> Vec<u32> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
+        .collect()
 }
 
 /// Connects a mailbox, schedules it and runs it now. Returns the run's id.
@@ -183,7 +185,8 @@ async fn end_of(scheduler: &Scheduler, run_id: &str) -> pb::Run {
             wait: Some(ProtoDuration { seconds: 20, nanos: 0 }),
             ..Default::default()
         };
-        let run = scheduler.runs.clone().get_run(request).await.expect("a run").into_inner().run.expect("one");
+        let run =
+            scheduler.runs.clone().get_run(request).await.expect("a run").into_inner().run.expect("one");
         if run.finish_time.is_some() {
             return run;
         }

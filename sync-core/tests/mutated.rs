@@ -21,7 +21,9 @@ fn each(folder: &str, ending: &str, target: impl Fn(&[u8])) {
     let seed = number("DOCKET_SEED", 1);
     let mut files: Vec<_> = fs::read_dir(Path::new(FIXTURES).join(folder)).unwrap().flatten().collect();
     files.sort_by_key(fs::DirEntry::path);
-    for file in files.iter().map(fs::DirEntry::path).filter(|path| path.extension().is_some_and(|it| it == ending)) {
+    for file in
+        files.iter().map(fs::DirEntry::path).filter(|path| path.extension().is_some_and(|it| it == ending))
+    {
         let original = fs::read(&file).unwrap();
         if original.len() > BYTES_MAX {
             continue;
@@ -53,7 +55,15 @@ fn changed(original: &[u8], random: &mut StdRng) -> Vec<u8> {
             }
             2 => drop(bytes.drain(piece)),
             _ => {
-                let extreme = ["0", "-1", "4294967296", "9223372036854775807", "\u{202e}", "\u{661}", "99999999999999999999999999999.99"];
+                let extreme = [
+                    "0",
+                    "-1",
+                    "4294967296",
+                    "9223372036854775807",
+                    "\u{202e}",
+                    "\u{661}",
+                    "99999999999999999999999999999.99",
+                ];
                 let text = extreme[random.random_range(0..extreme.len())];
                 bytes.splice(at..at + 1, text.bytes());
             }

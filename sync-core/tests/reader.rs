@@ -170,7 +170,10 @@ async fn bombs_hurt_their_child_at_most() {
         let outcome = pool.read(attached(&bomb)).await.map(|reading| reading.message);
         assert!(
             matches!(&outcome, Err(Error::Died(_)))
-                || outcome.as_ref().is_ok_and(|it| it.documents.iter().all(|it| it.state != State::Filed || it.fields.total.value.is_some())),
+                || outcome.as_ref().is_ok_and(|it| it
+                    .documents
+                    .iter()
+                    .all(|it| it.state != State::Filed || it.fields.total.value.is_some())),
             "{outcome:?}"
         );
         let good = pool.read(attached(&made::of_text(text))).await.expect("a good mail").message;

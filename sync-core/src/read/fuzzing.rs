@@ -7,7 +7,7 @@ use super::text::amount::{self, Style};
 use super::text::currency;
 use super::text::date::{self, Order};
 use super::text::fold;
-use super::{archive, body, guard, html, markup, merge, mime, plain, sniff, xml};
+use super::{archive, body, clean, guard, html, markup, merge, mime, plain, sniff, xml};
 use crate::document::{FoundDocument, Limits};
 
 /// A whole message, with all files in it.
@@ -96,7 +96,8 @@ fn attached(name: &str, bytes: &[u8]) {
 /// What the archive and the API rely on.
 fn check(document: &FoundDocument) {
     assert!((0.0..=1.0).contains(&document.confidence), "{document:?}");
-    let fields = &document.fields;
+    let mut fields = document.fields.clone();
+    clean::fields(&mut fields);
     for field in [&fields.net, &fields.tax, &fields.total, &fields.payable] {
         let value = field.value.as_deref();
         assert!(value.is_none_or(|value| amount::machine(value).is_some()), "an exact amount: {field:?}");
@@ -111,5 +112,5 @@ fn check(document: &FoundDocument) {
 }
 
 fn is_line(text: &str) -> bool {
-    super::clean::line(text) == text
+    clean::line(text) == text
 }

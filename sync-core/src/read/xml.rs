@@ -218,6 +218,16 @@ mod tests {
     }
 
     #[test]
+    fn attributes_are_counted_where_they_are() {
+        let many = |element: &str| format!("<a>{element} {}/></a>", "x".repeat(101).replace('x', " k=\"\""));
+        assert_eq!(refusal(&many("<b")), Some("an element of the XML has too many attributes"));
+        for aside in ["<!-- <z ' -->", "<![CDATA[ <z ' ]]>", "<?z ' ?>", "<z k='>'/>", "<z k=\">'\"/>"] {
+            assert!(refusal(&many(&format!("{aside}<b"))).is_some(), "{aside}");
+        }
+        assert_eq!(refusal(&format!("<a k='1'>{}</a>", "=".repeat(500))), None, "text is none");
+    }
+
+    #[test]
     fn other_roots_are_named() {
         let order = "<Order xmlns=\"urn:oasis:names:specification:ubl:schema:xsd:Order-2\"/>";
         assert!(matches!(read(order.as_bytes()), Outcome::Other(name) if name == "Order"));

@@ -66,7 +66,8 @@ fn bad_input_50_the_xml_and_the_print_disagree() {
 
 fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
     for (name, bytes) in files {
         zip.start_file(*name, options).unwrap();
         zip.write_all(bytes).unwrap();
@@ -97,7 +98,8 @@ fn bad_input_51_directories_that_lie() {
     assert_eq!(documents(attached("i.zip", &good)).len(), 1);
     // Places of the central directory, member by member: all ones, and the first member's for both.
     let directory = good.windows(4).position(|at| at == b"PK\x01\x02").unwrap();
-    for (at, value) in [(42, [0xff; 4]), (20, [0xff; 4]), (24, [0xff, 0xff, 0xff, 0x7f]), (42, [1, 0, 0, 0])] {
+    for (at, value) in [(42, [0xff; 4]), (20, [0xff; 4]), (24, [0xff, 0xff, 0xff, 0x7f]), (42, [1, 0, 0, 0])]
+    {
         let mut bad = good.clone();
         bad[directory + at..directory + at + 4].copy_from_slice(&value);
         assert!(read(attached("i.zip", &bad)).is_ok());

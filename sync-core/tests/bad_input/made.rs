@@ -34,7 +34,8 @@ pub fn with(text: &str, catalog: &str, more: &[Vec<u8>]) -> Vec<u8> {
     let mut objects = vec![
         format!("<</Type/Catalog/Pages 2 0 R{catalog}>>").into_bytes(),
         b"<</Type/Pages/Kids[3 0 R]/Count 1>>".to_vec(),
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>".to_vec(),
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>"
+            .to_vec(),
         stream("", content.as_bytes()),
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>".to_vec(),
     ];
@@ -50,7 +51,8 @@ pub fn of_text(text: &str) -> Vec<u8> {
 pub fn deflated(bytes: &[u8]) -> Vec<u8> {
     use std::io::{Cursor, Read as _, Write as _};
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
     zip.start_file("x", options).unwrap();
     zip.write_all(bytes).unwrap();
     let mut archive = zip::ZipArchive::new(zip.finish().unwrap()).unwrap();

@@ -28,9 +28,14 @@ fn bad_input_32_boundaries() {
     let raw = format!("Subject: x\nContent-Type: multipart/mixed; boundary=xyz\n\n--xyz\n{inner}");
     assert_eq!(documents(raw).first().and_then(total), Some("120.00"));
     // Missing, never closed, and as long as a page.
-    for head in ["multipart/mixed", "multipart/mixed; boundary=a", &format!("multipart/mixed; boundary={}", "b".repeat(10_000))]
-    {
-        let raw = format!("Subject: x\nContent-Type: {head}\n\n--a\nContent-Type: text/plain; name=i.txt\n\n{INVOICE}");
+    for head in [
+        "multipart/mixed",
+        "multipart/mixed; boundary=a",
+        &format!("multipart/mixed; boundary={}", "b".repeat(10_000)),
+    ] {
+        let raw = format!(
+            "Subject: x\nContent-Type: {head}\n\n--a\nContent-Type: text/plain; name=i.txt\n\n{INVOICE}"
+        );
         assert!(read(raw).is_ok(), "{}", &head[..30.min(head.len())]);
     }
 }
@@ -40,7 +45,8 @@ fn bad_input_33_dates() {
     let date = |date: &str| read(format!("Subject: x\n{date}\n\nhello")).expect("readable").head.date;
     assert_eq!(date("X: no date"), None);
     assert_eq!(date("Date: nonsense"), None);
-    let _ = date(&format!("Date: {}Mon, 2 Mar 2026 10:00:00 +0000{}", "(".repeat(100_000), ")".repeat(100_000)));
+    let _ =
+        date(&format!("Date: {}Mon, 2 Mar 2026 10:00:00 +0000{}", "(".repeat(100_000), ")".repeat(100_000)));
     let year = |seconds: i64| seconds / 31_556_952 + 1970;
     for odd in ["Date: Mon, 2 Mar 24 10:00:00 +0000", "Date: Mon, 2 Mar 0024 10:00:00 +0000"] {
         assert!(date(odd).is_none_or(|seconds| (1970..=2200).contains(&year(seconds))), "{odd}");
@@ -59,9 +65,11 @@ fn bad_input_34_two_message_ids() {
 
 #[test]
 fn bad_input_35_headers_without_end_and_odd_line_ends() {
-    let head = read([b"Subject: ".as_slice(), &vec![b'x'; (50 << 20) - 9]].concat()).map(|it| it.head.subject.len());
+    let head =
+        read([b"Subject: ".as_slice(), &vec![b'x'; (50 << 20) - 9]].concat()).map(|it| it.head.subject.len());
     assert!(head.is_ok_and(|length| length <= 300));
-    let raw = format!("Subject: a\0b\nContent-Type: text/plain; name=i.txt\n\n{}", INVOICE.replace('\n', "\r\n\0"));
+    let raw =
+        format!("Subject: a\0b\nContent-Type: text/plain; name=i.txt\n\n{}", INVOICE.replace('\n', "\r\n\0"));
     assert!(read(raw).is_ok());
     let bare = format!("Subject: x\rContent-Type: text/plain; name=i.txt\r\r{}", INVOICE.replace('\n', "\r"));
     assert!(read(bare).is_ok());
@@ -104,7 +112,8 @@ fn bad_input_37_file_names() {
         let names: Vec<_> = found.iter().filter_map(|it| it.file_name.as_deref()).collect();
         assert_eq!(names, [shown], "{}", &name[..30.min(name.len())]);
     }
-    let header = "Content-Type: text/plain\nContent-Disposition: attachment; filename=\"invoice\u{202e}txt.exe\"";
+    let header =
+        "Content-Type: text/plain\nContent-Disposition: attachment; filename=\"invoice\u{202e}txt.exe\"";
     let message = read(multipart(&[(header, INVOICE.as_bytes())])).expect("readable");
     assert!(message.documents.is_empty(), "a program, whatever it shows");
     assert!(message.reason.starts_with("invoicetxt.exe: "), "{}", message.reason);
@@ -130,7 +139,10 @@ fn bad_input_39_files_that_are_something_else() {
     let page = b"<html><body><table><tr><td>Nordwind Ltd<tr><td>Invoice 2026-17<tr><td>Date<td>4 March 2026\
                  <tr><td>Total<td>120.00 EUR</table></body></html>";
     let found = documents(attached("invoice.pdf", page));
-    assert!(found.iter().all(|it| it.media_type != "application/pdf" || it.state != State::Filed), "{found:?}");
+    assert!(
+        found.iter().all(|it| it.media_type != "application/pdf" || it.state != State::Filed),
+        "{found:?}"
+    );
     let printed = super::made::of_text(INVOICE);
     let found = documents(attached("invoice.txt", &printed));
     assert_eq!(found.first().map(|it| it.media_type.as_str()), Some("application/pdf"), "by its bytes");
@@ -143,9 +155,14 @@ fn bad_input_39_files_that_are_something_else() {
         ("encrypted.asc", b"-----BEGIN PGP MESSAGE-----\n", "application/pgp-encrypted"),
         ("invite.ics", b"BEGIN:VCALENDAR\nEND:VCALENDAR\n", "text/calendar"),
     ] {
-        let header = format!("Content-Type: {kind}; name={name}\nContent-Disposition: attachment; filename={name}");
+        let header =
+            format!("Content-Type: {kind}; name={name}\nContent-Disposition: attachment; filename={name}");
         let message = read(multipart(&[(&header, bytes)])).expect("readable");
-        assert!(message.documents.iter().all(|it| it.state != State::Filed), "{name}: {:?}", message.documents);
+        assert!(
+            message.documents.iter().all(|it| it.state != State::Filed),
+            "{name}: {:?}",
+            message.documents
+        );
         assert!(!message.documents.is_empty() || !message.reason.is_empty(), "{name}: it says why");
     }
 }
@@ -155,7 +172,8 @@ fn bad_input_40_one_invoice_in_many_shapes() {
     let text = ("Content-Type: text/plain; name=invoice.txt", INVOICE.as_bytes());
     let printed = super::made::of_text(INVOICE);
     let pdf = ("Content-Type: application/pdf; name=invoice.pdf", printed.as_slice());
-    let picture = ("Content-Type: image/png; name=logo.png\nContent-ID: <logo>", b"\x89PNG\r\n\x1a\n".as_slice());
+    let picture =
+        ("Content-Type: image/png; name=logo.png\nContent-ID: <logo>", b"\x89PNG\r\n\x1a\n".as_slice());
     let twice = documents(multipart(&[pdf, picture, pdf]));
     assert_eq!(twice.len(), 1, "{twice:?}");
     // Beside it in a mail that forwards the whole.
@@ -168,7 +186,8 @@ fn bad_input_40_one_invoice_in_many_shapes() {
 
 #[test]
 fn bad_input_41_only_a_link_or_only_html() {
-    let link = "Subject: Your invoice is ready\nContent-Type: text/plain\n\nDownload it: https://pay.example/i/17\n";
+    let link =
+        "Subject: Your invoice is ready\nContent-Type: text/plain\n\nDownload it: https://pay.example/i/17\n";
     assert!(documents(link).iter().all(|it| it.fields.total.value.is_none()), "no link is followed");
     let html = "From: Nordwind Ltd <a@nordwind.example>\nSubject: Invoice 2026-17\nContent-Type: text/html\n\n\
                 <table><tr><td>Invoice number<td>2026-17<tr><td>Invoice date<td>4 March 2026\
@@ -189,4 +208,14 @@ fn bad_input_42_a_spoofed_supplier() {
     let found = documents(raw);
     let fields = serde_json::to_string(&found.first().expect("a document").fields).expect("JSON");
     assert!(!fields.contains("3704"), "{fields}");
+}
+
+/// Found by changing fixtures at random: a mark that turns the direction stood in a supplier's name.
+#[test]
+fn fields_hold_nothing_hidden() {
+    let raw =
+        attached("invoice.txt", INVOICE.replace("Nordwind Ltd", "Nord\u{202e}wind\u{200b} Ltd").as_bytes());
+    let found = documents(raw);
+    let fields = serde_json::to_string(&found.first().expect("a document").fields).expect("JSON");
+    assert!(!fields.contains(['\u{202e}', '\u{200b}']), "{fields}");
 }

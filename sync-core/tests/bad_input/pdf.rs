@@ -34,7 +34,8 @@ fn bad_input_45_loops_and_impossible_sizes() {
     let _ = read(attached("invoice.pdf", good.replace("/Size 6", "/Size 2147483648").as_bytes()));
     let _ = read(attached("invoice.pdf", good.replace("xref\n0 6", "xref\n0 4294967295").as_bytes()));
     unread(good.replace("/Kids[3 0 R]", "/Kids[2 0 R]").as_bytes());
-    let _ = read(attached("invoice.pdf", good.replace("/Kids[3 0 R]", "/Kids[3 0 R 2 0 R 3 0 R]").as_bytes()));
+    let _ =
+        read(attached("invoice.pdf", good.replace("/Kids[3 0 R]", "/Kids[3 0 R 2 0 R 3 0 R]").as_bytes()));
     unread(good.replace("/Contents 4 0 R", "/Contents 3 0 R").as_bytes());
     // A length that is its own stream; a stream of objects that lies in itself.
     let own = b"<</Length 6 0 R>>\nstream\nx\nendstream".to_vec();
@@ -57,8 +58,13 @@ fn bad_input_46_layers_and_pictures() {
     let filters = "/Filter[/FlateDecode/FlateDecode/FlateDecode/FlateDecode/FlateDecode]";
     let bomb = with(INVOICE, "/X 6 0 R", &[stream(filters, &layers)]);
     assert!(bomb.len() < 64 << 10);
-    assert_eq!(documents(attached("invoice.pdf", &bomb)).first().and_then(total), Some("120.00"), "nobody asks for it");
-    let picture = "/Type/XObject/Subtype/Image/Width 100000/Height 100000/ColorSpace/DeviceRGB/BitsPerComponent 8";
+    assert_eq!(
+        documents(attached("invoice.pdf", &bomb)).first().and_then(total),
+        Some("120.00"),
+        "nobody asks for it"
+    );
+    let picture =
+        "/Type/XObject/Subtype/Image/Width 100000/Height 100000/ColorSpace/DeviceRGB/BitsPerComponent 8";
     let pages = with(INVOICE, "/X 6 0 R", &[stream(picture, b"x")]);
     assert_eq!(documents(attached("invoice.pdf", &pages)).first().and_then(total), Some("120.00"));
     // The page itself is the bomb: its child's memory or the decoder's own bound ends it; here it is small.
@@ -72,7 +78,10 @@ fn bad_input_47_actions_and_embedded_files() {
     let script = "/OpenAction<</S/JavaScript/JS(app.alert\\(1\\))>>/AA<</O<</S/Launch/F(/bin/sh)>>>>";
     let found = documents(attached("invoice.pdf", &with(INVOICE, script, &[])));
     assert_eq!(found.first().and_then(total), Some("120.00"));
-    let (inner, names) = (of_text("Nordwind Ltd\nInvoice 99\nTotal 999.00 EUR"), "/Names<</EmbeddedFiles<</Names[(a.pdf) 6 0 R]>>>>");
+    let (inner, names) = (
+        of_text("Nordwind Ltd\nInvoice 99\nTotal 999.00 EUR"),
+        "/Names<</EmbeddedFiles<</Names[(a.pdf) 6 0 R]>>>>",
+    );
     let file = b"<</Type/Filespec/F(a.pdf)/EF<</F 7 0 R>>>>".to_vec();
     let outer = with(INVOICE, names, &[file.clone(), stream("/Type/EmbeddedFile", &inner)]);
     let outermost = with(INVOICE, names, &[file, stream("/Type/EmbeddedFile", &outer)]);

@@ -399,13 +399,23 @@ async fn mails_without_a_proper_header_are_told_apart() {
 async fn modification_sequences_may_say_anything() {
     let server = Server::start((0..5).map(mail)).await;
     let world = world(&server).await;
-    let sequences = ["[HIGHESTMODSEQ 0] x", "[NOMODSEQ] x", "[HIGHESTMODSEQ 18446744073709551616] x", "[HIGHESTMODSEQ 2] x"];
+    let sequences = [
+        "[HIGHESTMODSEQ 0] x",
+        "[NOMODSEQ] x",
+        "[HIGHESTMODSEQ 18446744073709551616] x",
+        "[HIGHESTMODSEQ 2] x",
+    ];
     for (at, said) in sequences.into_iter().enumerate() {
         server.play(move |command| {
-            let selected = || format!("* 5 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK {said}\r\n{{tag}} OK\r\n");
+            let selected =
+                || format!("* 5 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK {said}\r\n{{tag}} OK\r\n");
             match command {
-                "CAPABILITY" => say("* CAPABILITY IMAP4rev1 CONDSTORE QRESYNC AUTH=PLAIN SASL-IR LITERAL+\r\n{tag} OK\r\n"),
-                _ if command.starts_with("ENABLE") || command.contains("CONDSTORE") => say("{tag} BAD no\r\n"),
+                "CAPABILITY" => say(
+                    "* CAPABILITY IMAP4rev1 CONDSTORE QRESYNC AUTH=PLAIN SASL-IR LITERAL+\r\n{tag} OK\r\n",
+                ),
+                _ if command.starts_with("ENABLE") || command.contains("CONDSTORE") => {
+                    say("{tag} BAD no\r\n")
+                }
                 _ if command.starts_with("EXAMINE") => say(selected()),
                 _ => None,
             }
