@@ -1,7 +1,7 @@
 # Docket's front door. `make` alone prints this help.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-s3 run bench chaos sim sim-bugs build lint format
+.PHONY: help demo test test-s3 run bench chaos sim sim-bugs fuzz build lint format
 
 CARGO ?= cargo
 # Everything but the simulation, which builds the services with bugs that it can turn on (see Cargo.toml).
@@ -62,6 +62,13 @@ sim: ## Simulate RUNS seeds from SEED on, with faults and a judge (make sim SEED
 sim-bugs: ## Plant one bug after the other; the simulation has to find each
 	@$(CARGO) build --quiet $(SIM)
 	@target/debug/sim --bugs --seed $(SEED) --runs $(RUNS)
+
+fuzz: ## Fuzz one TARGET of fuzz/fuzz_targets for SECONDS (make fuzz TARGET=pdf SECONDS=300); needs cargo-fuzz, nightly
+	@command -v cargo-fuzz >/dev/null || { echo "fuzzing needs cargo-fuzz: cargo install cargo-fuzz --locked"; exit 1; }
+	@test -f 'fuzz/fuzz_targets/$(TARGET).rs' || { echo "TARGET is one of:"; ls fuzz/fuzz_targets | sed 's/\.rs$$//'; exit 1; }
+	@fuzz/seed $(TARGET)
+	@cd fuzz && CARGO_TARGET_DIR=$(CURDIR)/target/fuzz $(CARGO) +nightly fuzz run $(TARGET) -- \
+		-max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10
 
 lint: $(BUF) ## Formatting, clippy with warnings denied, buf lint
 	@$(CARGO) fmt --all --check

@@ -8,6 +8,8 @@ mod export;
 mod field;
 mod forecast;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod history;
 mod import;
 mod limit;

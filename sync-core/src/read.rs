@@ -12,6 +12,8 @@ mod clean;
 mod detect;
 mod fields;
 mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod html;
 mod labels;
@@ -55,7 +57,8 @@ pub fn read_message(raw: &[u8], limits: &Limits) -> Result<ReadMessage, String> 
         }
         documents.extend(found);
     }
-    let documents = merge::merge(documents);
+    let mut documents = merge::merge(documents);
+    documents.iter_mut().for_each(|document| clean::fields(&mut document.fields));
     let reason = if documents.is_empty() {
         summary(&reasons, "nothing that could be a document")
     } else {

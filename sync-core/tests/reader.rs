@@ -1,6 +1,9 @@
 //! Real reader processes that misbehave in every way we know: each must end alone, say why, and leave the
 //! pool working. This program is its own child, so it has its own `main` instead of the test harness.
 
+#[path = "bad_input/made.rs"]
+mod made;
+
 use std::fs::File;
 use std::net::TcpStream;
 use std::time::Duration;
@@ -25,6 +28,7 @@ fn main() {
         a_cancelled_read_kills_its_child().await;
         children_work_side_by_side().await;
         the_largest_mail_fits_the_default_memory().await;
+        bombs_hurt_their_child_at_most().await;
         a_program_that_cannot_start_is_no_messages_fault().await;
     });
 }
@@ -150,6 +154,45 @@ async fn the_largest_mail_fits_the_default_memory() {
     assert!(reading.held.is_some());
 }
 
+/// Bad inputs 44 and 46, as they are really read: what stands behind them is read as if they had not been.
+async fn bombs_hurt_their_child_at_most() {
+    let pool = pool(Bounds { cpu_seconds: 5, ..Bounds::default() });
+    let text = "Nordwind Ltd\nInvoice 2026-17\nDate: 4 March 2026\nTotal 120.00 EUR";
+    let mut layers = vec![0; 400 << 20];
+    for _ in 0..5 {
+        layers = made::deflated(&layers);
+    }
+    let filters = "/Filter[/FlateDecode/FlateDecode/FlateDecode/FlateDecode/FlateDecode]";
+    let flood = made::with(text, "", &[made::stream(filters, &layers)]);
+    let flood = replaced(&flood, b"/Contents 4", b"/Contents 6");
+    let deep = made::with(text, "/X 6 0 R", &["[".repeat(1 << 20).into_bytes()]);
+    for bomb in [flood, deep] {
+        let outcome = pool.read(attached(&bomb)).await.map(|reading| reading.message);
+        assert!(
+            matches!(&outcome, Err(Error::Died(_)))
+                || outcome.as_ref().is_ok_and(|it| it
+                    .documents
+                    .iter()
+                    .all(|it| it.state != State::Filed || it.fields.total.value.is_some())),
+            "{outcome:?}"
+        );
+        let good = pool.read(attached(&made::of_text(text))).await.expect("a good mail").message;
+        assert_eq!(good.documents[0].fields.total.value.as_deref(), Some("120.00"));
+    }
+}
+
+/// A mail that is really read.
+fn attached(pdf: &[u8]) -> Bytes {
+    let head = "X-Real: yes\nSubject: Invoice\nContent-Type: application/pdf; name=invoice.pdf\n\
+                Content-Disposition: attachment; filename=invoice.pdf\nContent-Transfer-Encoding: binary\n\n";
+    [head.as_bytes(), pdf].concat().into()
+}
+
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(from.len()).position(|it| it == from).expect("it is there");
+    [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+}
+
 async fn a_program_that_cannot_start_is_no_messages_fault() {
     let nothing = Command { program: "/nonexistent/reader".into(), arguments: vec![] };
     let pool = Pool::new(nothing, 1, 1, quick());
@@ -157,7 +200,10 @@ async fn a_program_that_cannot_start_is_no_messages_fault() {
 }
 
 /// The child's reader: does what the message tells it to.
-fn misbehave(raw: &[u8], _limits: &Limits) -> Result<ReadMessage, String> {
+fn misbehave(raw: &[u8], limits: &Limits) -> Result<ReadMessage, String> {
+    if raw.starts_with(b"X-Real") {
+        return sync_core::read::read_message(raw, limits);
+    }
     let text = std::str::from_utf8(raw).unwrap_or_default();
     let mut message = ReadMessage::default();
     message.head.subject = match text {

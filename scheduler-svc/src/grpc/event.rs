@@ -3,7 +3,7 @@
 //! A filter may match little, so an answer looks at a bounded number of events; its cursor moves on past those that did
 //! not match. Nothing here asks the machine or the store.
 
-mod filter;
+pub mod filter;
 mod stream;
 
 use std::{pin::Pin, time::Instant};

@@ -1,6 +1,8 @@
 //! Text from outside made fit to be shown and stored: no control characters, no reversal of direction, a
 //! bounded length.
 
+use crate::document::Fields;
+
 const LENGTH_MAX: usize = 300;
 
 #[must_use]
@@ -28,6 +30,18 @@ pub fn file_name(text: &str) -> String {
     let name = line(text);
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     last.trim_matches('.').trim().to_owned()
+}
+
+/// What was read in a document, for people and programs: each text one line of [`line`]'s kind.
+pub fn fields(fields: &mut Fields) {
+    for field in super::fields::all(fields) {
+        for text in [&mut field.value, &mut field.other_value] {
+            *text = text.take().map(|text| line(&text)).filter(|text| !text.is_empty());
+        }
+        for text in [&mut field.place, &mut field.reason] {
+            *text = line(text);
+        }
+    }
 }
 
 fn is_hidden(c: char) -> bool {

@@ -35,6 +35,8 @@ const NODES_MAX: u32 = 500_000;
 const BYTES_MAX: usize = 20 << 20;
 /// The parser recurses per level: real invoices stay below 20.
 const DEPTH_MAX: usize = 200;
+/// Of one element; real ones have a dozen, all of them namespaces.
+const ATTRIBUTES_MAX: usize = 100;
 
 #[must_use]
 pub fn read(bytes: &[u8]) -> Outcome {
@@ -42,8 +44,8 @@ pub fn read(bytes: &[u8]) -> Outcome {
         return Outcome::Broken("the XML is too large".into());
     }
     let text = decode(bytes);
-    if too_deep(&text) {
-        return Outcome::Broken("the XML is nested too deeply".into());
+    if let Some(reason) = refusal(&text) {
+        return Outcome::Broken(reason.into());
     }
     let options = ParsingOptions { allow_dtd: false, nodes_limit: NODES_MAX, ..ParsingOptions::default() };
     let document = match Document::parse_with_options(
@@ -136,31 +138,65 @@ fn decode(bytes: &[u8]) -> String {
     }
 }
 
-/// A cheap look at the nesting before a recursive parser sees it.
-fn too_deep(text: &str) -> bool {
-    let bytes = text.as_bytes();
+/// A cheap look before the parser's: it recurses into elements, and compares each attribute with all others of its
+/// element.
+fn refusal(text: &str) -> Option<&'static str> {
+    let mut rest = text.as_bytes();
     let mut depth: usize = 0;
-    let mut i = 0;
-    while let Some(at) = bytes.get(i..).and_then(|rest| rest.iter().position(|b| *b == b'<')) {
-        i += at + 1;
-        match bytes.get(i) {
-            Some(b'/') => depth = depth.saturating_sub(1),
-            Some(b'!' | b'?') | None => {}
-            Some(_) => {
-                let end = bytes
-                    .get(i..)
-                    .and_then(|rest| rest.iter().position(|b| *b == b'>'))
-                    .map_or(bytes.len(), |n| i + n);
-                if bytes.get(end.wrapping_sub(1)) != Some(&b'/') {
-                    depth += 1;
-                }
+    while let Some(at) = rest.iter().position(|byte| *byte == b'<') {
+        rest = rest.get(at + 1..).unwrap_or_default();
+        let aside = [(&b"!--"[..], &b"-->"[..]), (b"![CDATA[", b"]]>"), (b"?", b"?>")];
+        if let Some((open, close)) = aside.into_iter().find(|(open, _)| rest.starts_with(open)) {
+            rest = after(rest.get(open.len()..).unwrap_or_default(), close);
+        } else if rest.first() == Some(&b'/') {
+            depth = depth.saturating_sub(1);
+        } else {
+            let tag = Tag::at(rest);
+            depth += usize::from(!tag.is_empty);
+            if depth > DEPTH_MAX {
+                return Some("the XML is nested too deeply");
             }
-        }
-        if depth > DEPTH_MAX {
-            return true;
+            if tag.attributes > ATTRIBUTES_MAX {
+                return Some("an element of the XML has too many attributes");
+            }
+            rest = rest.get(tag.length..).unwrap_or_default();
         }
     }
-    false
+    None
+}
+
+fn after<'a>(text: &'a [u8], end: &[u8]) -> &'a [u8] {
+    let at = text.windows(end.len()).position(|window| window == end);
+    at.and_then(|at| text.get(at + end.len()..)).unwrap_or_default()
+}
+
+struct Tag {
+    attributes: usize,
+    /// Closed in itself: `<a/>`.
+    is_empty: bool,
+    /// Bytes up to its end, or to where it can be no tag any more.
+    length: usize,
+}
+
+impl Tag {
+    fn at(text: &[u8]) -> Self {
+        let mut quote = None;
+        let mut attributes = 0;
+        for (at, byte) in text.iter().copied().enumerate() {
+            match (quote, byte) {
+                (_, b'<') => return Self { attributes, is_empty: false, length: at },
+                (None, b'>') => {
+                    let is_empty = at > 0 && text.get(at - 1) == Some(&b'/');
+                    return Self { attributes, is_empty, length: at };
+                }
+                (None, b'"' | b'\'') => quote = Some(byte),
+                (Some(open), _) if open == byte => quote = None,
+                (None, b'=') => attributes += 1,
+                _ => {}
+            }
+        }
+        Self { attributes, is_empty: false, length: text.len() }
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +215,16 @@ mod tests {
         assert!(broken(&"<a>".repeat(100_000)));
         assert!(broken("not xml"));
         assert!(broken(""));
+    }
+
+    #[test]
+    fn attributes_are_counted_where_they_are() {
+        let many = |element: &str| format!("<a>{element} {}/></a>", "x".repeat(101).replace('x', " k=\"\""));
+        assert_eq!(refusal(&many("<b")), Some("an element of the XML has too many attributes"));
+        for aside in ["<!-- <z ' -->", "<![CDATA[ <z ' ]]>", "<?z ' ?>", "<z k='>'/>", "<z k=\">'\"/>"] {
+            assert!(refusal(&many(&format!("{aside}<b"))).is_some(), "{aside}");
+        }
+        assert_eq!(refusal(&format!("<a k='1'>{}</a>", "=".repeat(500))), None, "text is none");
     }
 
     #[test]

@@ -28,11 +28,20 @@ pub struct Pool {
     /// Bytes of documents' contents in this process. Apart from the budget for raw messages, so that nobody
     /// who holds the one can wait for another who holds the other.
     contents: Arc<Semaphore>,
+    /// KiB that children may need together for the messages in them, by these messages' sizes. So large ones are read one
+    /// after the other, however many children there are.
+    memory: Semaphore,
 }
+
+/// What a child needs for each byte of a message: the mail, its parts decoded, and the documents' contents.
+const MEMORY_PER_BYTE: u64 = 4;
+/// And for any message.
+const MEMORY_LEAST: u64 = 4 << 20;
 
 impl Pool {
     /// `children` at a time, whose documents may take `content_budget` bytes in this process in total (at
-    /// least those of one message).
+    /// least those of one message). Together they need no more memory than `bounds` allow one of them, except for
+    /// messages that take much more than their size.
     pub fn new(command: Command, children: usize, content_budget: u64, bounds: Bounds) -> Self {
         let budget = content_budget.max(bounds.content_bytes).div_ceil(1024);
         let budget = usize::try_from(budget).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
@@ -41,6 +50,7 @@ impl Pool {
             slots: Semaphore::new(children.max(1)),
             idle: Mutex::default(),
             contents: Arc::new(Semaphore::new(budget)),
+            memory: Semaphore::new(kib(bounds.memory) as usize),
             bounds,
         }
     }
@@ -52,12 +62,14 @@ impl Pool {
 
     async fn read_one(&self, raw: Bytes) -> Result<Reading, Error> {
         let closed = |_| Error::Unavailable(std::io::ErrorKind::Interrupted.into());
+        let needed = (raw.len() as u64 * MEMORY_PER_BYTE).max(MEMORY_LEAST).min(self.bounds.memory);
+        // Before the slot: whoever has one waits for nobody who waits for it.
+        let _memory = self.memory.acquire_many(kib(needed)).await.map_err(closed)?;
         let _slot = self.slots.acquire().await.map_err(closed)?;
         let mut process = self.process().await.map_err(Error::Unavailable)?;
         let answer = process.ask(raw, &self.bounds).await?;
         let total: u64 = answer.sizes.iter().sum();
-        let permits = u32::try_from(total.div_ceil(1024)).unwrap_or(u32::MAX);
-        let held = self.contents.clone().acquire_many_owned(permits).await.map_err(closed)?;
+        let held = self.contents.clone().acquire_many_owned(kib(total)).await.map_err(closed)?;
         let contents = process.contents(&answer.sizes, &self.bounds).await?;
         if !answer.last {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(process);
@@ -77,6 +89,11 @@ impl Pool {
             }
         }
     }
+}
+
+/// Permits, since a semaphore counts in `u32`.
+fn kib(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 fn reading(

@@ -393,3 +393,36 @@ async fn mails_without_a_proper_header_are_told_apart() {
     assert_eq!((outcome.documents_new, outcome.duplicates, outcome.messages_read), (4, 1, 5));
     assert_eq!(world.documents().await, ["0001", "0901", "0902", "0903"]);
 }
+
+/// 59: what a server says of CONDSTORE is never needed.
+#[tokio::test]
+async fn modification_sequences_may_say_anything() {
+    let server = Server::start((0..5).map(mail)).await;
+    let world = world(&server).await;
+    let sequences = [
+        "[HIGHESTMODSEQ 0] x",
+        "[NOMODSEQ] x",
+        "[HIGHESTMODSEQ 18446744073709551616] x",
+        "[HIGHESTMODSEQ 2] x",
+    ];
+    for (at, said) in sequences.into_iter().enumerate() {
+        server.play(move |command| {
+            let selected =
+                || format!("* 5 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\n* OK {said}\r\n{{tag}} OK\r\n");
+            match command {
+                "CAPABILITY" => say(
+                    "* CAPABILITY IMAP4rev1 CONDSTORE QRESYNC AUTH=PLAIN SASL-IR LITERAL+\r\n{tag} OK\r\n",
+                ),
+                _ if command.starts_with("ENABLE") || command.contains("CONDSTORE") => {
+                    say("{tag} BAD no\r\n")
+                }
+                _ if command.starts_with("EXAMINE") => say(selected()),
+                _ => None,
+            }
+        });
+        server.mail.lock().unwrap().messages.insert(100 + at as u32, mail(5 + at));
+        world.run(&format!("run-{at}")).await.unwrap();
+        assert_eq!(world.documents().await, numbers(0..6 + at), "{said}");
+    }
+    assert_eq!(server.count("BODY.PEEK[])"), 9, "nothing is fetched twice");
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sync_core::archive::{Archive, DocumentFilter, Mailbox, Message, MessageFilter};
+use sync_core::archive::{Archive, Catalog, DocumentFilter, Mailbox, Message, MessageFilter};
 use sync_core::reader::Reader;
 use sync_core::source::root::Root;
 use sync_core::sync::{Failure, FolderSources, Job, Outcome, Settings, Sources, Syncer};
@@ -27,10 +27,20 @@ impl World {
 
     pub async fn on(database: Database, path: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        let catalog = database.catalog(dir.path()).await;
+        Self::of(catalog, dir, path).await
+    }
+
+    /// With blobs and mail in `dir`.
+    pub async fn of(catalog: Catalog, dir: TempDir, path: &str) -> Self {
         fs::create_dir(dir.path().join("mail")).unwrap();
-        let archive = archive_of(database.catalog(dir.path()).await, dir.path()).await;
+        let archive = archive_of(catalog, dir.path()).await;
         archive.catalog.connect_mailbox(&spec("mb", "alice", path), None, NOW).await.unwrap();
         Self { dir, archive }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn root(&self) -> PathBuf {

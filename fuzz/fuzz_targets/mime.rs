@@ -1,0 +1,6 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(
+    init: fuzz::expect_panics_of_pdf_parsers(),
+    |raw: &[u8]| sync_core::read::fuzzing::mail(raw)
+);
