@@ -1,7 +1,7 @@
 //! Compares what is due with what the shard does, from outside the shard: one that is stuck cannot say so.
 //!
-//! The shard notes, at least once a second, when it looked around, which time is due next, and since when a commit is in
-//! flight. A healthy shard moves all three on. What stands still becomes overdue here.
+//! The shard notes, at least once a second, when it looked around, which time is due next, and since when a commit is
+//! in flight. A healthy shard moves all three on. What stands still becomes overdue here.
 
 use std::{
     sync::{
@@ -123,7 +123,7 @@ impl Metrics {
                 due_s = due.as_secs_f64(),
                 commit_s = commit.as_secs_f64(),
                 shard_s = shard.as_secs_f64(),
-                "schedules are overdue: a time that is due is not fired, a commit does not end, or the shard stands still"
+                "schedules are overdue: a due time is not fired, a commit does not end, or the shard stands still"
             ),
             (true, false) => tracing::info!("nothing is overdue any more"),
             (true, true) | (false, false) => {}
