@@ -54,7 +54,6 @@ async fn a_worker_stays_small_with_the_largest_mails() {
     let documents = library.documents.clone().list_documents(request).await.expect("documents").into_inner();
     assert_eq!(documents.documents.len(), MAILBOXES * MAILS, "all are filed, with their bytes");
     assert!(documents.documents.iter().all(|it| it.size > 35 << 20), "{:?}", documents.documents[0]);
-    eprintln!("worker and readers: at most {} MiB, worker alone {} MiB", peak.all >> 10, peak.worker >> 10);
     assert!(peak.all >> 10 <= MEMORY_MAX_MIB, "{peak:?} KiB");
 }
 
