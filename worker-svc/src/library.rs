@@ -51,6 +51,9 @@ use crate::metrics::Metrics;
 const MESSAGE_BYTES: usize = 4 << 20;
 const HEADER_BYTES: u32 = 8 << 10;
 const STREAMS: u32 = 100;
+/// Streams of one connection that were reset before they were looked at; with more, it is closed as a flood. Callers that
+/// give up on a service that stood still for a while are none: each of their streams may be reset a few times over.
+const RESETS: usize = 10 * STREAMS as usize;
 /// Calls that are under way when the process stops may take this long, downloads to slow clients included.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -98,6 +101,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .layer(Reasons)
         .layer(Gate)
         .max_concurrent_streams(Some(STREAMS))
+        .http2_max_pending_accept_reset_streams(Some(RESETS))
         .http2_max_header_list_size(Some(HEADER_BYTES))
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
