@@ -12,11 +12,14 @@ use std::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `prometheus` or `promtool`.
+/// `prometheus` or `promtool`. Where `CI` is set they have to be there.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/prometheus/usr/bin");
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).chain([unpacked]).map(|folder| folder.join(name)).find(|tool| tool.is_file())
+    let folders = env::split_paths(&path).chain([unpacked]);
+    let found = folders.map(|folder| folder.join(name)).find(|tool| tool.is_file());
+    assert!(found.is_some() || env::var_os("CI").is_none(), "no {name}: run `make target/prometheus`");
+    found
 }
 
 /// GET or POST over HTTP/1.0, so that the body ends with the connection.
