@@ -1,11 +1,10 @@
 //! Disk records: the one place that knows both the machine's types and the stored protobuf (format level 1).
+//!
+//! What is read holds nothing of the bytes that it was read from: a store may keep many records in one allocation.
 
 mod limit;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use docket::stored::v1 as stored;
@@ -19,7 +18,7 @@ use crate::state_machine::{
     request::Seen,
     run::{Attempt, Finished, Lease, Outcome, Phase, Run},
     schedule::{Decision, LastRun, Pause, PauseReason, Rare, Schedule, Span, Status, Verdict},
-    timing::{Cron, CronSource, Fold, Gap, TZDB, Timing},
+    timing::{Cron, CronSource, Fold, Gap, Interner, TZDB, Timing},
 };
 
 pub use limit::{StoredClosing, closing, limit, read_closing, read_limit};
@@ -42,8 +41,6 @@ impl From<&str> for Unreadable {
         Self(why.into())
     }
 }
-
-type Definitions = HashMap<(Uid, u32), Arc<Definition>>;
 
 fn bytes(message: &impl prost::Message) -> Bytes {
     message.encode_to_vec().into()
@@ -72,7 +69,7 @@ pub fn meta(archives: &BTreeMap<String, Box<str>>) -> Bytes {
 /// # Errors
 /// Also when a newer program wrote what this one does not understand.
 pub fn read_meta(value: Bytes) -> Result<Meta, Unreadable> {
-    let meta = stored::Meta::decode(value)?;
+    let meta = stored::Meta::decode(&*value)?;
     if meta.least_reader > FORMAT {
         return Err(Unreadable(format!(
             "the store has format level {}; this program reads up to {FORMAT}: use a newer one",
@@ -133,11 +130,12 @@ pub fn definition(definition: &Definition) -> Bytes {
     })
 }
 
-pub fn read_definition(value: Bytes) -> Result<Definition, Unreadable> {
+/// Equal cron texts are compiled once per `interner`.
+pub fn read_definition(value: Bytes, interner: &mut Interner) -> Result<Definition, Unreadable> {
     use stored::definition::Timing as Stored;
-    let stored = stored::Definition::decode(value)?;
+    let stored = stored::Definition::decode(&*value)?;
     let timing = match stored.timing.ok_or("a definition without timing")? {
-        Stored::Cron(cron) => Timing::Cron(Arc::new(read_cron(cron)?)),
+        Stored::Cron(cron) => Timing::Cron(read_cron(cron, interner)?),
         Stored::Every(every) if every.interval > 0 => {
             Timing::Every { interval: every.interval, anchor: every.anchor }
         }
@@ -179,7 +177,7 @@ pub fn read_definition(value: Bytes) -> Result<Definition, Unreadable> {
     })
 }
 
-fn read_cron(cron: stored::Cron) -> Result<Cron, Unreadable> {
+fn read_cron(cron: stored::Cron, interner: &mut Interner) -> Result<Arc<Cron>, Unreadable> {
     let gap = [Gap::NextValid, Gap::Shift, Gap::Skip].into_iter().find(|gap| *gap as u32 == cron.gap);
     let fold = [Fold::First, Fold::Last, Fold::Both].into_iter().find(|fold| *fold as u32 == cron.fold);
     let source = CronSource {
@@ -188,7 +186,7 @@ fn read_cron(cron: stored::Cron) -> Result<Cron, Unreadable> {
         gap: gap.ok_or("an unknown gap policy")?,
         fold: fold.ok_or("an unknown fold policy")?,
     };
-    Cron::new(source).map_err(|error| Unreadable(format!("{error:?}")))
+    interner.compile(source).map_err(|error| Unreadable(format!("{error:?}")))
 }
 
 // --- state ---------------------------------------------------------------------------------------------------
@@ -235,10 +233,14 @@ pub fn state(schedule: &Schedule) -> Bytes {
     })
 }
 
-pub fn read_state(uid: Uid, value: Bytes, definitions: &Definitions) -> Result<Schedule, Unreadable> {
-    let stored = stored::State::decode(value)?;
-    let definition =
-        definitions.get(&(uid, stored.generation)).ok_or("a schedule without its definition")?.clone();
+/// `definition` knows those of the schedule by generation.
+pub fn read_state(
+    uid: Uid,
+    value: Bytes,
+    definition: impl FnOnce(u32) -> Option<Arc<Definition>>,
+) -> Result<Schedule, Unreadable> {
+    let stored = stored::State::decode(&*value)?;
+    let definition = definition(stored.generation).ok_or("a schedule without its definition")?;
     let statuses = [Status::Active, Status::Paused, Status::Ended, Status::Quarantined, Status::Deleted];
     let rings = read_rings(&stored)?;
     let mut schedule = Schedule {
@@ -330,7 +332,7 @@ fn store_decision(decision: &Decision) -> stored::Decision {
 }
 
 pub fn read_decision(value: Bytes) -> Result<Decision, Unreadable> {
-    load_decision(stored::Decision::decode(value)?)
+    load_decision(stored::Decision::decode(&*value)?)
 }
 
 fn load_decision(stored: stored::Decision) -> Result<Decision, Unreadable> {
@@ -388,11 +390,14 @@ pub fn run(run: &Run) -> Bytes {
     })
 }
 
-/// The run's schedule is for the caller to set.
-pub fn read_run(id: RunId, value: Bytes, definitions: &Definitions) -> Result<Run, Unreadable> {
-    let stored = stored::Run::decode(value)?;
-    let definition =
-        definitions.get(&(id.uid, stored.generation)).ok_or("a run without its definition")?.clone();
+/// The run's schedule is for the caller to set; `definition` knows those of it by generation.
+pub fn read_run(
+    id: RunId,
+    value: Bytes,
+    definition: impl FnOnce(u32) -> Option<Arc<Definition>>,
+) -> Result<Run, Unreadable> {
+    let stored = stored::Run::decode(&*value)?;
+    let definition = definition(stored.generation).ok_or("a run without its definition")?;
     let lease = Lease {
         session: None,
         worker_id: stored.worker_id.into(),
@@ -465,7 +470,7 @@ pub fn finished(finished: &Finished) -> Bytes {
 }
 
 pub fn read_finished(uid: Uid, value: Bytes) -> Result<Finished, Unreadable> {
-    let stored = stored::Finished::decode(value)?;
+    let stored = stored::Finished::decode(&*value)?;
     let outcomes = [Outcome::Succeeded, Outcome::Failed, Outcome::Cancelled];
     let plain = stored.plain;
     let mut finished = Finished {
@@ -559,7 +564,7 @@ pub fn request(seen: &Seen) -> Bytes {
 
 pub fn read_request(value: Bytes) -> Result<Seen, Unreadable> {
     use crate::state_machine::output::Change;
-    let stored = stored::Request::decode(value)?;
+    let stored = stored::Request::decode(&*value)?;
     let run = (stored.trigger != 0).then(|| {
         let uid = Uid(u128::from(stored.uid_high) << 64 | u128::from(stored.uid_low));
         Ok::<_, Unreadable>(RunId { uid, trigger: read_trigger(stored.trigger)?, nominal: stored.nominal })

@@ -349,6 +349,13 @@ impl StateMachine {
     // --- schedules come and go -------------------------------------------------------------------------------
 
     fn insert_schedule(&mut self, schedule: Schedule) -> SlotKey {
+        let (slot, name) = self.add_schedule(schedule);
+        self.index.extend(name.map(|name| (name, slot)));
+        slot
+    }
+
+    /// It is found by its uid. Returns the name by which it is to be found, if it is.
+    fn add_schedule(&mut self, schedule: Schedule) -> (SlotKey, Option<ScheduleKey>) {
         let (uid, key) = (schedule.uid, schedule.definition.key.clone());
         let named = schedule.status != schedule::Status::Deleted;
         let slot = self.schedules.insert(schedule);
@@ -360,9 +367,15 @@ impl StateMachine {
             *self.per_namespace.entry(key.namespace.clone()).or_default() += 1;
             self.gates.count_uses(None, Some(&self.schedules[slot].definition));
             self.crowds.count_uses(None, Some(&self.schedules[slot].definition));
-            self.index.insert(key, slot);
         }
-        slot
+        (slot, named.then_some(key))
+    }
+
+    /// Room for so many schedules more.
+    fn reserve(&mut self, count: usize) {
+        self.schedules.reserve(count);
+        let schedules = &self.schedules;
+        self.by_uid.reserve(count, |slot| hash(schedules[*slot].uid));
     }
 
     /// From now on nobody finds it by its name.

@@ -6,6 +6,7 @@
 pub mod embedded;
 pub mod key;
 pub mod memory;
+mod pack;
 pub mod redis;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 pub use key::Key;
+use pack::Packer;
 
 /// One record to put, or with no value to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,11 @@ use docket::{errors::Violation, schedule::v1 as pb};
 use prost::Message;
 
 use super::{event, field, validate, worker::message};
-use crate::{record, state_machine::definition::Definition, state_machine::timing::expression::HORIZON};
+use crate::{
+    record,
+    state_machine::definition::Definition,
+    state_machine::timing::{Interner, expression::HORIZON},
+};
 
 /// 2026-11-24.
 const NOW: i64 = 1_795_478_400_000;
@@ -45,7 +49,8 @@ fn on<M: Message + Default>(bytes: &[u8], work: impl FnOnce(M)) {
 fn valid(checked: Result<Definition, Violation>) {
     let Ok(definition) = checked.map_err(told) else { return };
     let stored = record::definition(&definition);
-    let read = record::read_definition(stored.clone()).expect("what was stored can be read");
+    let read = record::read_definition(stored.clone(), &mut Interner::default())
+        .expect("what was stored can be read");
     assert_eq!(record::definition(&read), stored);
     let times = definition.times(NOW);
     let mut last = NOW;

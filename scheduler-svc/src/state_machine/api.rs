@@ -67,7 +67,7 @@ impl StateMachine {
         validate_only: bool,
         actor: &Arc<str>,
     ) -> Result<Saved, Refusal> {
-        let definition = self.intern(definition);
+        let definition = self.intern(definition.clone());
         let Some(slot) = self.index.get(&definition.key).copied() else {
             return self.create(definition, uid, validate_only, actor);
         };
@@ -209,8 +209,7 @@ impl StateMachine {
     }
 
     /// Equal texts share memory.
-    pub(super) fn intern(&mut self, definition: &Definition) -> Definition {
-        let mut definition = definition.clone();
+    pub(super) fn intern(&mut self, mut definition: Definition) -> Definition {
         definition.timing = self.crons.intern(definition.timing);
         definition.key.namespace = self.name(&definition.key.namespace);
         definition.task.kind = self.name(&definition.task.kind);

@@ -12,7 +12,6 @@ use super::{
     poison,
     run::{Phase, Run, RunKey},
     schedule::{Decision, SlotKey, Status, Verdict},
-    timer::WallTimer,
 };
 use crate::planted::{Bug, planted};
 
@@ -246,13 +245,7 @@ impl StateMachine {
     /// Sets the timers that the schedule's state asks for, and clears those that it does not.
     pub(super) fn arm(&mut self, slot: SlotKey) {
         let schedule = &mut self.schedules[slot];
-        let wanted = match schedule.status {
-            Status::Active => schedule.due().map(|at| (at, WallTimer::Due(slot))),
-            Status::Paused => {
-                schedule.pause.as_ref().and_then(|pause| pause.until).map(|at| (at, WallTimer::Resume(slot)))
-            }
-            Status::Ended | Status::Quarantined | Status::Deleted => None,
-        };
+        let wanted = schedule.timer(slot);
         let armed = std::mem::replace(&mut schedule.armed, wanted);
         if armed == wanted && wanted.is_none_or(|(at, timer)| self.timers.has_wall(at, timer)) {
             return;

@@ -134,7 +134,7 @@ impl StateMachine {
             return conflict(Conflict::Over);
         }
         if !validate_only {
-            let definition = self.intern(&record.definition);
+            let definition = self.intern((*record.definition).clone());
             let slot = self.insert_schedule(record.to_schedule(Arc::new(definition), self.next_token));
             self.touch(slot);
             self.arm(slot);
@@ -146,7 +146,7 @@ impl StateMachine {
 
     /// The later state takes the place of the one here. What was decided on either side stays decided.
     fn restore_over(&mut self, slot: SlotKey, record: &Snapshot, actor: &Arc<str>) {
-        let definition = Arc::new(self.intern(&record.definition));
+        let definition = Arc::new(self.intern((*record.definition).clone()));
         let here = &self.schedules[slot];
         let waiting = record.waiting.filter(|at| *at > here.decided_through);
         let mut later = record.to_schedule(definition, self.next_token);

@@ -3,10 +3,14 @@
 //! What is derived is computed anew: next times, queues, timers. Deadlines that were stored as wall time are capped at
 //! their original span, in case the clock was set back (rule P6). Leases wait a full term for their workers (rule W4).
 
+mod definitions;
+mod parts;
+mod runs;
+mod schedules;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -15,35 +19,59 @@ use slab::Slab;
 
 use super::{
     Config, StateMachine,
-    definition::Definition,
-    failure::THROTTLED_MAX,
     gate::{Gates, limit::LimitName},
     id::{RunId, Trigger, Uid},
     output::Event,
     quarantine::Handling,
     request::{RequestKey, Seen},
-    run::{Phase, RunKey},
     schedule::{Schedule, Status},
     timer::{ElapsedTimer, Now},
     timing::{TZDB, Timing},
 };
+use definitions::Definitions;
+
 use crate::{
     planted::{Bug, planted},
-    record,
+    record::{self, Unreadable},
     store::{Key, key::Name},
 };
 
-type Definitions = HashMap<(Uid, u32), Arc<Definition>>;
-
-/// Records by kind, in the order in which they are needed.
+/// Records by kind, each in the order of its keys: stores list them in orders of their own, and the same records are to
+/// be the same machine, down to the order of what it does for several runs at one instant.
 #[derive(Default)]
 struct Records {
-    definitions: Definitions,
-    states: Vec<(Key, Uid, Bytes)>,
-    runs: Vec<(Key, RunId, Bytes)>,
+    definitions: Vec<((Uid, u32), Bytes)>,
+    states: Vec<(Uid, Bytes)>,
+    runs: Vec<(RunId, Bytes)>,
+    /// What there is little of.
+    others: Vec<(Key, Name, Bytes)>,
+}
+
+impl Records {
+    fn of(hot: Vec<(Key, Bytes)>) -> Result<Self, LoadError> {
+        let mut records = Self::default();
+        for (key, value) in hot {
+            match key.name().ok_or_else(|| LoadError::of(&key, "an unknown kind of record"))? {
+                Name::Definition(uid, generation) => records.definitions.push(((uid, generation), value)),
+                Name::State(uid) => records.states.push((uid, value)),
+                Name::Run(id) => records.runs.push((id, value)),
+                name => records.others.push((key, name, value)),
+            }
+        }
+        records.definitions.sort_unstable_by_key(|(of, _)| *of);
+        records.states.sort_unstable_by_key(|(uid, _)| *uid);
+        records.runs.sort_unstable_by_key(|(id, _)| *id);
+        records.others.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+        Ok(records)
+    }
+}
+
+/// What is put to its place after the definitions that it depends on.
+#[derive(Default)]
+struct Later {
     requests: Vec<(RequestKey, Seen)>,
-    has_meta: bool,
     closings: Vec<(LimitName, record::StoredClosing)>,
+    has_meta: bool,
 }
 
 /// A record that cannot be read.
@@ -56,9 +84,21 @@ pub struct LoadError {
 }
 
 impl LoadError {
-    fn new(key: &Key, why: impl Into<String>) -> Self {
+    fn new(name: &Name, why: impl Into<String>) -> Self {
+        Self::of(&Key::new(name), why)
+    }
+
+    fn of(key: &Key, why: impl Into<String>) -> Self {
         let key = key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         Self { key, why: why.into() }
+    }
+}
+
+/// What a record holds; also reading it may panic.
+fn readable<T>(name: &Name, read: impl FnOnce() -> Result<T, Unreadable>) -> Result<T, LoadError> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(read) => read.map_err(|error| LoadError::new(name, error.0)),
+        Err(_) => Err(LoadError::new(name, "reading it panicked")),
     }
 }
 
@@ -116,28 +156,22 @@ impl StateMachine {
     ///
     /// # Errors
     /// When the whole store is not for this program: it is of a later format, or not Docket's.
-    pub fn load(config: Config, epoch: u64, now: Now, mut hot: Vec<(Key, Bytes)>) -> Result<Self, LoadError> {
-        // Stores list them in orders of their own. The same records are the same machine, down to the order of what it
-        // does for several runs at one instant.
-        hot.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    pub fn load(config: Config, epoch: u64, now: Now, hot: Vec<(Key, Bytes)>) -> Result<Self, LoadError> {
+        let Records { definitions, states, runs, others } = Records::of(hot)?;
         let mut machine = Self::new(config, epoch, now);
         machine.gates = Gates::loaded(now.elapsed);
-        let mut records = Records::default();
-        for (key, value) in hot {
-            machine.sort_record(key, value, &mut records)?;
+        let mut later = Later::default();
+        for (key, name, value) in others {
+            machine.load_other(&key, name, value, &mut later)?;
         }
-        let Records { definitions, states, runs, mut requests, closings, has_meta } = records;
+        let Later { mut requests, closings, has_meta } = later;
         machine.meta_pending = !has_meta || machine.former_tzdb.is_some();
         closings.into_iter().for_each(|(name, closing)| machine.restore_closing(name, closing));
-        let unknown: Vec<Uid> = states
-            .into_iter()
-            .filter_map(|(key, uid, value)| machine.load_schedule(&key, uid, value, &definitions).err())
-            .collect();
+        let definitions = machine.load_definitions(definitions);
+        let unknown = machine.load_schedules(states, &definitions);
         unknown.iter().for_each(|uid| machine.load_unknown(*uid, &definitions));
-        let mut ready: Vec<_> = runs
-            .into_iter()
-            .filter_map(|(key, id, value)| machine.load_run(&key, id, value, &definitions))
-            .collect();
+        let mut ready = machine.load_runs(runs, &definitions);
+        drop(definitions);
         unknown.into_iter().for_each(|uid| machine.learn_from_runs(uid));
         ready.sort_unstable();
         ready.iter().for_each(|(_, key)| machine.restore_run(*key));
@@ -156,63 +190,49 @@ impl StateMachine {
         Ok(machine)
     }
 
-    fn sort_record(&mut self, key: Key, value: Bytes, records: &mut Records) -> Result<(), LoadError> {
-        match key.name().ok_or_else(|| LoadError::new(&key, "an unknown kind of record"))? {
+    fn load_other(&mut self, of: &Key, name: Name, value: Bytes, later: &mut Later) -> Result<(), LoadError> {
+        match &name {
             Name::Meta => {
-                let meta = record::read_meta(value).map_err(|error| LoadError::new(&key, error.0))?;
+                let meta = record::read_meta(value).map_err(|error| LoadError::of(of, error.0))?;
                 self.archives = meta.archives;
-                records.has_meta = true;
+                later.has_meta = true;
                 self.former_tzdb = Some(meta.tzdb).filter(|tzdb| tzdb != TZDB);
             }
-            Name::Definition(uid, generation) => {
-                if let Some(definition) = self.readable(&key, || record::read_definition(value)) {
-                    let definition = Arc::new(self.intern(&definition));
-                    records.definitions.insert((uid, generation), definition);
-                } else {
-                    self.unreadable_of.entry(uid).or_default().push(Name::Definition(uid, generation));
-                }
-            }
-            Name::State(uid) => records.states.push((key, uid, value)),
-            Name::Run(id) => records.runs.push((key, id, value)),
             Name::Request { namespace, id } => {
-                if let Some(seen) = self.readable(&key, || record::read_request(value)) {
-                    records.requests.push(((namespace.into(), id.into()), seen));
+                if let Some(seen) = self.noted(readable(&name, || record::read_request(value))) {
+                    later.requests.push(((namespace.as_str().into(), id.as_str().into()), seen));
                 }
             }
-            Name::Limit { namespace, key: limit_key } => {
-                if let Some(limit) = self.readable(&key, || record::read_limit(value)) {
+            Name::Limit { namespace, key } => {
+                if let Some(limit) = self.noted(readable(&name, || record::read_limit(value))) {
                     self.restore_limit(
-                        LimitName { namespace: namespace.into(), key: limit_key.into() },
+                        LimitName { namespace: namespace.as_str().into(), key: key.as_str().into() },
                         limit,
                     );
                 }
             }
-            Name::Closing { namespace, key: limit_key } => {
-                if let Some(closing) = self.readable(&key, || record::read_closing(value)) {
-                    let name = LimitName { namespace: namespace.into(), key: limit_key.into() };
-                    records.closings.push((name, closing));
+            Name::Closing { namespace, key } => {
+                if let Some(closing) = self.noted(readable(&name, || record::read_closing(value))) {
+                    later.closings.push((
+                        LimitName { namespace: namespace.as_str().into(), key: key.as_str().into() },
+                        closing,
+                    ));
                 }
             }
             Name::Copying => {
-                return Err(LoadError::new(&key, "a copy into this store is not finished: run it again"));
+                return Err(LoadError::of(of, "a copy into this store is not finished: run it again"));
             }
+            Name::Definition(..) | Name::State(_) | Name::Run(_) => unreachable!("it has a list of its own"),
             Name::Decision(..) | Name::Succeeded(..) | Name::Unsucceeded(..) => {
-                return Err(LoadError::new(&key, "a cold record among the hot ones"));
+                return Err(LoadError::of(of, "a cold record among the hot ones"));
             }
         }
         Ok(())
     }
 
-    /// What a record holds; if it cannot be read, or reading it panics, it is noted instead.
-    fn readable<T>(&mut self, key: &Key, read: impl FnOnce() -> Result<T, record::Unreadable>) -> Option<T> {
-        let read = catch_unwind(AssertUnwindSafe(read));
-        let why = match read {
-            Ok(Ok(value)) => return Some(value),
-            Ok(Err(error)) => error.0,
-            Err(_) => "reading it panicked".into(),
-        };
-        self.unreadable.push(LoadError::new(key, why));
-        None
+    /// What could not be read is noted.
+    fn noted<T>(&mut self, read: Result<T, LoadError>) -> Option<T> {
+        read.map_err(|error| self.unreadable.push(error)).ok()
     }
 
     /// Records that could not be read, for the log and for status.
@@ -220,48 +240,13 @@ impl StateMachine {
         &self.unreadable
     }
 
-    /// # Errors
-    /// Its state cannot be read.
-    fn load_schedule(
-        &mut self,
-        key: &Key,
-        uid: Uid,
-        value: Bytes,
-        definitions: &Definitions,
-    ) -> Result<(), Uid> {
-        let schedule = self.readable(key, || record::read_state(uid, value, definitions));
-        let schedule = schedule.ok_or(uid)?;
-        let stored_next = schedule.next;
-        let slot = self.insert_schedule(schedule);
-        let schedule = &mut self.schedules[slot];
-        if planted(Bug::DecidedForgottenAtLoad) {
-            schedule.decided_through -= 3_600_000;
-        }
-        if planted(Bug::QuarantineLostAtLoad) && schedule.status == Status::Quarantined {
-            schedule.status = Status::Active;
-        }
-        schedule.next = schedule.times().next(schedule.decided_through);
-        if schedule.definition.max_runs > 0 && schedule.runs >= schedule.definition.max_runs {
-            schedule.next = None;
-        }
-        if self.former_tzdb.is_some() && stored_next != schedule.next {
-            self.moved.push(slot);
-        }
-        self.arm(slot);
-        Ok(())
-    }
-
     /// What stands for a schedule whose state cannot be read: it is shown by its name, and saving it again begins anew.
     /// Without a definition nobody knows its name.
     fn load_unknown(&mut self, uid: Uid, definitions: &Definitions) {
-        let generations = definitions.iter().filter(|((of, _), _)| *of == uid);
-        let generations = generations.filter(|_| !planted(Bug::UnreadableForgotten));
-        let Some(((_, generation), definition)) = generations.max_by_key(|((_, generation), _)| *generation)
-        else {
-            return;
-        };
+        let last = definitions.last_of(uid).filter(|_| !planted(Bug::UnreadableForgotten));
+        let Some((generation, definition)) = last else { return };
         let mut schedule = Schedule::new(uid, definition.clone(), self.now.wall);
-        schedule.generation = *generation;
+        schedule.generation = generation;
         if let Timing::Every { anchor: Some(anchor), .. } = schedule.definition.timing {
             schedule.anchor = anchor;
         }
@@ -290,86 +275,6 @@ impl StateMachine {
                 Trigger::Backfill => {}
             }
         }
-    }
-
-    fn load_run(
-        &mut self,
-        key: &Key,
-        id: RunId,
-        value: Bytes,
-        definitions: &Definitions,
-    ) -> Option<(i64, RunKey)> {
-        let run = self.readable(key, || record::read_run(id, value, definitions));
-        let slot = self.slot_of(id.uid);
-        let (Some(mut run), Some(slot)) = (run, slot) else {
-            if let Some(slot) = slot {
-                self.unreadable_of.entry(id.uid).or_default().push(Name::Run(id));
-                // Whether that run has happened is not known, so the schedule waits for a person.
-                if !planted(Bug::UnreadableRunPassedOver) {
-                    self.set_aside_slot(slot, "the record of one of its runs could not be read");
-                }
-            } else {
-                self.unreadable.push(LoadError::new(key, "a run without its schedule"));
-            }
-            return None;
-        };
-        run.schedule = slot;
-        let due = run.due;
-        let run_key = self.runs.insert(run);
-        self.schedules[slot].live.push(run_key);
-        Some((due, run_key))
-    }
-
-    /// Puts a loaded run where its phase says: queue, backoff, or under a lease that waits for its worker.
-    fn restore_run(&mut self, key: RunKey) {
-        let (wall, elapsed) = (self.now.wall, self.now.elapsed);
-        let arrival = self.queue.arrival();
-        let definition = self.runs[key].definition.clone();
-        self.gates.enter(key, &definition);
-        if self.runs[key].lease().is_some() {
-            self.gates.hold(key);
-        }
-        let run = &mut self.runs[key];
-        if planted(Bug::OrphansDroppedAtLoad) && run.lease().is_some() {
-            run.phase = Phase::Ready(None);
-        }
-        run.arrival = arrival;
-        let timeout = i64::from(run.definition.task.timeout);
-        if self.schedules[run.schedule].status == Status::Quarantined
-            && matches!(run.phase, Phase::Ready(_) | Phase::Backoff { .. })
-        {
-            // It waits until the schedule is saved again.
-            run.phase = Phase::Ready(None);
-            return;
-        }
-        match &mut run.phase {
-            Phase::Behind => {}
-            Phase::Ready(_) => self.make_ready(key),
-            Phase::Backoff { until, timer } => {
-                // A backoff begins with the end of an attempt.
-                let span = run.attempts.last().map_or(THROTTLED_MAX, |last| *until - last.end);
-                let wait = (*until - wall).clamp(0, span.clamp(0, THROTTLED_MAX));
-                *timer = elapsed + wait.unsigned_abs();
-                let timer = *timer;
-                self.timers.set(timer, ElapsedTimer::Backoff(key));
-            }
-            Phase::Running(lease) | Phase::Cancelling { lease, .. } => {
-                let left = (lease.start + timeout - wall).clamp(0, timeout);
-                lease.timer = elapsed + left.unsigned_abs() + self.config.lease;
-                let timer = lease.timer;
-                self.has_orphans = true;
-                self.next_token = self.next_token.max(lease.token);
-                self.timers.set(timer, ElapsedTimer::Attempt(key));
-            }
-        }
-    }
-
-    /// Whether the lease of a loaded run ends now: whatever the machine has panicked over, it is not met again. One that
-    /// is to stop goes on to do so, else its cancellation would be forgotten.
-    fn is_to_let_go(&self, key: RunKey) -> bool {
-        let run = &self.runs[key];
-        let aside = self.schedules[run.schedule].status == Status::Quarantined;
-        aside && matches!(run.phase, Phase::Running(_))
     }
 
     /// Loading changes nothing that has to be written at once, but for what was set aside.

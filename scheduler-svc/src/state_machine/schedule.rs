@@ -191,6 +191,18 @@ impl Schedule {
         }
     }
 
+    /// The timer that it needs. `slot` is where it lies.
+    pub fn timer(&self, slot: SlotKey) -> Option<(i64, WallTimer)> {
+        match self.status {
+            Status::Active => self.due().map(|at| (at, WallTimer::Due(slot))),
+            Status::Paused => {
+                let until = self.pause.as_ref().and_then(|pause| pause.until);
+                until.map(|at| (at, WallTimer::Resume(slot)))
+            }
+            Status::Ended | Status::Quarantined | Status::Deleted => None,
+        }
+    }
+
     pub fn rare(&self) -> &Rare {
         static NOTHING: LazyLock<Rare> = LazyLock::new(Rare::default);
         self.rare.as_deref().unwrap_or(&NOTHING)

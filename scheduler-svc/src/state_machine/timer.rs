@@ -57,6 +57,11 @@ impl Timers {
         self.wall.insert((at, timer));
     }
 
+    /// Many at once, best in their order.
+    pub fn set_all_wall(&mut self, all: Vec<(i64, WallTimer)>) {
+        self.wall.append(&mut all.into_iter().collect());
+    }
+
     pub fn clear_wall(&mut self, at: i64, timer: WallTimer) {
         self.wall.remove(&(at, timer));
     }

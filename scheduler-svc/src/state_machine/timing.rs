@@ -135,12 +135,29 @@ impl Interner {
         if let Some(known) = self.known.get(cron.source()).and_then(Weak::upgrade) {
             return Timing::Cron(known);
         }
+        self.add(&cron);
+        Timing::Cron(cron)
+    }
+
+    /// What a text means, compiled unless it is known.
+    ///
+    /// # Errors
+    /// See [`Cron::new`].
+    pub fn compile(&mut self, source: CronSource) -> Result<Arc<Cron>, CronError> {
+        if let Some(known) = self.known.get(&source).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let cron = Arc::new(Cron::new(source)?);
+        self.add(&cron);
+        Ok(cron)
+    }
+
+    fn add(&mut self, cron: &Arc<Cron>) {
         if self.known.len() >= self.purge_at {
             self.known.retain(|_, cron| cron.strong_count() > 0);
             self.purge_at = (self.known.len() * 2).max(1024);
         }
-        self.known.insert(cron.source().clone(), Arc::downgrade(&cron));
-        Timing::Cron(cron)
+        self.known.insert(cron.source().clone(), Arc::downgrade(cron));
     }
 }
 

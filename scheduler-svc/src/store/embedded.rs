@@ -25,7 +25,7 @@ use std::{
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Batch, Cursor, Key, Opened, Page, Store, StoreError};
+use super::{Batch, Cursor, Key, Opened, Packer, Page, Store, StoreError};
 use folder::{Lock, explain};
 use watermark::Watermark;
 
@@ -184,9 +184,10 @@ impl Store for EmbeddedStore {
         let position = Position { epoch: epoch.max(outranked) + 1, seq };
         self.finish(self.batch_at(position), position)?;
         let mut hot = Vec::new();
+        let mut packer = Packer::default();
         for record in self.hot.iter() {
             let (key, value) = record.into_inner().map_err(|error| self.failed(&error))?;
-            hot.push((Key::from_bytes(&key), Bytes::copy_from_slice(&value)));
+            hot.push((Key::from_bytes(&key), packer.pack(&value)));
         }
         Ok(Opened { epoch: position.epoch, seq, hot })
     }

@@ -15,6 +15,7 @@ use scheduler_svc::{
         request::Seen,
         run::{Finished, Outcome, Phase, Run},
         schedule::{Decision, Schedule, Span, Status, Verdict},
+        timing::Interner,
     },
     store::{Key, Write, key::Name},
 };
@@ -25,6 +26,7 @@ use super::{Broken, holds, runs::overrun};
 #[derive(Debug, Default)]
 pub struct Durable {
     definitions: HashMap<(Uid, u32), Arc<Definition>>,
+    interner: Interner,
     pub schedules: BTreeMap<Uid, Schedule>,
     /// Every schedule that ever was.
     former: BTreeSet<Uid>,
@@ -118,6 +120,10 @@ impl PhaseName for Run {
 }
 
 impl Durable {
+    fn definition(&self, uid: Uid, generation: u32) -> Option<Arc<Definition>> {
+        self.definitions.get(&(uid, generation)).cloned()
+    }
+
     pub fn named(&self, key: &ScheduleKey) -> Option<&Schedule> {
         self.schedules
             .values()
@@ -215,7 +221,8 @@ impl Durable {
         }
         for (name, write) in &named {
             if let (Name::Definition(uid, generation), Some(value)) = (name, &write.value) {
-                let definition = record::read_definition(value.clone()).map_err(unreadable(&write.key))?;
+                let definition = record::read_definition(value.clone(), &mut self.interner);
+                let definition = definition.map_err(unreadable(&write.key))?;
                 self.definitions.insert((*uid, *generation), Arc::new(definition));
             }
         }
@@ -227,7 +234,9 @@ impl Durable {
                 (Name::State(uid), value) => {
                     let after = value
                         .clone()
-                        .map(|value| record::read_state(*uid, value, &self.definitions))
+                        .map(|value| {
+                            record::read_state(*uid, value, |generation| self.definition(*uid, generation))
+                        })
                         .transpose()
                         .map_err(unreadable(key))?;
                     self.former.insert(*uid);
@@ -240,7 +249,9 @@ impl Durable {
                 (Name::Run(id), value) => {
                     let after = value
                         .clone()
-                        .map(|value| record::read_run(*id, value, &self.definitions))
+                        .map(|value| {
+                            record::read_run(*id, value, |generation| self.definition(id.uid, generation))
+                        })
                         .transpose()
                         .map_err(unreadable(key))?;
                     let before = match &after {

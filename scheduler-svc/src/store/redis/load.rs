@@ -1,12 +1,14 @@
 //! Becoming the owner, and reading the hot records (rules O1, O3, O4, O9).
 
 use std::{
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use deadpool_redis::redis::{self, aio::MultiplexedConnection};
+use futures_util::{StreamExt as _, stream};
 
 use super::{
     Ack, Inner,
@@ -17,10 +19,12 @@ use super::{
     script::{self, FORMAT, Failed},
     server::Server,
 };
-use crate::store::{Key, Opened, Peer, StoreError};
+use crate::store::{Key, Opened, Packer, Peer, StoreError};
 
 /// Buckets that are asked for at once.
 const BUCKETS_AT_ONCE: usize = 32;
+/// Redis goes on while an answer is read.
+const ASKS_AT_ONCE: usize = 2;
 /// Loads that are begun anew because something changed meanwhile.
 const LOADS_MAX: u32 = 3;
 /// Between two looks at a lease that seems absent.
@@ -228,19 +232,25 @@ impl Inner {
 
     async fn read_buckets(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &MultiplexedConnection,
         generation: u64,
     ) -> Result<Vec<(Key, Bytes)>, StoreError> {
-        let mut hot = Vec::new();
-        for first in (0..layout::BUCKETS).step_by(BUCKETS_AT_ONCE) {
+        type Buckets = Vec<Vec<(Vec<u8>, Vec<u8>)>>;
+        let ask = |first: usize| {
             let mut pipe = redis::pipe();
             for bucket in first..first + BUCKETS_AT_ONCE {
                 pipe.hgetall(self.keys.hot(generation, bucket));
             }
-            let buckets: Vec<Vec<(Vec<u8>, Vec<u8>)>> =
-                pipe.query_async(connection).await.map_err(Failed::from)?;
-            let records = buckets.into_iter().flatten();
-            hot.extend(records.map(|(field, value)| (layout::hot_key(&field), Bytes::from(value))));
+            let mut connection = connection.clone();
+            async move { pipe.query_async::<Buckets>(&mut connection).await }
+        };
+        let firsts = (0..layout::BUCKETS).step_by(BUCKETS_AT_ONCE);
+        let mut answers = pin!(stream::iter(firsts).map(ask).buffered(ASKS_AT_ONCE));
+        let mut hot = Vec::new();
+        let mut packer = Packer::default();
+        while let Some(buckets) = answers.next().await {
+            let records = buckets.map_err(Failed::from)?.into_iter().flatten();
+            hot.extend(records.map(|(field, value)| (layout::hot_key(&field), packer.pack(&value))));
         }
         Ok(hot)
     }

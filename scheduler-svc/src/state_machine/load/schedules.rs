@@ -1,0 +1,96 @@
+//! Schedules come back, with what is derived of them: next times, the index of names, timers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{definitions::Definitions, parts, readable};
+use crate::{
+    planted::{Bug, planted},
+    record::{self, Unreadable},
+    state_machine::{
+        StateMachine,
+        id::Uid,
+        schedule::{Schedule, Status},
+        timing::Interner,
+    },
+    store::key::Name,
+};
+
+impl StateMachine {
+    pub(super) fn load_definitions(&mut self, stored: Vec<((Uid, u32), Bytes)>) -> Definitions {
+        let count = stored.len();
+        let read = parts::map(stored, |interner: &mut Interner, (of, value)| {
+            let name = Name::Definition(of.0, of.1);
+            (of, readable(&name, || record::read_definition(value, interner)))
+        });
+        let mut definitions = Vec::with_capacity(count);
+        for (of, definition) in read {
+            if let Some(definition) = self.noted(definition) {
+                definitions.push((of, Arc::new(self.intern(definition))));
+            } else {
+                self.unreadable_of.entry(of.0).or_default().push(Name::Definition(of.0, of.1));
+            }
+        }
+        Definitions::new(definitions)
+    }
+
+    /// Returns those whose state cannot be read.
+    pub(super) fn load_schedules(
+        &mut self,
+        states: Vec<(Uid, Bytes)>,
+        definitions: &Definitions,
+    ) -> Vec<Uid> {
+        self.reserve(states.len());
+        let (mut named, mut timers) = (Vec::with_capacity(states.len()), Vec::with_capacity(states.len()));
+        let mut unknown = Vec::new();
+        let read = parts::map(states, |near: &mut usize, (uid, value)| {
+            let read = readable(&Name::State(uid), || read_schedule(uid, value, definitions, near));
+            read.map_err(|error| (uid, error))
+        });
+        for schedule in read {
+            match schedule {
+                Ok((schedule, stored_next)) => {
+                    let has_moved = self.former_tzdb.is_some() && stored_next != schedule.next;
+                    let (slot, name) = self.add_schedule(schedule);
+                    named.extend(name.map(|name| (name, slot)));
+                    let timer = self.schedules[slot].timer(slot);
+                    self.schedules[slot].armed = timer;
+                    timers.extend(timer);
+                    self.moved.extend(has_moved.then_some(slot));
+                }
+                Err((uid, error)) => {
+                    self.unreadable.push(error);
+                    unknown.push(uid);
+                }
+            }
+        }
+        parts::sort(&mut named);
+        parts::sort(&mut timers);
+        self.index = named.into_iter().collect();
+        self.timers.set_all_wall(timers);
+        unknown
+    }
+}
+
+/// With its next time as it was stored.
+fn read_schedule(
+    uid: Uid,
+    value: Bytes,
+    definitions: &Definitions,
+    near: &mut usize,
+) -> Result<(Schedule, Option<i64>), Unreadable> {
+    let mut schedule = record::read_state(uid, value, |generation| definitions.get(uid, generation, near))?;
+    if planted(Bug::DecidedForgottenAtLoad) {
+        schedule.decided_through -= 3_600_000;
+    }
+    if planted(Bug::QuarantineLostAtLoad) && schedule.status == Status::Quarantined {
+        schedule.status = Status::Active;
+    }
+    let stored_next = schedule.next;
+    schedule.next = schedule.times().next(schedule.decided_through);
+    if schedule.definition.max_runs > 0 && schedule.runs >= schedule.definition.max_runs {
+        schedule.next = None;
+    }
+    Ok((schedule, stored_next))
+}
