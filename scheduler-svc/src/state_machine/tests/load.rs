@@ -182,3 +182,41 @@ fn p4_a_run_that_was_cancelled_stays_so_when_its_schedule_is_set_aside_at_a_rest
     bench.fail(&job, Class::Cancelled);
     assert!(bench.view("a").active.is_empty());
 }
+
+#[test]
+fn so_many_that_they_are_read_in_parts_are_all_there_and_in_order() {
+    use std::sync::Arc;
+
+    use crate::{
+        record,
+        state_machine::{id::Uid, schedule::Schedule},
+        store::{Key, key::Name},
+    };
+    const COUNT: u128 = 20_000;
+    let mut bench = Bench::new();
+    for n in 0..COUNT {
+        let timing =
+            if n % 3 == 0 { every(HOUR) } else { cron(&format!("{} 2 * * *", n % 60), "Europe/Berlin") };
+        // The order of names is not that of uids.
+        let definition = Arc::new(definition(&format!("mb-{:05}", n * 7_919 % COUNT), timing));
+        let uid = Uid(n << 64 | n);
+        let schedule = Schedule::new(uid, definition.clone(), START);
+        bench.records.insert(Key::new(&Name::Definition(uid, 1)), record::definition(&definition));
+        bench.records.insert(Key::new(&Name::State(uid)), record::state(&schedule));
+    }
+    let broken = Uid(15_000 << 64 | 15_000);
+    bench.records.insert(Key::new(&Name::State(broken)), bytes::Bytes::from_static(b"\xff"));
+    bench.restart(0);
+    let machine = &bench.machine;
+    assert!(machine.index.keys().map(|key| key.id.to_string()).eq((0..COUNT).map(|n| format!("mb-{n:05}"))));
+    assert_eq!(machine.unreadable().len(), 1);
+    let cron = |id: &str| match &machine.schedules[machine.index[&key(id)]].definition.timing {
+        Timing::Cron(cron) => Arc::as_ptr(cron),
+        other => panic!("{other:?}"),
+    };
+    let far_apart = |n: u128| format!("mb-{:05}", n * 7_919 % COUNT);
+    assert_eq!(cron(&far_apart(1)), cron(&far_apart(1 + 60 * 300)), "equal texts share memory");
+    assert_eq!(bench.view(&far_apart(15_000)).status, Status::Quarantined);
+    bench.pass(HOUR);
+    assert_eq!(bench.fired().len(), COUNT.div_ceil(3) as usize - 1);
+}
