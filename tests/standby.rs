@@ -9,6 +9,7 @@ use std::{
 };
 
 use docket::{errors, schedule::v1 as pb};
+use futures_util::future::join_all;
 use harness::{Plan, Scheduler, Service, redis::Redis};
 use prost_types::Duration as ProtoDuration;
 
@@ -318,4 +319,25 @@ async fn o10_a_result_that_was_lost_with_its_leader_is_handed_in_again() {
         }
     };
     assert_eq!((again.state(), again.attempt), (pb::RunState::Succeeded, 1), "it was not done again");
+}
+
+/// Ten rounds of callers give up on a scheduler that stands still, all on one connection. That is no flood of resets: the
+/// connection, and the calls on it, live on.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_give_up_on_a_stopped_scheduler_are_served_when_it_goes_on() {
+    const PATIENCE: Duration = Duration::from_millis(50);
+    let folder = tempfile::tempdir().expect("a folder");
+    let service = Plan::new("scheduler-svc", folder.path()).start().expect("scheduler-svc");
+    let client = Scheduler::connect(&service).expect("clients").status;
+    let ask = async || client.clone().get_status(pb::GetStatusRequest::default()).await;
+    ask().await.expect("a connection");
+    service.signal("-STOP");
+    for _ in 0..10 {
+        let given_up = join_all((0..60).map(|_| tokio::time::timeout(PATIENCE, ask()))).await;
+        assert!(given_up.iter().all(Result::is_err), "it stands still");
+    }
+    service.signal("-CONT");
+    for answer in join_all((0..60).map(|_| ask())).await {
+        answer.expect("it goes on");
+    }
 }

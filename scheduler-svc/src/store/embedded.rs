@@ -32,6 +32,9 @@ use watermark::Watermark;
 const OWNER: &[u8] = b"owner";
 /// Bytes of one keyspace that are held in memory, beside the journal, until they are written as a table.
 const BUFFER: u64 = 64 << 20;
+/// Bytes of journals from which on what holds back the oldest is written as a table. All of them are read at a start,
+/// so it is the least that fjall takes.
+const JOURNALS: u64 = 64 << 20;
 /// Records of one page of a scan.
 const PAGE: usize = 1_000;
 
@@ -139,7 +142,7 @@ impl EmbeddedStore {
 }
 
 fn open(folder: &Path, buffer: u64) -> fjall::Result<(Database, [Keyspace; 3])> {
-    let database = Database::builder(folder).worker_threads(1).open()?;
+    let database = Database::builder(folder).worker_threads(1).max_journaling_size(JOURNALS).open()?;
     let keyspace =
         |name| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(buffer));
     let keyspaces = [keyspace("owner")?, keyspace("hot")?, keyspace("cold")?];
