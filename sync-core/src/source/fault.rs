@@ -32,6 +32,14 @@ impl Fault {
         Self { class: Class::Throttled { retry_after, key: None }, code, message: message.into() }
     }
 
+    /// What asks for patience may be asked by other mailboxes too; `key` names it, unless the fault already says better.
+    pub fn shared_by(mut self, key: &str) -> Self {
+        if let Class::Throttled { key: known, .. } = &mut self.class {
+            known.get_or_insert_with(|| key.to_owned());
+        }
+        self
+    }
+
     pub fn reauthorize(code: &'static str, message: impl Into<String>) -> Self {
         Self { class: Class::Reauthorize, code, message: message.into() }
     }

@@ -132,6 +132,8 @@ pub struct Imap {
     folders: KnownFolders,
     /// Messages in a row that the server did not give out.
     withheld: AtomicUsize,
+    /// What its server's patience is counted under, by runs that carry it as a limit.
+    provider: String,
 }
 
 /// Folders that are read, as on the wire; empty before they are known.
@@ -158,17 +160,23 @@ impl Imap {
             listing: Mutex::new(listing),
             folders,
             withheld: AtomicUsize::new(0),
+            provider: format!("provider:{}", config.host.to_ascii_lowercase()),
         }
     }
 }
 
 impl Source for Imap {
     fn changes<'a>(&'a self, cursor: Option<&'a str>) -> BoxFuture<'a, Result<Page, Fault>> {
-        Box::pin(async move { self.listing.lock().await.page(&self.pool, cursor).await })
+        Box::pin(async move {
+            let page = self.listing.lock().await.page(&self.pool, cursor).await;
+            page.map_err(|fault| fault.shared_by(&self.provider))
+        })
     }
 
     fn fetch<'a>(&'a self, item: &'a Item) -> BoxFuture<'a, Result<Fetched, Fault>> {
-        Box::pin(self.fetch_one(item))
+        Box::pin(async move {
+            self.fetch_one(item).await.map_err(|fault| fault.shared_by(&self.provider))
+        })
     }
 
     fn look(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>> {

@@ -57,7 +57,7 @@ async fn starttls_or_nothing() {
 async fn refusals_say_what_to_do() {
     let server = Server::start((0..3).map(mail)).await;
     let world = world(&server).await;
-    let throttled = || Class::Throttled { retry_after: None, key: None };
+    let throttled = || Class::Throttled { retry_after: None, key: Some("provider:127.0.0.1".into()) };
     for (answer, class, code) in [
         ("{tag} NO [LIMIT] slow down\r\n", throttled(), "imap-throttled"),
         ("{tag} NO [THROTTLED] slow down\r\n", throttled(), "imap-throttled"),
