@@ -33,6 +33,15 @@ impl TraceParent {
         }
     }
 
+    /// Sampled if it belongs to this share (0 to 1) of all traces, as OpenTelemetry's `TraceIdRatioBased` decides: by the
+    /// trace id alone, so that all who know the share agree.
+    #[must_use]
+    pub fn sampled_at(self, share: f64) -> Self {
+        const ALL: f64 = (1_u64 << 63) as f64;
+        let sampled = share >= 1.0 || ((self.trace_id as u64 >> 1) as f64) < share * ALL;
+        Self { sampled, ..self }
+    }
+
     /// Reads a `traceparent` value. None for anything that the specification calls invalid.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.trim().split('-');
@@ -100,6 +109,19 @@ mod tests {
         let one = TraceParent::of_run("run-1", true);
         assert_eq!(one, TraceParent::of_run("run-1", true));
         assert_ne!(one.trace_id, TraceParent::of_run("run-2", true).trace_id);
+    }
+
+    #[test]
+    fn a_share_of_all_traces_is_sampled_and_a_larger_share_contains_it() {
+        let sampled = |share| {
+            let all =
+                (0..1_000).map(|n| TraceParent::of_run(&format!("run-{n}"), true).sampled_at(share).sampled);
+            all.collect::<Vec<bool>>()
+        };
+        let count = |share| sampled(share).into_iter().filter(|sampled| *sampled).count();
+        assert_eq!((count(0.0), count(1.0)), (0, 1_000));
+        assert!((60..140).contains(&count(0.1)), "{}", count(0.1));
+        assert!(sampled(0.1).iter().zip(sampled(0.5)).all(|(few, many)| *few <= many));
     }
 
     #[test]

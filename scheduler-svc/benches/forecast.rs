@@ -123,6 +123,7 @@ fn definition(n: usize, (timing, spread): (Timing, u32)) -> Definition {
         max_runs: 0,
         pause_after_failures: 0,
         delete_when_ended: false,
+        saved_by: Default::default(),
         labels: Default::default(),
     }
 }

@@ -163,6 +163,7 @@ pub enum LogFormat {
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
     pub otlp_endpoint: String,
+    pub sample_ratio: f64,
     pub overdue_alarm_ms: u64,
 }
 
@@ -283,6 +284,12 @@ impl Config {
         kept("history", self.history.kept())?;
         for (namespace, own) in self.history.of_namespaces() {
             kept(&format!("history.namespaces.{namespace}"), own)?;
+        }
+        if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
+            return Err(ConfigError(format!(
+                "telemetry.sample_ratio is {}: set a number from 0 to 1",
+                self.telemetry.sample_ratio
+            )));
         }
         bounds("telemetry.overdue_alarm_ms", self.telemetry.overdue_alarm_ms, 5_000, 86_400_000)?;
         bounds("schedules.default_spread_ms", self.schedules.default_spread_ms.into(), 0, 86_400_000)

@@ -68,6 +68,8 @@ pub struct Services {
     pub lease: u64,
     pub heartbeat: u64,
     pub max_batch: usize,
+    /// The share of runs whose traces are sampled.
+    pub traces: f64,
     pub start_time: i64,
     /// Where other schedulers reach this one.
     pub advertise: Box<str>,

@@ -152,6 +152,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         lease: machine.lease,
         heartbeat: machine.heartbeat,
         max_batch: machine.max_batch,
+        traces: config.telemetry.sample_ratio,
         start_time: now(),
         advertise: advertise.as_str().into(),
         leadership: leadership.clone(),

@@ -7,11 +7,11 @@ mod limit;
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use docket::stored::v1 as stored;
+use docket::{stored::v1 as stored, trace::TraceParent};
 use prost::Message as _;
 
 use crate::state_machine::{
-    definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+    definition::{Caller, Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
     failure::{Budget, Class, Failure},
     history::{Rings, Sizes},
     id::{RunId, Trigger, Uid},
@@ -126,7 +126,7 @@ pub fn definition(definition: &Definition) -> Bytes {
         pause_after_failures: definition.pause_after_failures,
         delete_when_ended: definition.delete_when_ended,
         labels: definition.labels.clone(),
-        traceparent: String::new(),
+        traceparent: definition.saved_by.ids().map(traceparent).unwrap_or_default(),
     })
 }
 
@@ -173,8 +173,19 @@ pub fn read_definition(value: Bytes, interner: &mut Interner) -> Result<Definiti
         max_runs: stored.max_runs,
         pause_after_failures: stored.pause_after_failures,
         delete_when_ended: stored.delete_when_ended,
+        saved_by: read_caller(&stored.traceparent),
         labels: stored.labels,
     })
+}
+
+fn traceparent((trace_id, span_id): (u128, u64)) -> String {
+    TraceParent { trace_id, span_id, sampled: true }.to_string()
+}
+
+/// Without it a trace lacks a link, and nothing else.
+fn read_caller(traceparent: &str) -> Caller {
+    let parent = TraceParent::parse(traceparent);
+    parent.map_or_else(Caller::default, |parent| Caller::new(parent.trace_id, parent.span_id))
 }
 
 fn read_cron(cron: stored::Cron, interner: &mut Interner) -> Result<Arc<Cron>, Unreadable> {

@@ -22,7 +22,7 @@ use docket::trace::{TRACEPARENT, TraceParent};
 use opentelemetry::{
     Context, KeyValue, SpanId, TraceFlags, TraceId,
     trace::{
-        Span as _, SpanContext, SpanKind, Status, TraceContextExt as _, TraceState, Tracer as _,
+        Link, Span as _, SpanContext, SpanKind, Status, TraceContextExt as _, TraceState, Tracer as _,
         TracerProvider as _,
     },
 };
@@ -32,9 +32,11 @@ use opentelemetry_sdk::{
     trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider},
 };
 use tonic::codegen::http;
-use tracing::{Span, debug, error, info, info_span, warn};
+use tracing::{Span, debug, error, info, info_span, level_filters::LevelFilter, warn};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{
     config::{Config, LogFormat},
@@ -53,6 +55,7 @@ use crate::{
 /// Flushes what is left when dropped.
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
+    ratio: f64,
 }
 
 impl Telemetry {
@@ -75,14 +78,18 @@ impl Telemetry {
         let endpoint = &config.telemetry.otlp_endpoint;
         let provider = if endpoint.is_empty() { None } else { Some(provider(endpoint)?) };
         let export = provider.as_ref().map(|provider| {
-            tracing_opentelemetry::layer().with_tracer(provider.tracer("docket")).with_location(false)
+            let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("docket"));
+            // Whatever the log shows.
+            let traced = Targets::new().with_target("scheduler_svc", LevelFilter::INFO);
+            layer.with_location(false).with_filter(traced)
         });
-        tracing_subscriber::registry().with(filter).with(export).with(layer).try_init()?;
-        Ok(Self { provider })
+        tracing_subscriber::registry().with(export).with(layer.with_filter(filter)).try_init()?;
+        Ok(Self { provider, ratio: config.telemetry.sample_ratio })
     }
 
     pub fn observer(&self) -> impl Observer + use<> {
-        RunObserver { tracer: self.provider.as_ref().map(|provider| provider.tracer("docket")) }
+        let tracer = self.provider.as_ref().map(|provider| provider.tracer("docket"));
+        RunObserver { tracer, ratio: self.ratio }
     }
 }
 
@@ -140,6 +147,7 @@ impl IdGenerator for GivenIds {
 /// Turns events into log lines and spans.
 struct RunObserver {
     tracer: Option<SdkTracer>,
+    ratio: f64,
 }
 
 impl Observer for RunObserver {
@@ -177,15 +185,26 @@ impl Observer for RunObserver {
 }
 
 impl RunObserver {
+    /// Where a sampled run's spans go, and its root.
+    fn sampled(&self, id: RunId) -> Option<(&SdkTracer, TraceParent)> {
+        let tracer = self.tracer.as_ref()?;
+        let root = TraceParent::of_run(&id.to_string(), true).sampled_at(self.ratio);
+        root.sampled.then_some((tracer, root))
+    }
+
     fn root(&self, definition: &Definition, finished: &Finished) {
-        let Some(tracer) = &self.tracer else { return };
-        let parent = TraceParent::of_run(&finished.id.to_string(), true);
-        GivenIds::set(parent);
+        let Some((tracer, root)) = self.sampled(finished.id) else { return };
+        GivenIds::set(root);
+        let caller = definition.saved_by.ids().map(|(trace_id, span_id)| {
+            let caller = TraceParent { trace_id, span_id, sampled: true };
+            Link::with_context(remote(caller).span().span_context().clone())
+        });
         let mut span = tracer
             .span_builder("run")
             .with_kind(SpanKind::Producer)
             .with_start_time(instant(finished.due))
             .with_attributes(attributes(finished.id, definition))
+            .with_links(caller.into_iter().collect())
             .start_with_context(tracer, &Context::new());
         span.set_attribute(KeyValue::new("docket.outcome", format!("{:?}", finished.outcome).to_lowercase()));
         if finished.outcome == Outcome::Failed {
@@ -205,13 +224,13 @@ impl RunObserver {
         worker_id: &str,
         failure: Option<&Failure>,
     ) {
-        let Some(tracer) = &self.tracer else { return };
+        let Some((tracer, root)) = self.sampled(id) else { return };
         let mut span = tracer
             .span_builder(name)
             .with_kind(SpanKind::Internal)
             .with_start_time(instant(from))
             .with_attributes(attributes(id, definition))
-            .start_with_context(tracer, &root_of(id));
+            .start_with_context(tracer, &remote(root));
         span.set_attribute(KeyValue::new("docket.attempt", i64::from(attempt)));
         if !worker_id.is_empty() {
             span.set_attribute(KeyValue::new("docket.worker_id", worker_id.to_owned()));
@@ -240,10 +259,6 @@ fn remote(parent: TraceParent) -> Context {
     let flags = if parent.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
     let (trace, span) = (parent.trace_id.into(), parent.span_id.into());
     Context::new().with_remote_span_context(SpanContext::new(trace, span, flags, true, TraceState::default()))
-}
-
-fn root_of(id: RunId) -> Context {
-    remote(TraceParent::of_run(&id.to_string(), true))
 }
 
 fn attributes(id: RunId, definition: &Definition) -> Vec<KeyValue> {

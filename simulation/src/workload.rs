@@ -271,6 +271,7 @@ pub fn definition(chance: &mut Chance, id: &str, now: i64) -> Definition {
         max_runs: if finite { chance.between(1, 5) } else { 0 },
         pause_after_failures: *chance.pick(&[0, 0, 0, 2]),
         delete_when_ended: chance.happens(300),
+        saved_by: Default::default(),
         labels: labels(chance),
     }
 }

@@ -331,7 +331,8 @@ impl Filing<'_> {
         context.reached(Point::BeforeCommit).await;
         let now = (self.syncer.clock)();
         let begin = Instant::now();
-        let committed = self.syncer.archive.catalog.commit(&mut self.claim, &batch, now).await?;
+        let commit = self.syncer.archive.catalog.commit(&mut self.claim, &batch, now);
+        let committed = commit.instrument(tracing::debug_span!("commit")).await?;
         if let Some(meter) = &self.syncer.meter {
             meter(&self.claim.mailbox.spec.source, &committed, begin.elapsed());
         }

@@ -259,6 +259,11 @@ impl Agent {
         self.has_left || (self.drain_until.is_some() && self.attempts.is_empty() && told)
     }
 
+    /// Whether it runs, or its report waits for a receipt.
+    pub fn holds(&self, key: &Key) -> bool {
+        self.attempts.contains_key(key)
+    }
+
     pub fn held(&self) -> usize {
         self.attempts.len()
     }

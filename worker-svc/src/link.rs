@@ -27,7 +27,7 @@ use tonic::{
     Code, Streaming,
     transport::{Channel, Endpoint},
 };
-use tracing::{Instrument as _, error, info, warn};
+use tracing::{Instrument as _, Span, error, info, warn};
 
 use crate::{
     agent::{Agent, Effect, Key, Refusal},
@@ -60,6 +60,11 @@ pub struct LinkStatus {
     pub refusal: Option<Refusal>,
 }
 
+struct Started {
+    stop: CancellationToken,
+    span: Span,
+}
+
 struct Link {
     agent: Agent,
     client: WorkerServiceClient<Channel>,
@@ -67,7 +72,9 @@ struct Link {
     stream: Option<Streaming<pb::StreamDueJobsResponse>>,
     /// Streams that were asked for; all but the last are of no interest any more.
     opened: u64,
-    attempts: HashMap<Key, CancellationToken>,
+    attempts: HashMap<Key, Started>,
+    /// Of attempts that have ended and are to be reported, if they are traced.
+    reports: HashMap<Key, Span>,
     inputs: mpsc::UnboundedSender<Input>,
     received: mpsc::UnboundedReceiver<Input>,
     status: watch::Sender<LinkStatus>,
@@ -123,6 +130,7 @@ impl Link {
             stream: None,
             opened: 0,
             attempts: HashMap::new(),
+            reports: HashMap::new(),
             inputs,
             received,
             status,
@@ -230,7 +238,9 @@ impl Link {
             Input::Opened(_, Err(status)) => self.stream_failed(Some(&status)),
             Input::Progressed(key, progress) => self.agent.progressed(&key, progress),
             Input::Ended(key, outcome) => {
-                self.attempts.remove(&key);
+                let started = self.attempts.remove(&key);
+                let report = started.map(|started| telemetry::report_span(&started.span));
+                self.reports.extend(report.filter(|span| !span.is_none()).map(|span| (key.clone(), span)));
                 self.agent.ended(now, &key, outcome);
             }
             Input::Heard(number, answer) => self.agent.heartbeat_answered(now, number, answer),
@@ -256,8 +266,8 @@ impl Link {
             Effect::CloseStream => self.close_stream(),
             Effect::Start(job) => self.start_attempt(*job),
             Effect::Stop(key) => {
-                if let Some(token) = self.attempts.get(&key) {
-                    token.cancel();
+                if let Some(started) = self.attempts.get(&key) {
+                    started.stop.cancel();
                 }
             }
             Effect::Heartbeat { number, request } => {
@@ -268,14 +278,32 @@ impl Link {
                 });
             }
             Effect::Report { call, request } => {
+                let spans = self.report_spans(&request.reports);
                 tokio::spawn(async move {
                     let answer = tokio::time::timeout(CALL_TIMEOUT, client.report_results(request)).await;
                     let receipts =
                         answer.ok().and_then(Result::ok).map(|response| response.into_inner().receipts);
+                    for (span, receipt) in spans.iter().zip(receipts.iter().flatten()) {
+                        span.record("receipt", receipt.status().as_str_name());
+                    }
+                    drop(spans);
                     inputs.send(Input::Receipts(call, receipts))
                 });
             }
         }
+    }
+
+    /// One for each report, if any is traced.
+    fn report_spans(&mut self, reports: &[pb::Report]) -> Vec<Span> {
+        if self.reports.is_empty() {
+            return Vec::new();
+        }
+        let key = |report: &pb::Report| Key { run_id: report.run_id.clone(), attempt: report.attempt };
+        let spans = reports.iter().map(|report| self.reports.remove(&key(report)).unwrap_or(Span::none()));
+        let spans = spans.collect();
+        // What was dropped meanwhile is not reported.
+        self.reports.retain(|key, _| self.agent.holds(key));
+        spans
     }
 
     /// One that is still being opened is let go as well.
@@ -287,7 +315,8 @@ impl Link {
     fn start_attempt(&mut self, job: pb::DueJob) {
         let key = Key { run_id: job.run_id.clone(), attempt: job.attempt };
         let token = CancellationToken::new();
-        self.attempts.insert(key.clone(), token.clone());
+        let span = telemetry::attempt_span(&job);
+        self.attempts.insert(key.clone(), Started { stop: token.clone(), span: span.clone() });
         let inputs = self.inputs.clone();
         let kind_name = job.task.as_ref().map(|task| task.kind.as_str()).unwrap_or_default();
         let Some(kind) = self.registry.get(kind_name) else {
@@ -299,7 +328,6 @@ impl Link {
             let _ = inputs.send(Input::Ended(key, outcome));
             return;
         };
-        let span = telemetry::attempt_span(&job);
         let progress = {
             let (inputs, key) = (inputs.clone(), key.clone());
             Arc::new(move |progress| {

@@ -16,11 +16,17 @@ use opentelemetry::{
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tonic::codegen::http;
-use tracing::{Span, info_span};
+use tracing::{Span, debug_span, info_span, level_filters::LevelFilter};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::config::{Config, LogFormat};
+
+/// What is exported, whatever the log shows.
+const TRACED: [(&str, LevelFilter); 2] =
+    [("worker_svc", LevelFilter::DEBUG), ("sync_core", LevelFilter::DEBUG)];
 
 /// Flushes what is left when dropped.
 pub struct Telemetry {
@@ -44,12 +50,14 @@ impl Telemetry {
                 .boxed(),
             LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).boxed(),
         };
+        let layer = layer.with_filter(filter);
         let endpoint = &config.telemetry.otlp_endpoint;
         let provider = if endpoint.is_empty() { None } else { Some(provider(endpoint)?) };
         let export = provider.as_ref().map(|provider| {
-            tracing_opentelemetry::layer().with_tracer(provider.tracer("docket")).with_location(false)
+            let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("docket"));
+            layer.with_location(false).with_filter(Targets::new().with_targets(TRACED))
         });
-        tracing_subscriber::registry().with(filter).with(export).with(layer).try_init()?;
+        tracing_subscriber::registry().with(export).with(layer).try_init()?;
         Ok(Self { provider })
     }
 }
@@ -87,6 +95,11 @@ pub fn attempt_span(job: &pb::DueJob) -> Span {
         let _ = span.set_parent(remote(parent));
     }
     span
+}
+
+/// From the end of an attempt until the scheduler has answered its report.
+pub fn report_span(attempt: &Span) -> Span {
+    debug_span!(parent: attempt, "report", receipt = tracing::field::Empty)
 }
 
 /// The span of a call whose client sent a `traceparent`: it goes on with the client's trace. Others have none, so

@@ -38,6 +38,7 @@ fn saved(id: &str) -> Event {
         max_runs: 0,
         pause_after_failures: 0,
         delete_when_ended: false,
+        saved_by: Default::default(),
         labels: Default::default(),
     };
     let view = ScheduleView::of(&Schedule::new(Uid(1), Arc::new(definition), 0), Vec::new());

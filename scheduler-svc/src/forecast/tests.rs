@@ -35,6 +35,7 @@ fn definition(id: &str, timing: Timing, spread: u32) -> Definition {
         max_runs: 0,
         pause_after_failures: 0,
         delete_when_ended: false,
+        saved_by: Default::default(),
         labels: Default::default(),
     }
 }

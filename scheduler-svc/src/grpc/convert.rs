@@ -381,7 +381,8 @@ fn detail(decision: &Decision, run: Option<&str>) -> String {
     }
 }
 
-pub fn due_job(job: &Job) -> pb::DueJob {
+/// `traces`: the share of runs whose trace is sampled.
+pub fn due_job(job: &Job, traces: f64) -> pb::DueJob {
     let definition = &job.definition;
     let run_id = job.id.to_string();
     pb::DueJob {
@@ -399,7 +400,7 @@ pub fn due_job(job: &Job) -> pb::DueJob {
         limits: limits(definition),
         labels: definition.labels.clone(),
         checkpoint: job.checkpoint.clone().unwrap_or_default(),
-        traceparent: TraceParent::of_run(&run_id, true).to_string(),
+        traceparent: TraceParent::of_run(&run_id, true).sampled_at(traces).to_string(),
         tracestate: String::new(),
         run_id,
     }

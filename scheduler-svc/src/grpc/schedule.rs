@@ -6,9 +6,10 @@ use docket::{
     errors::Violation,
     identity::{self, Identity},
     schedule::v1::{self as pb, schedule_service_server::ScheduleService},
+    trace::TraceParent,
 };
 use prost::Message as _;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     Services, bulk, call_error, convert, deadline, export, field, history, import, mismatch, page,
@@ -17,7 +18,7 @@ use super::{
 use crate::shard::CallError;
 use crate::state_machine::{
     command::{self, BulkChange, Command},
-    definition::ScheduleKey,
+    definition::{Caller, ScheduleKey},
     id::Uid,
     output::Answer,
     schedule::Span,
@@ -84,7 +85,8 @@ impl ScheduleService for Api {
         let body = request.get_ref();
         let asked = body.schedule.as_ref().ok_or_else(|| Violation::new("schedule", "is required"))?;
         let namespace = identity.namespace(&asked.namespace)?;
-        let definition = validate::schedule(namespace, asked, self.0.default_spread)?;
+        let mut definition = validate::schedule(namespace, asked, self.0.default_spread)?;
+        definition.saved_by = caller(request.metadata());
         let without_id = pb::UpsertScheduleRequest { request_id: String::new(), ..body.clone() };
         let upsert = command::Upsert {
             definition,
@@ -400,4 +402,10 @@ fn preview(
         due_times: fires.iter().map(|fire| convert::timestamp(fire.saturating_add(offset))).collect(),
         fire_times: fires.into_iter().map(convert::timestamp).collect(),
     })
+}
+
+/// What the traces of the schedule's runs are linked to.
+fn caller(metadata: &MetadataMap) -> Caller {
+    let parent = TraceParent::from_metadata(metadata).filter(|parent| parent.sampled);
+    parent.map_or_else(Caller::default, |parent| Caller::new(parent.trace_id, parent.span_id))
 }

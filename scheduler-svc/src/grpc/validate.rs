@@ -11,7 +11,7 @@ use prost::Message as _;
 
 use super::field;
 use crate::state_machine::{
-    definition::{DEFAULT_PRIORITY, Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+    definition::{Caller, DEFAULT_PRIORITY, Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
     timing::{Cron, CronError, CronSource, Fold, Gap, Times, Timing},
 };
 
@@ -59,6 +59,7 @@ pub fn schedule(
         pause_after_failures: u32::try_from(schedule.pause_after_failures)
             .map_err(|_| Violation::new("schedule.pause_after_failures", "must be 0 (never) or more"))?,
         delete_when_ended: schedule.delete_when_ended,
+        saved_by: Caller::default(),
         labels: labels("schedule.labels", &schedule.labels)?,
     })
 }

@@ -43,7 +43,13 @@ impl WorkerService for Api {
         let terms =
             Terms { lease: services.lease, heartbeat: services.heartbeat, max_batch: services.max_batch };
         let welcome = terms.welcome(id, epoch, orders);
-        Ok(Response::new(JobStream::new(welcome, messages, services.stopping.clone(), guard)))
+        Ok(Response::new(JobStream::new(
+            welcome,
+            messages,
+            services.stopping.clone(),
+            services.traces,
+            guard,
+        )))
     }
 
     async fn heartbeat(&self, request: Request<pb::HeartbeatRequest>) -> Reply<pb::HeartbeatResponse> {

@@ -62,6 +62,7 @@ fn upsert(n: u64) -> Command {
         max_runs: 0,
         pause_after_failures: 0,
         delete_when_ended: false,
+        saved_by: Default::default(),
         labels: Default::default(),
     };
     let uid = Uid(u128::from(n) + 1);

@@ -56,6 +56,7 @@ fn upsert(id: &str) -> Command {
         max_runs: 0,
         pause_after_failures: 0,
         delete_when_ended: false,
+        saved_by: Default::default(),
         labels: Default::default(),
     };
     Command::Upsert(Box::new(Upsert {

@@ -33,6 +33,28 @@ pub struct Definition {
     pub pause_after_failures: u32,
     pub delete_when_ended: bool,
     pub labels: BTreeMap<String, String>,
+    pub saved_by: Caller,
+}
+
+/// The trace and the span of the call that saved a definition, if it was sampled. It is no part of what a definition says:
+/// any two are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Caller(Option<Box<(u128, u64)>>);
+
+impl Caller {
+    pub fn new(trace_id: u128, span_id: u64) -> Self {
+        Self(Some(Box::new((trace_id, span_id))))
+    }
+
+    pub fn ids(&self) -> Option<(u128, u64)> {
+        self.0.as_deref().copied()
+    }
+}
+
+impl PartialEq for Caller {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// Namespace and id. Ordered by namespace, then id.

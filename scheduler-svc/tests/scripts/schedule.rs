@@ -54,6 +54,7 @@ pub fn definition(line: &mut Line, now: i64) -> Result<Definition, String> {
         max_runs: line.number("max_runs")?.unwrap_or(0),
         pause_after_failures: line.number("pause_after_failures")?.unwrap_or(0),
         delete_when_ended: line.flag("delete_when_ended"),
+        saved_by: Default::default(),
         labels: labels(line)?,
     })
 }

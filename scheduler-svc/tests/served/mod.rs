@@ -51,6 +51,7 @@ impl Served {
             lease: config.lease,
             heartbeat: config.heartbeat,
             max_batch: config.max_batch,
+            traces: 1.0,
             start_time: 0,
             advertise: "".into(),
             leadership: scheduler_svc::cluster::Leadership::alone(shard.epoch),

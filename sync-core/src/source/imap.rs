@@ -174,9 +174,7 @@ impl Source for Imap {
     }
 
     fn fetch<'a>(&'a self, item: &'a Item) -> BoxFuture<'a, Result<Fetched, Fault>> {
-        Box::pin(async move {
-            self.fetch_one(item).await.map_err(|fault| fault.shared_by(&self.provider))
-        })
+        Box::pin(async move { self.fetch_one(item).await.map_err(|fault| fault.shared_by(&self.provider)) })
     }
 
     fn look(&self) -> BoxFuture<'_, Result<Vec<String>, Fault>> {

@@ -75,7 +75,7 @@ async fn fetch(
     item: &mut Item,
     held: OwnedSemaphorePermit,
 ) -> Result<(Fetched, OwnedSemaphorePermit), Failure> {
-    let fetched = context.source.fetch(item).await?;
+    let fetched = context.source.fetch(item).instrument(tracing::debug_span!("fetch")).await?;
     if fetched != Fetched::Larger {
         return Ok((fetched, held));
     }
@@ -88,7 +88,8 @@ async fn fetch(
 
 async fn read(context: &Context, raw: Bytes, held: OwnedSemaphorePermit) -> Result<Processing, Failure> {
     let envelope = envelope::of(&raw);
-    let read = context.reader.read(raw).await;
+    let span = tracing::debug_span!("read", bytes = raw.len());
+    let read = context.reader.read(raw).instrument(span).await;
     drop(held);
     context.reached(Point::Read).await;
     file(context, read, envelope).await
@@ -122,7 +123,8 @@ async fn file(
     for mut document in reading.message.documents {
         document.part = unique(&mut parts, document.part);
         let content = Bytes::from(std::mem::take(&mut document.content));
-        let put = context.archive.blobs.put(&spec.namespace, &spec.owner, content).await?;
+        let span = tracing::debug_span!("document", part = %document.part, bytes = content.len());
+        let put = context.archive.blobs.put(&spec.namespace, &spec.owner, content).instrument(span).await?;
         context.reached(Point::BlobPut).await;
         filed.push((document, put));
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument as _;
 
 use super::{Context, Failure, Point, permits};
 use crate::source::{Item, MESSAGE_BYTES_MAX};
@@ -77,7 +78,8 @@ impl Planner {
     }
 
     async fn changes(&mut self, cursor: Option<String>) -> Result<(), Failure> {
-        let page = self.context.source.changes(cursor.as_deref()).await?;
+        let changes = self.context.source.changes(cursor.as_deref());
+        let page = changes.instrument(tracing::debug_span!("changes")).await?;
         let named = page.items.len() as u64;
         let catalog = &self.context.archive.catalog;
         self.queue = catalog.unprocessed(&self.context.claim, page.items).await?.into();

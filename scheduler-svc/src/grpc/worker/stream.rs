@@ -29,6 +29,7 @@ pub struct JobStream {
     messages: Messages,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
+    traces: f64,
     _guard: CloseOnDrop,
 }
 
@@ -37,10 +38,11 @@ impl JobStream {
         welcome: pb::Welcome,
         messages: Messages,
         stopping: CancellationToken,
+        traces: f64,
         guard: CloseOnDrop,
     ) -> Self {
         let stopping = Box::pin(stopping.cancelled_owned());
-        Self { welcome: Some(welcome), messages, stopping, ended: false, _guard: guard }
+        Self { welcome: Some(welcome), messages, stopping, ended: false, traces, _guard: guard }
     }
 }
 
@@ -81,7 +83,7 @@ impl Stream for JobStream {
         }
         match self.messages.poll_recv(context) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(message)) => Poll::Ready(Some(Ok(convert_message(message)))),
+            Poll::Ready(Some(message)) => Poll::Ready(Some(Ok(convert_message(message, self.traces)))),
             Poll::Ready(None) => {
                 self.ended = true;
                 Poll::Ready(Some(Err(errors::status(
@@ -98,9 +100,11 @@ pub fn sent(sequence: u64, message: Sent) -> pb::StreamDueJobsResponse {
     pb::StreamDueJobsResponse { sequence: sequence as i64, message: Some(message) }
 }
 
-pub fn convert_message(message: Message) -> pb::StreamDueJobsResponse {
+pub fn convert_message(message: Message, traces: f64) -> pb::StreamDueJobsResponse {
     let body = match message.body {
-        Body::Jobs(jobs) => Sent::DueJobs(pb::DueJobs { jobs: jobs.iter().map(convert::due_job).collect() }),
+        Body::Jobs(jobs) => Sent::DueJobs(pb::DueJobs {
+            jobs: jobs.iter().map(|job| convert::due_job(job, traces)).collect(),
+        }),
         Body::Cancel { id, attempt, reason } => Sent::Cancel(pb::Cancel {
             run_id: id.to_string(),
             attempt: attempt as i32,

@@ -68,6 +68,7 @@ pub fn definition(id: &str, timing: Timing) -> Definition {
         max_runs: 0,
         pause_after_failures: 0,
         delete_when_ended: false,
+        saved_by: Default::default(),
         labels: BTreeMap::new(),
     }
 }

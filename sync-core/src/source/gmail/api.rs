@@ -8,6 +8,7 @@ use reqwest::{Client as Http, Response, Url};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
+use tracing::Instrument as _;
 
 use super::answers::{History, Labels, List, Profile};
 use super::error::{self, Error, unreadable};
@@ -139,7 +140,8 @@ impl Api {
             let token = self.token().await?;
             self.quota.spend(&self.user, request.cost).await;
             let permit = self.pace.enter().await;
-            let made = self.attempt(request, &token).await;
+            let span = tracing::debug_span!("provider", provider = "gmail", call = name(&request.url), tries);
+            let made = self.attempt(request, &token).instrument(span).await;
             tries += 1;
             let pause = match &made {
                 Ok(_) => {
@@ -260,4 +262,14 @@ impl Patience {
         let pause = self.pause(tries)?.max(asked.unwrap_or_default());
         (pause <= self.longest).then_some(pause)
     }
+}
+
+/// What a call asks for, without the ids that it names.
+fn name(url: &Url) -> String {
+    let segments = url.path_segments().into_iter().flatten().skip_while(|segment| *segment != "me").skip(1);
+    let mut named: Vec<&str> = segments.take(2).collect();
+    if let [_, id] = named.as_mut_slice() {
+        *id = "{id}";
+    }
+    if named.is_empty() { "batch".to_owned() } else { named.join("/") }
 }

@@ -11,6 +11,7 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
+use tracing::Instrument as _;
 
 use super::greeting;
 use super::identity::{FIELDS, HEADER_MAX};
@@ -85,6 +86,11 @@ impl Session {
     /// # Errors
     /// Classed by what happens next.
     pub async fn open(server: &Server, login: &Login) -> Result<Self, Fault> {
+        let span = tracing::debug_span!("provider", provider = "imap", call = "connect and log in");
+        Self::open_now(server, login).instrument(span).await
+    }
+
+    async fn open_now(server: &Server, login: &Login) -> Result<Self, Fault> {
         let limits = server.limits;
         let stream = server.dialer.connect(&server.config.host, server.config.port).await?;
         let shaken = timeout(limits.greeting, greeting::secured(server, stream)).await;
@@ -124,9 +130,13 @@ impl Session {
         bounds: Bounds,
         each: impl FnMut(Response) -> Result<(), Broken>,
     ) -> Result<Status, Problem> {
-        self.begin(bounds);
-        let tag = self.send(command).await?;
-        self.until(&tag, None, each).await
+        let span = tracing::debug_span!("provider", provider = "imap", call = word(command));
+        let asked = async {
+            self.begin(bounds);
+            let tag = self.send(command).await?;
+            self.until(&tag, None, each).await
+        };
+        asked.instrument(span).await
     }
 
     pub fn command_time(&self) -> Duration {
@@ -374,4 +384,11 @@ mod tests {
         assert_eq!(received(b" 1-Jan-2026 00:00:00 +0000"), Some(1_767_225_600_000));
         assert_eq!(received(b"yesterday"), None);
     }
+}
+
+/// The command itself, without what it is about.
+fn word(command: &str) -> &str {
+    let words = if command.starts_with("UID ") { 2 } else { 1 };
+    let end = command.match_indices(' ').nth(words - 1).map_or(command.len(), |(at, _)| at);
+    &command[..end]
 }

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
 use reqwest::{Client as Http, StatusCode};
 use serde::Deserialize;
+use tracing::Instrument as _;
 
 use super::{Client, Tokens};
 use crate::credential::access::Traded;
@@ -66,7 +67,8 @@ async fn trade(
             "the mailbox needs consent, not a password; connect it again",
         ));
     };
-    let (status, headers, body) = ask(http, client, &refresh_token).await?;
+    let span = tracing::debug_span!("provider", provider = "oauth", call = "refresh");
+    let (status, headers, body) = ask(http, client, &refresh_token).instrument(span).await?;
     let skew = skew(&headers, clock());
     let answer = understand(status, &body, skew)?;
     let rotated = answer.rotated.filter(|rotated| *rotated != refresh_token);

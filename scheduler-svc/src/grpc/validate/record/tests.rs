@@ -73,6 +73,7 @@ prop_compose! {
             max_runs,
             pause_after_failures: failures,
             delete_when_ended,
+            saved_by: Default::default(),
             labels,
         }
     }
