@@ -31,24 +31,15 @@ async fn a_gmail_mailbox_is_synced_on_schedule_and_within_limits() {
         gmail.deliver(ADDRESS, &fs::read(mail).expect("a mail")).expect("a delivery");
     }
     let service = Plan::new("scheduler-svc", folder.path()).start().expect("scheduler-svc");
-    let keys = folder.path().join("keys");
-    let mut command = harness::command("worker-svc", &["keys", "create"]).expect("worker-svc");
-    let created = command.env("DOCKET_CREDENTIALS__KEY_FILE", &keys).output().expect("a process");
-    assert!(created.status.success(), "{created:?}");
-    let worker = Plan::new("worker-svc", folder.path())
-        .set("DOCKET_SCHEDULER__URL", format!("http://{}", service.grpc))
-        .set("DOCKET_WORKER__ID", "w1")
-        .set("DOCKET_CREDENTIALS__KEY_FILE", keys.display())
-        .set("DOCKET_OAUTH__GOOGLE__CLIENT_ID", gmail::CLIENT_ID)
-        .set("DOCKET_OAUTH__GOOGLE__CLIENT_SECRET", gmail::CLIENT_SECRET)
-        .set("DOCKET_OAUTH__GOOGLE__TOKEN_URL", gmail.url("/token"))
-        .set("DOCKET_OAUTH__GOOGLE__API_URL", gmail.url(""))
+    let worker = gmail
+        .worker(folder.path(), &service)
+        .expect("keys")
         .set("DOCKET_LOG__LEVEL", "debug")
         .start()
         .expect("worker-svc");
     let (scheduler, library) =
         (Scheduler::connect(&service).expect("clients"), Library::connect(&worker).expect("clients"));
-    connect(&library).await;
+    gmail::connect(&library, "mb", ADDRESS, REFRESH).await.expect("a mailbox");
     upsert(&scheduler).await;
 
     let run = end_of(&scheduler, &trigger(&scheduler).await).await;
@@ -89,20 +80,6 @@ async fn a_gmail_mailbox_is_synced_on_schedule_and_within_limits() {
             assert!(!log.contains(secret), "{secret} is in a log");
         }
     }
-}
-
-async fn connect(library: &Library) {
-    let mailbox = lib::Mailbox {
-        mailbox_id: "mb".into(),
-        owner: "carla".into(),
-        address: ADDRESS.into(),
-        source: Some(lib::mailbox::Source::Gmail(lib::GmailSource { oauth_client: "google".into() })),
-        ..Default::default()
-    };
-    let oauth = lib::OAuthCredential { refresh_token: REFRESH.into(), ..Default::default() };
-    let credential = lib::Credential { credential: Some(lib::credential::Credential::Oauth(oauth)) };
-    let request = lib::ConnectMailboxRequest { mailbox: Some(mailbox), credential: Some(credential) };
-    library.mailboxes.clone().connect_mailbox(request).await.expect("a mailbox");
 }
 
 async fn upsert(scheduler: &Scheduler) {

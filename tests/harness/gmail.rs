@@ -5,10 +5,14 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context as _, ensure};
+use docket::library::v1 as lib;
+
+use super::{Library, Plan, Service};
 
 /// What it takes as its only OAuth client.
 pub const CLIENT_ID: &str = "fake-client";
@@ -33,6 +37,22 @@ impl FakeGmail {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// A worker that knows it as Google, and has keys to seal credentials with.
+    pub fn worker(&self, folder: &Path, scheduler: &Service) -> anyhow::Result<Plan> {
+        let keys = folder.join("keys");
+        let mut command = super::command("worker-svc", &["keys", "create"])?;
+        let created = command.env("DOCKET_CREDENTIALS__KEY_FILE", &keys).output()?;
+        ensure!(created.status.success(), "{created:?}");
+        Ok(Plan::new("worker-svc", folder)
+            .set("DOCKET_SCHEDULER__URL", format!("http://{}", scheduler.grpc))
+            .set("DOCKET_WORKER__ID", "w1")
+            .set("DOCKET_CREDENTIALS__KEY_FILE", keys.display())
+            .set("DOCKET_OAUTH__GOOGLE__CLIENT_ID", CLIENT_ID)
+            .set("DOCKET_OAUTH__GOOGLE__CLIENT_SECRET", CLIENT_SECRET)
+            .set("DOCKET_OAUTH__GOOGLE__TOKEN_URL", self.url("/token"))
+            .set("DOCKET_OAUTH__GOOGLE__API_URL", self.url("")))
     }
 
     pub fn account(&self, address: &str, refresh_token: &str) -> anyhow::Result<()> {
@@ -66,4 +86,24 @@ impl Drop for FakeGmail {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+pub async fn connect(
+    library: &Library,
+    mailbox_id: &str,
+    address: &str,
+    refresh_token: &str,
+) -> anyhow::Result<()> {
+    let mailbox = lib::Mailbox {
+        mailbox_id: mailbox_id.into(),
+        owner: "carla".into(),
+        address: address.into(),
+        source: Some(lib::mailbox::Source::Gmail(lib::GmailSource { oauth_client: "google".into() })),
+        ..Default::default()
+    };
+    let oauth = lib::OAuthCredential { refresh_token: refresh_token.into(), ..Default::default() };
+    let credential = lib::Credential { credential: Some(lib::credential::Credential::Oauth(oauth)) };
+    let request = lib::ConnectMailboxRequest { mailbox: Some(mailbox), credential: Some(credential) };
+    library.mailboxes.clone().connect_mailbox(request).await?;
+    Ok(())
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)] // Each user of this module uses a part of it.
 
+pub mod collector;
 pub mod gmail;
 pub mod postgres;
 pub mod prometheus;

@@ -171,13 +171,13 @@ impl<'a> Drill<'a> {
             if n > 0 {
                 self.live_and_heal(Duration::from_millis(step.between), &mut wounds).await?;
             }
-            match self.world.strike(*fault, &mut self.chance).await? {
+            match self.world.strike(*fault, &wounds, &mut self.chance).await? {
                 Some(wound) => {
                     self.say(&fault.to_string());
                     wounds.push(wound);
                     struck += 1;
                 }
-                None => self.say(&format!("(nobody leads; left out: {fault})")),
+                None => self.say(&format!("(nobody leads, or it is down already; left out: {fault})")),
             }
         }
         while !wounds.is_empty() {

@@ -112,14 +112,22 @@ impl World {
         leader.map(|(_, which)| which)
     }
 
-    /// Strikes, if the victim can be told. Returns what is to be healed.
-    pub async fn strike(&mut self, fault: Fault, chance: &mut Chance) -> anyhow::Result<Option<Wound>> {
+    /// Strikes, if the victim can be told and is not down already. Returns what is to be healed.
+    pub async fn strike(
+        &mut self,
+        fault: Fault,
+        wounds: &[Wound],
+        chance: &mut Chance,
+    ) -> anyhow::Result<Option<Wound>> {
         let which = match fault.victim {
             Victim::Leader => self.leader().await,
             Victim::Standby => self.leader().await.map(|leader| 1 - leader),
             Victim::Worker(n) => Some(2 + n),
             Victim::Redis => None,
         };
+        if which.is_some() && wounds.iter().any(|wound| wound.which == which) {
+            return Ok(None);
+        }
         match (which, fault.victim) {
             (Some(which), _) => {
                 let service = &mut self.services[which];
