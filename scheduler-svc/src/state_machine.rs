@@ -58,7 +58,7 @@ mod retime;
 mod work;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     hash::BuildHasher as _,
     mem,
     sync::Arc,
@@ -148,7 +148,7 @@ pub struct StateMachine {
     schedules: Slab<Schedule>,
     index: BTreeMap<ScheduleKey, SlotKey>,
     by_uid: HashTable<SlotKey>,
-    per_namespace: HashMap<Arc<str>, usize>,
+    per_namespace: hashbrown::HashMap<Arc<str>, usize>,
     runs: Slab<Run>,
     queue: Queue,
     gates: Gates,
@@ -162,7 +162,7 @@ pub struct StateMachine {
     crowds: Crowds,
     pace: Pace,
     history: History,
-    names: HashSet<Arc<str>>,
+    names: hashbrown::HashSet<Arc<str>>,
     next_token: u64,
     heartbeats: u64,
     totals: Totals,

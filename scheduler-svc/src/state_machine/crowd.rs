@@ -1,6 +1,6 @@
 //! How many schedules share one cron timing and have no spread, so that all of them are due in the same seconds.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     definition::Definition,
@@ -9,7 +9,7 @@ use super::{
 
 /// By the address of the shared timing: equal texts are one while a schedule has them.
 #[derive(Clone, Debug, Default)]
-pub struct Crowds(HashMap<usize, u32>);
+pub struct Crowds(hashbrown::HashMap<usize, u32>);
 
 impl Crowds {
     /// A schedule has this definition now instead of that.

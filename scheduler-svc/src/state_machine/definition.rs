@@ -1,7 +1,7 @@
 //! What users set: a schedule's definition, checked and resolved at the edge. Never changed in place; a run holds
 //! on to the one that it was fired from.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
@@ -58,10 +58,28 @@ impl PartialEq for Caller {
 }
 
 /// Namespace and id. Ordered by namespace, then id.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ScheduleKey {
     pub namespace: Arc<str>,
     pub id: Arc<str>,
+}
+
+impl Ord for ScheduleKey {
+    /// Most namespaces are one allocation: then only ids are looked at.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let namespaces = if Arc::ptr_eq(&self.namespace, &other.namespace) {
+            Ordering::Equal
+        } else {
+            self.namespace.cmp(&other.namespace)
+        };
+        namespaces.then_with(|| self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for ScheduleKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl ScheduleKey {

@@ -9,7 +9,7 @@ mod runs;
 mod schedules;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -111,7 +111,7 @@ impl StateMachine {
             schedules: Slab::new(),
             index: BTreeMap::new(),
             by_uid: HashTable::new(),
-            per_namespace: HashMap::new(),
+            per_namespace: Default::default(),
             runs: Slab::new(),
             queue: Default::default(),
             gates: Default::default(),
@@ -124,7 +124,7 @@ impl StateMachine {
             crowds: Default::default(),
             history: Default::default(),
             pace: Default::default(),
-            names: HashSet::new(),
+            names: Default::default(),
             triggered: Vec::new(),
             unreadable: Vec::new(),
             unreadable_of: HashMap::new(),

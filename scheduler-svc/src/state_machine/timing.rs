@@ -15,10 +15,7 @@ mod bounded;
 #[cfg(test)]
 mod properties;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Weak},
-};
+use std::sync::{Arc, Weak};
 
 pub use cron::{Cron, CronError, CronSource, Fold, Gap};
 
@@ -125,7 +122,7 @@ pub fn spread_offset(namespace: &str, schedule_id: &str, window: u32) -> i64 {
 /// Lets schedules with the same cron text share one compiled [`Cron`].
 #[derive(Debug, Default)]
 pub struct Interner {
-    known: HashMap<CronSource, Weak<Cron>>,
+    known: hashbrown::HashMap<CronSource, Weak<Cron>>,
     purge_at: usize,
 }
 

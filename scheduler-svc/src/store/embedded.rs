@@ -14,18 +14,20 @@ mod watermark;
 
 use std::{
     ops::Bound,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
 };
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Batch, Cursor, Key, Opened, Packer, Page, Store, StoreError};
+use super::{Batch, Cursor, Key, Opened, Packer, Page, Store, StoreError, key::Name};
+use crate::state_machine::id::Uid;
 use folder::{Lock, explain};
 use watermark::Watermark;
 
@@ -136,6 +138,16 @@ impl EmbeddedStore {
         watermark.raise(position).map_err(|error| explain(&self.folder, &error))
     }
 
+    fn hot_records(&self, (from, to): (Bound<&Key>, Bound<&Key>)) -> Result<Vec<(Key, Bytes)>, StoreError> {
+        let mut records = Vec::new();
+        let mut packer = Packer::default();
+        for record in self.hot.range::<&[u8], _>((from.map(Key::as_bytes), to.map(Key::as_bytes))) {
+            let (key, value) = record.into_inner().map_err(|error| self.failed(&error))?;
+            records.push((Key::from_bytes(&key), packer.pack(&value)));
+        }
+        Ok(records)
+    }
+
     fn failed(&self, error: &fjall::Error) -> StoreError {
         describe(&self.folder, error)
     }
@@ -186,12 +198,15 @@ impl Store for EmbeddedStore {
         let outranked = self.outranked.load(Ordering::Relaxed);
         let position = Position { epoch: epoch.max(outranked) + 1, seq };
         self.finish(self.batch_at(position), position)?;
-        let mut hot = Vec::new();
-        let mut packer = Packer::default();
-        for record in self.hot.iter() {
-            let (key, value) = record.into_inner().map_err(|error| self.failed(&error))?;
-            hot.push((Key::from_bytes(&key), packer.pack(&value)));
-        }
+        // States are about half of all records, and their keys come last.
+        let middle = Key::new(&Name::State(Uid(0)));
+        let (hot, states) = thread::scope(|scope| {
+            let states = scope.spawn(|| self.hot_records((Bound::Included(&middle), Bound::Unbounded)));
+            let others = self.hot_records((Bound::Unbounded, Bound::Excluded(&middle)));
+            (others, states.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let (mut hot, states) = (hot?, states?);
+        hot.extend(states);
         Ok(Opened { epoch: position.epoch, seq, hot })
     }
 
