@@ -140,7 +140,7 @@ impl Api {
             let token = self.token().await?;
             self.quota.spend(&self.user, request.cost).await;
             let permit = self.pace.enter().await;
-            let span = tracing::debug_span!("provider", provider = "gmail", call = name(&request.url), tries);
+            let span = tracing::debug_span!("provider", provider = "gmail", call = name(&request.url));
             let made = self.attempt(request, &token).instrument(span).await;
             tries += 1;
             let pause = match &made {
