@@ -12,7 +12,7 @@ use docket::{
     library::v1 as lib,
     schedule::v1::{self as pb, limit_service_client::LimitServiceClient},
 };
-use harness::{Library, Plan, Scheduler, gmail};
+use harness::{Library, Plan, Scheduler, gmail, prometheus, redis::Redis};
 use prost_types::{Duration as ProtoDuration, Struct, Value, value::Kind};
 
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -30,7 +30,9 @@ async fn a_gmail_mailbox_is_synced_on_schedule_and_within_limits() {
     for mail in &mails {
         gmail.deliver(ADDRESS, &fs::read(mail).expect("a mail")).expect("a delivery");
     }
-    let service = Plan::new("scheduler-svc", folder.path()).start().expect("scheduler-svc");
+    let redis = Redis::start(&folder.path().join("redis"));
+    let plan = Plan::new("scheduler-svc", folder.path()).set("DOCKET_STORE__URL", redis.url());
+    let service = plan.start().expect("scheduler-svc");
     let worker = gmail
         .worker(folder.path(), &service)
         .expect("keys")
@@ -74,10 +76,34 @@ async fn a_gmail_mailbox_is_synced_on_schedule_and_within_limits() {
     let closed = listed.limits.iter().find(|limit| limit.key == "provider:gmail");
     assert!(closed.is_some_and(|limit| limit.closed_until.is_some()), "{listed:?}");
 
-    for log in [&worker.log, &service.log] {
-        let log = fs::read_to_string(log).expect("a log");
-        for secret in [REFRESH, gmail::CLIENT_SECRET, "at-1-"] {
-            assert!(!log.contains(secret), "{secret} is in a log");
+    // Logs, catalog, blobs, and what Redis has on disk.
+    let mut looked_at = Vec::new();
+    files(folder.path(), &mut |path, content| {
+        looked_at.push(path.extension().unwrap_or_default().to_string_lossy().into_owned());
+        hold_no_secret(&path.display().to_string(), content);
+    });
+    for kind in ["aof", "db"] {
+        assert!(looked_at.iter().any(|one| one == kind), "{kind} among {looked_at:?}");
+    }
+    for service in [&service, &worker] {
+        let (_, metrics) = prometheus::ask(service.http, "/metrics", None).expect("metrics");
+        hold_no_secret("metrics", metrics.as_bytes());
+    }
+}
+
+fn hold_no_secret(place: &str, content: &[u8]) {
+    for secret in [REFRESH, gmail::CLIENT_SECRET, "at-1-"] {
+        let found = content.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!found, "{secret} is in {place}");
+    }
+}
+
+fn files(folder: &Path, each: &mut impl FnMut(&Path, &[u8])) {
+    for entry in fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+        match entry.file_type().expect("a type") {
+            kind if kind.is_dir() => files(&entry.path(), each),
+            kind if kind.is_file() => each(&entry.path(), &fs::read(entry.path()).expect("a file")),
+            _ => {}
         }
     }
 }
