@@ -1,0 +1,45 @@
+// An app with one user on real services, as its tests see it.
+
+import type { RequestEvent, User } from "../src/app.js";
+import { connect, type Docket } from "../src/docket/client.js";
+import { Folder, Service } from "./harness.js";
+
+export const ANNA: User = { id: "anna", account: "acme", mailboxId: "mb-anna" };
+
+export class App {
+  private constructor(
+    readonly docket: Docket,
+    readonly folder: Folder,
+    private readonly services: Service[],
+  ) {}
+
+  static async start(): Promise<App> {
+    const folder = new Folder();
+    folder.mails("anna");
+    const scheduler = await Service.start("scheduler-svc", `${folder.path}/scheduler`);
+    const worker = await Service.start("worker-svc", `${folder.path}/worker`, {
+      DOCKET_SCHEDULER__URL: scheduler.grpc,
+      DOCKET_WORKER__ID: "w1",
+      DOCKET_SOURCES__FOLDER_ROOT: `${folder.path}/mail`,
+    });
+    const docket = connect({ scheduler: scheduler.grpc, library: worker.grpc });
+    return new App(docket, folder, [scheduler, worker]);
+  }
+
+  async stop(): Promise<void> {
+    for (const service of this.services) await service.kill();
+    this.folder.remove();
+  }
+
+  // Calls an endpoint as SvelteKit does. Returns its status and body.
+  async call(
+    endpoint: (event: RequestEvent) => Promise<Response>,
+    body?: unknown,
+    { user = ANNA, query = "" } = {},
+  ): Promise<{ status: number; body: any }> {
+    const url = new URL(`http://app.test/${query}`);
+    const init = body === undefined ? {} : { method: "PUT", body: JSON.stringify(body) };
+    const response = await endpoint({ request: new Request(url, init), url, locals: { user, docket: this.docket } });
+    return { status: response.status, body: await response.json() };
+  }
+}
