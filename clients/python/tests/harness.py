@@ -1,5 +1,7 @@
 """Real processes for tests, on loopback and a folder of their own."""
 
+import email
+import email.utils
 import os
 import pathlib
 import queue
@@ -105,9 +107,10 @@ class Services:
         """The sample mails of `name`, as a folder mailbox finds them."""
         to = self.folder / "mail" / name
         shutil.copytree(ROOT / "tests/fixtures/mails" / name, to)
-        # A file that is younger than two seconds may still be written to, and is left for the next sync.
+        # A file's time is when its mail was received.
         for file in to.iterdir():
-            os.utime(file, (time.time() - 3600,) * 2)
+            date = email.message_from_bytes(file.read_bytes())["Date"]
+            os.utime(file, (email.utils.parsedate_to_datetime(date).timestamp(),) * 2)
 
     def close(self) -> None:
         for process in self._processes:
