@@ -68,6 +68,8 @@ export class Folder {
 }
 
 export class Proxy {
+  // How many connections it will break off at once.
+  refuse = 0;
   private readonly open = new Set<Socket>();
 
   private constructor(private readonly server: Server, public target: number) {}
@@ -95,6 +97,11 @@ export class Proxy {
   }
 
   private carry(socket: Socket): void {
+    if (this.refuse > 0) {
+      this.refuse--;
+      socket.destroy();
+      return;
+    }
     const other = dial(this.target, "127.0.0.1");
     for (const [end, peer] of [[socket, other], [other, socket]] as const) {
       this.open.add(end);
