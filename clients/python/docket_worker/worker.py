@@ -110,10 +110,10 @@ class Worker:
         if self._stream is not None:
             self._stream.cancel()
 
-    def drain(self) -> None:
+    def drain(self, within_s: float | None = None) -> None:
         """Takes nothing new, lets functions end for `drain_s`, then stops them and hands them back."""
         if self._drain_until is None:
-            self._drain_until = time.monotonic() + self.drain_s
+            self._drain_until = time.monotonic() + min(within_s or self.drain_s, self.drain_s)
             self._wake.put(None)
 
     # Heartbeats
@@ -223,7 +223,7 @@ class Worker:
                 elif message.HasField("cancel"):
                     self._told(message.cancel.run_id, message.cancel.attempt, Stop.CANCELLED)
                 elif message.HasField("drain"):
-                    self.drain()
+                    self.drain(message.drain.within.ToTimedelta().total_seconds())
                 with self._lock:
                     self._received = message.sequence
         except grpc.RpcError as error:
