@@ -2,33 +2,28 @@
 
 import type { RequestEvent, User } from "../src/app.js";
 import { connect, type Docket } from "../src/docket/client.js";
-import { Folder, Service } from "./harness.js";
+import { Services } from "./harness.js";
 
 export const ANNA: User = { id: "anna", account: "acme", mailboxId: "mb-anna" };
 
 export class App {
-  private constructor(
-    readonly docket: Docket,
-    readonly folder: Folder,
-    private readonly services: Service[],
-  ) {}
+  private constructor(readonly docket: Docket, private readonly services: Services) {}
 
   static async start(): Promise<App> {
-    const folder = new Folder();
-    folder.mails("anna");
-    const scheduler = await Service.start("scheduler-svc", `${folder.path}/scheduler`);
-    const worker = await Service.start("worker-svc", `${folder.path}/worker`, {
+    const services = new Services();
+    services.mails("anna");
+    const scheduler = await services.start("scheduler-svc");
+    const worker = await services.start("worker-svc", {
       DOCKET_SCHEDULER__URL: scheduler.grpc,
       DOCKET_WORKER__ID: "w1",
-      DOCKET_SOURCES__FOLDER_ROOT: `${folder.path}/mail`,
+      DOCKET_SOURCES__FOLDER_ROOT: services.mail,
     });
     const docket = connect({ scheduler: scheduler.grpc, library: worker.grpc });
-    return new App(docket, folder, [scheduler, worker]);
+    return new App(docket, services);
   }
 
-  async stop(): Promise<void> {
-    for (const service of this.services) await service.kill();
-    this.folder.remove();
+  stop(): Promise<void> {
+    return this.services.close();
   }
 
   // Calls an endpoint as SvelteKit does. Returns its status and body.

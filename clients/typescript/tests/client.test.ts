@@ -5,11 +5,11 @@ import { test } from "node:test";
 import { connect } from "../src/docket/client.js";
 import { passes, refusal } from "../src/docket/errors.js";
 import { shown } from "../src/shown.js";
-import { Folder, Proxy, Service } from "./harness.js";
+import { Proxy, Services } from "./harness.js";
 
 test("a broken connection is tried again, a refusal is not", async () => {
-  const folder = new Folder();
-  const scheduler = await Service.start("scheduler-svc", folder.path);
+  const services = new Services();
+  const scheduler = await services.start("scheduler-svc");
   const proxy = await Proxy.to(scheduler.port);
   const docket = connect({ scheduler: proxy.url, library: proxy.url });
   try {
@@ -23,8 +23,7 @@ test("a broken connection is tried again, a refusal is not", async () => {
     assert.equal(passes(error), false);
   } finally {
     proxy.close();
-    await scheduler.kill();
-    folder.remove();
+    await services.close();
   }
 });
 

@@ -7,7 +7,7 @@ import { type Event, EventType } from "../gen/docket/schedule/v1/event_pb.js";
 import type { Schedule } from "../gen/docket/schedule/v1/schedule_pb.js";
 import { connect, type Docket } from "../src/docket/client.js";
 import { follow, type Mirror } from "../src/docket/events.js";
-import { Folder, Proxy, Service } from "./harness.js";
+import { Proxy, Services } from "./harness.js";
 
 // The app's database: what it believes, and each event that it ever applied.
 class Table extends EventEmitter implements Mirror {
@@ -55,8 +55,8 @@ async function save(docket: Docket, scheduleId: string) {
 }
 
 test("each event once, however often the connection breaks", async () => {
-  const folder = new Folder();
-  const scheduler = await Service.start("scheduler-svc", folder.path);
+  const services = new Services();
+  const scheduler = await services.start("scheduler-svc");
   const proxy = await Proxy.to(scheduler.port);
   const direct = connect({ scheduler: scheduler.grpc, library: scheduler.grpc });
   const table = new Table();
@@ -79,14 +79,13 @@ test("each event once, however often the connection breaks", async () => {
     stop.abort();
     await following;
     proxy.close();
-    await scheduler.kill();
-    folder.remove();
+    await services.close();
   }
 });
 
 test("after a restart of the scheduler state is read anew", async () => {
-  const folder = new Folder();
-  const first = await Service.start("scheduler-svc", folder.path);
+  const services = new Services();
+  const first = await services.start("scheduler-svc");
   const proxy = await Proxy.to(first.port);
   const docket = connect({ scheduler: proxy.url, library: proxy.url });
   const table = new Table();
@@ -97,7 +96,7 @@ test("after a restart of the scheduler state is read anew", async () => {
     await save(docket, "s-1");
     await table.until(() => table.schedules.size === 1);
     await first.kill();
-    const second = await Service.start("scheduler-svc", folder.path);
+    const second = await services.start("scheduler-svc");
     // Nobody is told of these two: they happen before the stream is back.
     const direct = connect({ scheduler: second.grpc, library: second.grpc });
     await save(direct, "s-2");
@@ -107,12 +106,10 @@ test("after a restart of the scheduler state is read anew", async () => {
     assert.deepEqual([...table.schedules.keys()], ["s-2"]);
     await save(docket, "s-3");
     await table.until(() => table.schedules.size === 2);
-    await second.kill();
   } finally {
     stop.abort();
     await following;
     proxy.close();
-    await first.kill();
-    folder.remove();
+    await services.close();
   }
 });

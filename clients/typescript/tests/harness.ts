@@ -49,20 +49,33 @@ export class Service {
   }
 }
 
-// A folder that goes with the test.
-export class Folder {
-  readonly path = mkdtempSync(join(tmpdir(), "docket-"));
+// Services on one folder, which ends with the test.
+export class Services {
+  private readonly path = mkdtempSync(join(tmpdir(), "docket-"));
+  private readonly started: Service[] = [];
+
+  // On the data that one of this name left, if there was one.
+  async start(name: string, settings: Record<string, string> = {}): Promise<Service> {
+    const service = await Service.start(name, join(this.path, name), settings);
+    this.started.push(service);
+    return service;
+  }
+
+  get mail(): string {
+    return join(this.path, "mail");
+  }
 
   // The sample mails of `name`, as a mail folder of that name.
   mails(name: string): void {
-    const to = join(this.path, "mail", name);
+    const to = join(this.mail, name);
     cpSync(join(ROOT, "tests/fixtures/mails", name), to, { recursive: true });
     // A file that is younger than two seconds may still be written to, and is left for the next sync.
     const hourAgo = Date.now() / 1000 - 3600;
     for (const file of readdirSync(to)) utimesSync(join(to, file), hourAgo, hourAgo);
   }
 
-  remove(): void {
+  async close(): Promise<void> {
+    for (const service of this.started) await service.kill();
     rmSync(this.path, { recursive: true, force: true });
   }
 }
