@@ -1,7 +1,7 @@
 # Docket's front door. `make` alone prints this help.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-s3 run bench chaos sim sim-bugs fuzz build lint format
+.PHONY: help demo test test-s3 test-clients run bench chaos sim sim-bugs fuzz build lint format
 
 CARGO ?= cargo
 # Everything but the simulation, which builds the services with bugs that it can turn on (see Cargo.toml).
@@ -19,9 +19,10 @@ BUF := target/buf/node_modules/.bin/buf
 MOTO_VERSION := 5.2.5
 MOTO := target/moto/bin/moto_server
 PROMETHEUS := target/prometheus
+CLIENTS_VENV := target/clients-venv
 
 help: ## Print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Watch it work: three sample mailboxes, live (Ctrl-C ends it; DEMO_SECONDS=30 ends by itself)
 	@echo "Building both services and the demo (dev profile). The first time takes 3 to 6 minutes on 2 cores; then seconds."
@@ -35,6 +36,12 @@ test: ## Run all tests, those across real processes included
 
 test-s3: $(MOTO) ## Test the archive's blobs on a server that speaks S3 (needs python3 with venv)
 	@$(CARGO) test --quiet --package sync-core --test catalog -- --ignored s3
+
+test-clients: clients/typescript/node_modules $(CLIENTS_VENV) ## Test clients/ and docs/recipes (needs node 20, python3 with venv)
+	@$(CARGO) build --quiet $(PROGRAMS) --bins --example fake_gmail
+	@npm --prefix clients/typescript --silent test
+	@PYTHON=$(CURDIR)/$(CLIENTS_VENV)/bin/python clients/python/generate
+	@cd clients/python && PYTHONPATH=gen $(CURDIR)/$(CLIENTS_VENV)/bin/python -m unittest discover -t . -s tests
 
 run: ## Start both services on their default ports, with data in ./data
 	@$(CARGO) build --quiet $(PROGRAMS) --bins
@@ -82,6 +89,15 @@ format: ## Format all code
 $(MOTO):
 	@python3 -m venv target/moto
 	@target/moto/bin/pip install --quiet --disable-pip-version-check 'moto[server]==$(MOTO_VERSION)'
+
+clients/typescript/node_modules: clients/typescript/package-lock.json
+	@npm --prefix clients/typescript --silent --no-fund --no-audit ci
+	@touch $@
+
+$(CLIENTS_VENV): clients/python/requirements.txt
+	@python3 -m venv $@
+	@$@/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 # Debian's, unpacked and not installed, so that no service starts.
 $(PROMETHEUS):

@@ -44,7 +44,7 @@ impl World {
             let judge = &mut self.judge;
             judge.said.message(session, message.sequence, &message.body, &judge.runs, &mut judge.compared)?;
             if let Some(line) = self.schedulers[index].streams.get(&session).copied() {
-                self.stream_send(line, stream::convert_message(message));
+                self.stream_send(line, stream::convert_message(message, 1.0));
             }
         }
         for session in output.closed {
