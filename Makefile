@@ -1,7 +1,7 @@
 # Docket's front door. `make` alone prints this help.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-s3 test-clients run bench chaos sim sim-bugs fuzz build lint format
+.PHONY: help demo test test-s3 test-upgrade test-clients run bench chaos sim sim-bugs fuzz build lint format
 
 CARGO ?= cargo
 # Everything but the simulation, which builds the services with bugs that it can turn on (see Cargo.toml).
@@ -14,6 +14,8 @@ SIM := --package simulation --config 'profile.dev.package.simulation.opt-level=1
 SEED ?= 1
 RUNS ?= 300
 SECONDS ?= 60
+# What `make test-upgrade` upgrades from: the last state that was delivered.
+PREVIOUS ?= ae78a10
 BUF_VERSION := 1.75.0
 BUF := target/buf/node_modules/.bin/buf
 MOTO_VERSION := 5.2.5
@@ -42,6 +44,15 @@ test-clients: clients/typescript/node_modules $(CLIENTS_VENV) ## Test clients/ a
 	@npm --prefix clients/typescript --silent test
 	@PYTHON=$(CURDIR)/$(CLIENTS_VENV)/bin/python clients/python/generate
 	@cd clients/python && PYTHONPATH=gen $(CURDIR)/$(CLIENTS_VENV)/bin/python -m unittest discover -t . -s tests
+
+# Built in the same target folder, so that it shares its dependencies with this release.
+test-upgrade: ## Upgrade from the release PREVIOUS (a commit or tag) under load, one service at a time
+	@git cat-file -e '$(PREVIOUS)^{commit}' || { echo "PREVIOUS=$(PREVIOUS) is no commit of this repository"; exit 1; }
+	@rm -rf target/previous && git worktree prune && git worktree add --quiet --force --detach target/previous $(PREVIOUS)
+	@cd target/previous && CARGO_TARGET_DIR=$(CURDIR)/target $(CARGO) build --quiet $(PROGRAMS) --bins
+	@mkdir target/previous/bin && cp target/debug/scheduler-svc target/debug/worker-svc target/previous/bin
+	@$(CARGO) build --quiet $(PROGRAMS) --bins
+	@DOCKET_PREVIOUS_BIN=$(CURDIR)/target/previous/bin $(CARGO) test --quiet --test chaos -- --ignored s5
 
 run: ## Start both services on their default ports, with data in ./data
 	@$(CARGO) build --quiet $(PROGRAMS) --bins

@@ -11,7 +11,7 @@ mod drill;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use drill::Options;
+use drill::{Options, Play};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -36,5 +36,5 @@ fn options() -> anyhow::Result<Options> {
         Ok(text) => text.parse().with_context(|| format!("{key} is `{text}`; write a number")),
         Err(_) => Ok(default),
     };
-    Ok(Options { seconds: number("SECONDS", 60)?, seed: number("SEED", 1)? })
+    Ok(Options { seed: number("SEED", 1)?, play: Play::Chaos(number("SECONDS", 60)?) })
 }

@@ -53,12 +53,14 @@ pub struct Plan {
     pub name: &'static str,
     pub folder: PathBuf,
     pub settings: Vec<(String, String)>,
+    /// Where its binary is, if not beside this program's own.
+    pub binaries: Option<PathBuf>,
 }
 
 impl Plan {
     /// `name` is that of the binary and its folder below `folder`.
     pub fn new(name: &'static str, folder: &Path) -> Self {
-        Self { name, folder: folder.join(name), settings: Vec::new() }
+        Self { name, folder: folder.join(name), settings: Vec::new(), binaries: None }
     }
 
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
@@ -70,7 +72,8 @@ impl Plan {
     /// On free ports, or on those that were set. The former stay free while the service is down, for it to come back to.
     pub fn start(&self) -> anyhow::Result<Service> {
         fs::create_dir_all(&self.folder)?;
-        let binary = binary(self.name)?;
+        let beside = || binary(self.name);
+        let binary = self.binaries.as_ref().map_or_else(beside, |folder| Ok(folder.join(self.name)))?;
         let mut command = Command::new(&binary);
         command.current_dir(&self.folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (key, _) in env::vars().filter(|(key, _)| key.starts_with("DOCKET_")) {

@@ -21,6 +21,7 @@ mod worker;
 mod world;
 
 use std::{
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -47,8 +48,26 @@ const READING: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(90);
 
 pub struct Options {
-    pub seconds: u64,
     pub seed: u64,
+    pub play: Play,
+}
+
+/// What happens to the processes while they work.
+pub enum Play {
+    /// For so many seconds, everything fails in every way.
+    Chaos(u64),
+    /// Each service is told to stop and started again, one after the other: a rolling restart; or a rolling upgrade, if the
+    /// binaries of the previous release lie in this folder.
+    Rolling(Option<PathBuf>),
+}
+
+impl Options {
+    fn previous(&self) -> Option<&Path> {
+        match &self.play {
+            Play::Chaos(_) => None,
+            Play::Rolling(previous) => previous.as_deref(),
+        }
+    }
 }
 
 pub struct Report {
@@ -61,14 +80,13 @@ pub struct Report {
 /// When it cannot go on: then nothing is known.
 pub async fn run(options: Options, say: impl Fn(&str)) -> anyhow::Result<Report> {
     let folder = tempfile::Builder::new().prefix("docket-chaos-").tempdir()?;
-    let world = World::start(folder.path())?;
-    say(&format!(
-        "seed {}, {} s; data and logs in {}",
-        options.seed,
-        options.seconds,
-        folder.path().display()
-    ));
-    say(&format!("rule of the plan: {}", plan::RULE));
+    let world = World::start(folder.path(), options.previous())?;
+    say(&format!("seed {}; data and logs in {}", options.seed, folder.path().display()));
+    match &options.play {
+        Play::Chaos(seconds) => say(&format!("{seconds} s of chaos; rule of the plan: {}", plan::RULE)),
+        Play::Rolling(None) => say("each service is restarted, one after the other"),
+        Play::Rolling(Some(_)) => say("each service is upgraded, one after the other"),
+    }
     let logs = world.logs();
     let findings = match Drill::new(world, &options, &say).await {
         Ok(mut drill) => drill.play(&options).await,
@@ -141,9 +159,19 @@ impl<'a> Drill<'a> {
         }
         let first_epoch = self.world.epoch().await?;
         let mut faults = 0;
-        while self.begin.elapsed() < Duration::from_secs(options.seconds) {
-            let step = Step::draw(&mut self.chance);
-            faults += self.step(&step).await?;
+        match options.play {
+            Play::Chaos(seconds) => {
+                while self.begin.elapsed() < Duration::from_secs(seconds) {
+                    let step = Step::draw(&mut self.chance);
+                    faults += self.step(&step).await?;
+                }
+            }
+            Play::Rolling(_) => {
+                for step in plan::rolling() {
+                    faults += self.step(&step).await?;
+                }
+                anyhow::ensure!(faults == 4, "{faults} of four services were restarted");
+            }
         }
         self.say("nothing fails any more; comparing");
         stop_clients.send_replace(true);

@@ -61,6 +61,13 @@ impl Step {
     }
 }
 
+/// Each service is told to stop and comes back: workers first, the leader last, so that it has another to hand over to.
+pub fn rolling() -> impl Iterator<Item = Step> {
+    let victims = [Victim::Worker(0), Victim::Worker(1), Victim::Standby, Victim::Leader];
+    let fault = |victim| Fault { victim, blow: Blow::Terminate, down: 500 };
+    victims.into_iter().map(move |victim| Step { pause: 1_000, faults: vec![fault(victim)], between: 0 })
+}
+
 /// Never the leader and Redis, and nothing twice. What is the leader may change with the first fault, so two schedulers
 /// fail together only when Redis stays.
 fn may_meet(first: Fault, second: Fault) -> bool {

@@ -35,14 +35,16 @@ pub struct World {
 }
 
 impl World {
-    /// The first scheduler leads.
-    pub fn start(folder: &Path) -> anyhow::Result<Self> {
+    /// The first scheduler leads. `previous`: where the binaries of the release are that it begins with; whatever is
+    /// started later is of this one.
+    pub fn start(folder: &Path, previous: Option<&Path>) -> anyhow::Result<Self> {
         let mail = folder.join("mail");
         fs::create_dir_all(&mail)?;
         let redis = Redis::start(&folder.join("redis"));
         let (mut plans, mut services) = (Vec::new(), Vec::new());
         let mut start = |plan: Plan| -> anyhow::Result<std::net::SocketAddr> {
-            let service = plan.start()?;
+            let first = Plan { binaries: previous.map(Path::to_owned), ..plan.clone() };
+            let service = first.start()?;
             plans
                 .push(plan.set("DOCKET_GRPC__LISTEN", service.grpc).set("DOCKET_HTTP__LISTEN", service.http));
             let address = service.grpc;
