@@ -18,7 +18,7 @@ use crate::state_machine::{
     request::Seen,
     run::{Attempt, Finished, Lease, Outcome, Phase, Run},
     schedule::{Decision, LastRun, Pause, PauseReason, Rare, Schedule, Span, Status, Verdict},
-    timing::{Cron, CronSource, Fold, Gap, Interner, TZDB, Timing},
+    timing::{Compiled, Cron, CronSource, Fold, Gap, TZDB, Timing},
 };
 
 pub use limit::{StoredClosing, closing, limit, read_closing, read_limit};
@@ -130,12 +130,15 @@ pub fn definition(definition: &Definition) -> Bytes {
     })
 }
 
-/// Equal cron texts are compiled once per `interner`.
-pub fn read_definition(value: Bytes, interner: &mut Interner) -> Result<Definition, Unreadable> {
+/// `compile` tells what a cron text means.
+pub fn read_definition(
+    value: Bytes,
+    compile: impl FnOnce(CronSource) -> Compiled,
+) -> Result<Definition, Unreadable> {
     use stored::definition::Timing as Stored;
     let stored = stored::Definition::decode(&*value)?;
     let timing = match stored.timing.ok_or("a definition without timing")? {
-        Stored::Cron(cron) => Timing::Cron(read_cron(cron, interner)?),
+        Stored::Cron(cron) => Timing::Cron(read_cron(cron, compile)?),
         Stored::Every(every) if every.interval > 0 => {
             Timing::Every { interval: every.interval, anchor: every.anchor }
         }
@@ -188,7 +191,10 @@ fn read_caller(traceparent: &str) -> Caller {
     parent.map_or_else(Caller::default, |parent| Caller::new(parent.trace_id, parent.span_id))
 }
 
-fn read_cron(cron: stored::Cron, interner: &mut Interner) -> Result<Arc<Cron>, Unreadable> {
+fn read_cron(
+    cron: stored::Cron,
+    compile: impl FnOnce(CronSource) -> Compiled,
+) -> Result<Arc<Cron>, Unreadable> {
     let gap = [Gap::NextValid, Gap::Shift, Gap::Skip].into_iter().find(|gap| *gap as u32 == cron.gap);
     let fold = [Fold::First, Fold::Last, Fold::Both].into_iter().find(|fold| *fold as u32 == cron.fold);
     let source = CronSource {
@@ -197,7 +203,7 @@ fn read_cron(cron: stored::Cron, interner: &mut Interner) -> Result<Arc<Cron>, U
         gap: gap.ok_or("an unknown gap policy")?,
         fold: fold.ok_or("an unknown fold policy")?,
     };
-    interner.compile(source).map_err(|error| Unreadable(format!("{error:?}")))
+    compile(source).map_err(|error| Unreadable(format!("{error:?}")))
 }
 
 // --- state ---------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ fn on<M: Message + Default>(bytes: &[u8], work: impl FnOnce(M)) {
 fn valid(checked: Result<Definition, Violation>) {
     let Ok(definition) = checked.map_err(told) else { return };
     let stored = record::definition(&definition);
-    let read = record::read_definition(stored.clone(), &mut Interner::default())
+    let read = record::read_definition(stored.clone(), |source| Interner::default().compile(source))
         .expect("what was stored can be read");
     assert_eq!(record::definition(&read), stored);
     let times = definition.times(NOW);

@@ -7,6 +7,7 @@ mod definitions;
 mod parts;
 mod runs;
 mod schedules;
+mod texts;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -58,9 +59,9 @@ impl Records {
                 name => records.others.push((key, name, value)),
             }
         }
-        records.definitions.sort_unstable_by_key(|(of, _)| *of);
-        records.states.sort_unstable_by_key(|(uid, _)| *uid);
-        records.runs.sort_unstable_by_key(|(id, _)| *id);
+        parts::sort(&mut records.definitions);
+        parts::sort(&mut records.states);
+        parts::sort(&mut records.runs);
         records.others.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
         Ok(records)
     }

@@ -119,6 +119,8 @@ pub fn spread_offset(namespace: &str, schedule_id: &str, window: u32) -> i64 {
     ((hash ^ (hash >> 31)) % u64::from(window)) as i64
 }
 
+pub type Compiled = Result<Arc<Cron>, CronError>;
+
 /// Lets schedules with the same cron text share one compiled [`Cron`].
 #[derive(Debug, Default)]
 pub struct Interner {
@@ -140,7 +142,7 @@ impl Interner {
     ///
     /// # Errors
     /// See [`Cron::new`].
-    pub fn compile(&mut self, source: CronSource) -> Result<Arc<Cron>, CronError> {
+    pub fn compile(&mut self, source: CronSource) -> Compiled {
         if let Some(known) = self.known.get(&source).and_then(Weak::upgrade) {
             return Ok(known);
         }

@@ -138,7 +138,8 @@ impl RedisStore {
     /// When the settings cannot work.
     pub fn new(options: Options) -> Result<Self, StoreError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+            // A load reads on two connections.
+            .worker_threads(2)
             .thread_name("redis")
             .enable_all()
             .build()

@@ -221,7 +221,8 @@ impl Durable {
         }
         for (name, write) in &named {
             if let (Name::Definition(uid, generation), Some(value)) = (name, &write.value) {
-                let definition = record::read_definition(value.clone(), &mut self.interner);
+                let definition =
+                    record::read_definition(value.clone(), |source| self.interner.compile(source));
                 let definition = definition.map_err(unreadable(&write.key))?;
                 self.definitions.insert((*uid, *generation), Arc::new(definition));
             }

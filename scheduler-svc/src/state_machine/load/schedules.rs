@@ -1,10 +1,14 @@
 //! Schedules come back, with what is derived of them: next times, the index of names, timers.
 
-use std::sync::Arc;
+use std::mem;
 
 use bytes::Bytes;
 
-use super::{definitions::Definitions, parts, readable};
+use super::{
+    definitions::Definitions,
+    parts, readable,
+    texts::{Near, Texts},
+};
 use crate::{
     planted::{Bug, planted},
     record::{self, Unreadable},
@@ -12,7 +16,6 @@ use crate::{
         StateMachine,
         id::Uid,
         schedule::{Schedule, Status},
-        timing::Interner,
     },
     store::key::Name,
 };
@@ -20,18 +23,20 @@ use crate::{
 impl StateMachine {
     pub(super) fn load_definitions(&mut self, stored: Vec<((Uid, u32), Bytes)>) -> Definitions {
         let count = stored.len();
-        let read = parts::map(stored, |interner: &mut Interner, (of, value)| {
+        let texts = Texts::new(mem::take(&mut self.crons), mem::take(&mut self.names));
+        let read = parts::map(stored, |near: &mut Near, (of, value)| {
             let name = Name::Definition(of.0, of.1);
-            (of, readable(&name, || record::read_definition(value, interner)))
+            (of, readable(&name, || texts.definition(near, value)))
         });
         let mut definitions = Vec::with_capacity(count);
         for (of, definition) in read {
             if let Some(definition) = self.noted(definition) {
-                definitions.push((of, Arc::new(self.intern(definition))));
+                definitions.push((of, definition));
             } else {
                 self.unreadable_of.entry(of.0).or_default().push(Name::Definition(of.0, of.1));
             }
         }
+        (self.crons, self.names) = texts.into_inner();
         Definitions::new(definitions)
     }
 

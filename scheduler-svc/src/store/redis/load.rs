@@ -1,6 +1,7 @@
 //! Becoming the owner, and reading the hot records (rules O1, O3, O4, O9).
 
 use std::{
+    ops::Range,
     pin::pin,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -29,6 +30,15 @@ const ASKS_AT_ONCE: usize = 2;
 const LOADS_MAX: u32 = 3;
 /// Between two looks at a lease that seems absent.
 const SECOND_LOOK: Duration = Duration::from_millis(300);
+
+/// Fields and values of several hashes.
+type Buckets = Vec<Vec<(Vec<u8>, Vec<u8>)>>;
+
+fn records(buckets: Buckets) -> Vec<(Key, Bytes)> {
+    let mut packer = Packer::default();
+    let all = buckets.into_iter().flatten();
+    all.map(|(field, value)| (layout::hot_key(&field), packer.pack(&value))).collect()
+}
 
 struct Grant {
     epoch: u64,
@@ -195,30 +205,24 @@ impl Inner {
         }
     }
 
-    /// Reads buckets whole, on one connection, then looks whether all is as it was: a scan across a failover could skip
-    /// records.
+    /// Reads buckets whole, then looks whether all is as it was: a scan across a failover could skip records. Two connections
+    /// share the work, each with its own look.
     async fn load(
         &self,
         connection: &mut MultiplexedConnection,
         nonce: &str,
         grant: &Grant,
     ) -> Result<Vec<(Key, Bytes)>, StoreError> {
+        let mut other = self.pools.dedicated().await.map_err(StoreError::Unknown)?;
+        let half = layout::BUCKETS / 2;
         for _ in 0..LOADS_MAX {
-            let hot = self.read_buckets(connection, grant.generation).await?;
-            let fields: Vec<Option<String>> = redis::cmd("HMGET")
-                .arg(self.keys.owner())
-                .arg(&["owner", "epoch", "seq", "records"])
-                .query_async(connection)
-                .await
-                .map_err(Failed::from)?;
-            let expected =
-                [nonce.to_owned(), grant.epoch.to_string(), grant.seq.to_string(), grant.records.to_string()];
-            let same = fields.iter().zip(&expected).all(|(field, expected)| field.as_ref() == Some(expected));
-            if !same {
-                return Err(StoreError::Unknown(
-                    "the owner record changed while the records were read".into(),
-                ));
-            }
+            let (mut hot, mut others) = tokio::try_join!(
+                self.read_buckets(connection, grant.generation, 0..half),
+                self.read_buckets(&other, grant.generation, half..layout::BUCKETS),
+            )?;
+            hot.append(&mut others);
+            self.check_owner(connection, nonce, grant).await?;
+            self.check_owner(&mut other, nonce, grant).await?;
             if hot.len() as u64 == grant.records {
                 return Ok(hot);
             }
@@ -230,27 +234,50 @@ impl Inner {
         )))
     }
 
+    async fn check_owner(
+        &self,
+        connection: &mut MultiplexedConnection,
+        nonce: &str,
+        grant: &Grant,
+    ) -> Result<(), StoreError> {
+        let fields: Vec<Option<String>> = redis::cmd("HMGET")
+            .arg(self.keys.owner())
+            .arg(&["owner", "epoch", "seq", "records"])
+            .query_async(connection)
+            .await
+            .map_err(Failed::from)?;
+        let expected =
+            [nonce.to_owned(), grant.epoch.to_string(), grant.seq.to_string(), grant.records.to_string()];
+        if fields.iter().zip(&expected).all(|(field, expected)| field.as_ref() == Some(expected)) {
+            return Ok(());
+        }
+        Err(StoreError::Unknown("the owner record changed while the records were read".into()))
+    }
+
     async fn read_buckets(
         &self,
         connection: &MultiplexedConnection,
         generation: u64,
+        buckets: Range<usize>,
     ) -> Result<Vec<(Key, Bytes)>, StoreError> {
-        type Buckets = Vec<Vec<(Vec<u8>, Vec<u8>)>>;
+        let end = buckets.end;
         let ask = |first: usize| {
             let mut pipe = redis::pipe();
-            for bucket in first..first + BUCKETS_AT_ONCE {
+            for bucket in first..(first + BUCKETS_AT_ONCE).min(end) {
                 pipe.hgetall(self.keys.hot(generation, bucket));
             }
             let mut connection = connection.clone();
-            async move { pipe.query_async::<Buckets>(&mut connection).await }
+            async move {
+                let buckets = pipe.query_async::<Buckets>(&mut connection).await.map_err(Failed::from)?;
+                let records = tokio::task::spawn_blocking(|| records(buckets)).await;
+                records.map_err(|panic| StoreError::Fatal(panic.to_string()))
+            }
         };
-        let firsts = (0..layout::BUCKETS).step_by(BUCKETS_AT_ONCE);
-        let mut answers = pin!(stream::iter(firsts).map(ask).buffered(ASKS_AT_ONCE));
+        let mut answers =
+            pin!(stream::iter(buckets.step_by(BUCKETS_AT_ONCE)).map(ask).buffered(ASKS_AT_ONCE));
         let mut hot = Vec::new();
-        let mut packer = Packer::default();
-        while let Some(buckets) = answers.next().await {
-            let records = buckets.map_err(Failed::from)?.into_iter().flatten();
-            hot.extend(records.map(|(field, value)| (layout::hot_key(&field), packer.pack(&value))));
+        while let Some(records) = answers.next().await {
+            hot.append(&mut records?);
         }
         Ok(hot)
     }
