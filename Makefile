@@ -1,7 +1,7 @@
 # Docket's front door. `make` alone prints this help.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-s3 run bench chaos sim sim-bugs fuzz build lint format
+.PHONY: help demo test test-s3 test-k8s k8s-alerts run bench chaos sim sim-bugs fuzz build lint format
 
 CARGO ?= cargo
 # Everything but the simulation, which builds the services with bugs that it can turn on (see Cargo.toml).
@@ -19,9 +19,11 @@ BUF := target/buf/node_modules/.bin/buf
 MOTO_VERSION := 5.2.5
 MOTO := target/moto/bin/moto_server
 PROMETHEUS := target/prometheus
+K8S_VENV := target/k8s-venv
+OPERATOR_ALERTS := k8s/components/monitoring/alerts.yaml
 
 help: ## Print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Watch it work: three sample mailboxes, live (Ctrl-C ends it; DEMO_SECONDS=30 ends by itself)
 	@echo "Building both services and the demo (dev profile). The first time takes 3 to 6 minutes on 2 cores; then seconds."
@@ -35,6 +37,14 @@ test: ## Run all tests, those across real processes included
 
 test-s3: $(MOTO) ## Test the archive's blobs on a server that speaks S3 (needs python3 with venv)
 	@$(CARGO) test --quiet --package sync-core --test catalog -- --ignored s3
+
+test-k8s: $(K8S_VENV) ## Test the manifests, their rules and what the runbook names (needs kubectl or kustomize, python3 with venv)
+	@PYTHONDONTWRITEBYTECODE=1 $(K8S_VENV)/bin/python -m pytest --quiet -p no:cacheprovider k8s/tests
+
+k8s-alerts: ## Make the Prometheus operator's alerts of k8s/alerts.yaml
+	@{ echo '# Made of k8s/alerts.yaml by `make k8s-alerts`; a test holds both equal.'; \
+	echo 'apiVersion: monitoring.coreos.com/v1'; echo 'kind: PrometheusRule'; echo 'metadata: {name: docket}'; echo 'spec:'; \
+	sed -n '/^groups:/,$$ s/^\(.\)/  \1/p' k8s/alerts.yaml; } >$(OPERATOR_ALERTS)
 
 run: ## Start both services on their default ports, with data in ./data
 	@$(CARGO) build --quiet $(PROGRAMS) --bins
@@ -82,6 +92,10 @@ format: ## Format all code
 $(MOTO):
 	@python3 -m venv target/moto
 	@target/moto/bin/pip install --quiet --disable-pip-version-check 'moto[server]==$(MOTO_VERSION)'
+
+$(K8S_VENV): k8s/tests/requirements.txt
+	@python3 -m venv --clear $@
+	@$@/bin/pip install --quiet --disable-pip-version-check -r $<
 
 # Debian's, unpacked and not installed, so that no service starts.
 $(PROMETHEUS):
