@@ -166,8 +166,10 @@ CREDENTIALS = {
     "tls.cert_file",
     "tls.key_file",
     "tls.client_ca_file",
-    "scheduler.ca_file",
+    "scheduler.tls_ca_file",
     "scheduler.token_file",
+    "cluster.tls_ca_file",
+    "cluster.tls_server_name",
 }
 OAUTH = {"client_id", "client_secret", "client_secret_file", "token_url", "api_url"}
 
