@@ -29,7 +29,8 @@ impl Config {
         }
         if self.store.accept_older {
             risks.push(
-                "store.accept_older is set: a store that lost changes is taken without a word; unset it after the restore"
+                "store.accept_older is set: a store that lost changes is taken without a word; unset it after \
+                 the restore"
                     .into(),
             );
         }
@@ -40,7 +41,8 @@ impl Config {
         let mut risks = Vec::new();
         if self.cluster.advertise.is_empty() && listen.ip().is_unspecified() {
             risks.push(format!(
-                "cluster.advertise is empty and grpc.listen is {listen}: other schedulers cannot pass calls on to this one"
+                "cluster.advertise is empty and grpc.listen is {listen}: other schedulers cannot pass calls on to \
+                 this one"
             ));
         }
         let url = &self.store.url;

@@ -25,12 +25,13 @@ impl Config {
         let told = [
             (
                 file && self.worker.slots > 0 && !self.scheduler_is_here(),
-                "archive.database_url is a file of this host, and the scheduler is on another: workers on other hosts need \
-                 PostgreSQL, or are refused",
+                "archive.database_url is a file of this host, and the scheduler is on another: workers on other \
+                 hosts need PostgreSQL, or are refused",
             ),
             (
                 !file && folder,
-                "archive.database_url is for several hosts, and archive.blobs_url is a folder: all of them have to share it",
+                "archive.database_url is for several hosts, and archive.blobs_url is a folder: all of them have to \
+                 share it",
             ),
             (
                 beyond && self.credentials.key_file.as_os_str().is_empty(),
@@ -38,7 +39,8 @@ impl Config {
             ),
             (
                 beyond && folders,
-                "sources.folder_root is set and grpc.listen is not loopback: whoever may connect a mailbox reads the mail below it",
+                "sources.folder_root is set and grpc.listen is not loopback: whoever may connect a mailbox reads the \
+                 mail below it",
             ),
             (
                 metadata,
@@ -62,8 +64,8 @@ impl Config {
         let needed = WORKER_BYTES + READER_BYTES * children as u64;
         let memory = memory.filter(|memory| *memory < needed)?;
         Some(format!(
-            "reader.children is {children}, for which a worker may need {} MiB, and this process may have {} MiB: lower it, or \
-             give more",
+            "reader.children is {children}, for which a worker may need {} MiB, and this process may have {} MiB: \
+             lower it, or give more",
             needed >> 20,
             memory >> 20
         ))
