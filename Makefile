@@ -1,7 +1,7 @@
 # Docket's front door. `make` alone prints this help.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-s3 test-upgrade test-clients run bench chaos sim sim-bugs fuzz build lint format
+.PHONY: help demo test test-s3 test-upgrade previous test-clients test-k8s k8s-alerts run bench chaos sim sim-bugs fuzz build lint format
 
 CARGO ?= cargo
 # Everything but the simulation, which builds the services with bugs that it can turn on (see Cargo.toml).
@@ -22,9 +22,11 @@ MOTO_VERSION := 5.2.5
 MOTO := target/moto/bin/moto_server
 PROMETHEUS := target/prometheus
 CLIENTS_VENV := target/clients-venv
+K8S_VENV := target/k8s-venv
+OPERATOR_ALERTS := k8s/components/monitoring/alerts.yaml
 
 help: ## Print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Watch it work: three sample mailboxes, live (Ctrl-C ends it; DEMO_SECONDS=30 ends by itself)
 	@echo "Building both services and the demo (dev profile). The first time takes 3 to 6 minutes on 2 cores; then seconds."
@@ -45,6 +47,9 @@ test-clients: clients/typescript/node_modules $(CLIENTS_VENV) ## Test clients/ a
 	@PYTHON=$(CURDIR)/$(CLIENTS_VENV)/bin/python clients/python/generate
 	@cd clients/python && PYTHONPATH=gen $(CURDIR)/$(CLIENTS_VENV)/bin/python -m unittest discover -t . -s tests
 
+previous:
+	@echo $(PREVIOUS)
+
 # Built in the same target folder, so that it shares its dependencies with this release.
 test-upgrade: ## Upgrade from the release PREVIOUS (a commit or tag) under load, one service at a time
 	@git cat-file -e '$(PREVIOUS)^{commit}' || { echo "PREVIOUS=$(PREVIOUS) is no commit of this repository"; exit 1; }
@@ -53,6 +58,14 @@ test-upgrade: ## Upgrade from the release PREVIOUS (a commit or tag) under load,
 	@mkdir target/previous/bin && cp target/debug/scheduler-svc target/debug/worker-svc target/previous/bin
 	@$(CARGO) build --quiet $(PROGRAMS) --bins
 	@DOCKET_PREVIOUS_BIN=$(CURDIR)/target/previous/bin $(CARGO) test --quiet --test chaos -- --ignored s5
+
+test-k8s: $(K8S_VENV) ## Test the manifests, their rules and what the runbook names (needs kubectl or kustomize, python3 with venv)
+	@PYTHONDONTWRITEBYTECODE=1 $(K8S_VENV)/bin/python -m pytest --quiet -p no:cacheprovider k8s/tests
+
+k8s-alerts: ## Make the Prometheus operator's alerts of k8s/alerts.yaml
+	@{ echo '# Made of k8s/alerts.yaml by `make k8s-alerts`; a test holds both equal.'; \
+	echo 'apiVersion: monitoring.coreos.com/v1'; echo 'kind: PrometheusRule'; echo 'metadata: {name: docket}'; echo 'spec:'; \
+	sed -n '/^groups:/,$$ s/^\(.\)/  \1/p' k8s/alerts.yaml; } >$(OPERATOR_ALERTS)
 
 run: ## Start both services on their default ports, with data in ./data
 	@$(CARGO) build --quiet $(PROGRAMS) --bins
@@ -109,6 +122,10 @@ $(CLIENTS_VENV): clients/python/requirements.txt
 	@python3 -m venv $@
 	@$@/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+$(K8S_VENV): k8s/tests/requirements.txt
+	@python3 -m venv --clear $@
+	@$@/bin/pip install --quiet --disable-pip-version-check -r $<
 
 # Debian's, unpacked and not installed, so that no service starts.
 $(PROMETHEUS):

@@ -260,7 +260,11 @@ fn root() -> PathBuf {
 fn panels() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for file in fs::read_dir(root().join("k8s/dashboards")).expect("dashboards") {
-        let text = fs::read_to_string(file.expect("a file").path()).expect("a dashboard");
+        let path = file.expect("a file").path();
+        if path.extension().is_none_or(|end| end != "json") {
+            continue;
+        }
+        let text = fs::read_to_string(path).expect("a dashboard");
         let board: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         for panel in board["panels"].as_array().expect("panels") {
             for target in panel["targets"].as_array().expect("targets") {

@@ -2,6 +2,8 @@
 //!
 //! It is checked as a whole before anything is opened.
 
+mod risks;
+
 use std::{
     collections::BTreeMap,
     fmt,

@@ -35,7 +35,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// EX_USAGE of sysexits.h: the configuration has to be changed.
 const BAD_CONFIG: u8 = 64;
@@ -88,6 +88,9 @@ fn main() -> ExitCode {
     };
     if arguments.check_config {
         println!("configuration is valid");
+        for risk in config.risks() {
+            println!("warning: {risk}");
+        }
         return ExitCode::SUCCESS;
     }
     if arguments.print_config {
@@ -112,6 +115,9 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(&config)?;
+    for risk in config.risks() {
+        warn!("{risk}");
+    }
     let machine = state_machine::Config {
         lease: config.lease.term_ms,
         heartbeat: config.lease.heartbeat_ms,

@@ -5,6 +5,7 @@
 pub mod archive;
 pub mod gmail;
 pub mod oauth;
+mod risks;
 
 use std::{
     collections::BTreeMap,

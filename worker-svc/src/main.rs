@@ -7,7 +7,6 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
-    thread,
     time::{Duration, SystemTime},
 };
 
@@ -102,6 +101,9 @@ fn main() -> ExitCode {
     };
     if arguments.check_config {
         println!("configuration is valid");
+        for risk in config.risks() {
+            println!("warning: {risk}");
+        }
         return ExitCode::SUCCESS;
     }
     if arguments.print_config {
@@ -134,6 +136,9 @@ async fn manage_keys(command: keys::Command, config: Config) -> anyhow::Result<(
 async fn run(config: Config) -> anyhow::Result<()> {
     sync_core::net::choose_cryptography();
     let _telemetry = Telemetry::start(&config)?;
+    for risk in config.risks() {
+        warn!("{risk}");
+    }
     let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
     let clock: Clock = Arc::new(now);
     let root = match &config.sources.folder_root {
@@ -261,11 +266,7 @@ fn registry(
     }
     if config.kinds().any(|kind| kind == "document-sync") {
         let command = reader::Command { program: env::current_exe()?, arguments: vec!["read-mail".into()] };
-        let children = match config.reader.children {
-            0 => thread::available_parallelism().map_or(1, usize::from),
-            children => children,
-        };
-        let pool = Pool::new(command, children, CONTENT_BUDGET, Bounds::default());
+        let pool = Pool::new(command, config.reader.children(), CONTENT_BUDGET, Bounds::default());
         let reader = Arc::new(CountedReader::new(pool, metrics));
         let syncer =
             Syncer::new(archive.clone(), reader, sources.clone(), Settings::default(), clock.clone())

@@ -40,6 +40,22 @@ impl fmt::Debug for Address {
     }
 }
 
+impl Address {
+    pub fn is_sqlite(&self) -> bool {
+        self.0.starts_with("sqlite:")
+    }
+
+    pub fn is_folder(&self) -> bool {
+        self.0.starts_with("file:")
+    }
+}
+
+impl From<&str> for Address {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
 enum Database {
     Sqlite(PathBuf),
     Postgres,

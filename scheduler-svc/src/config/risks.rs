@@ -1,0 +1,97 @@
+//! Settings that are valid, and that somebody will regret: told at the start and by `--check-config`.
+//!
+//! What only a running Redis can tell (no append-only file, a policy that evicts) is told when it is opened.
+
+use std::net::SocketAddr;
+
+use super::{Ack, Config, StoreUrl};
+
+impl Config {
+    /// One sentence each, with the keys.
+    pub fn risks(&self) -> Vec<String> {
+        let mut risks = Vec::new();
+        let listen = self.grpc.listen;
+        match self.store_url() {
+            Ok(StoreUrl::Memory) => risks.push(
+                "store.url is memory: and keeps nothing: all schedules and runs are gone with this process"
+                    .into(),
+            ),
+            Ok(StoreUrl::Redis(_)) => {
+                risks.extend(self.risks_on_redis(listen));
+            }
+            Ok(StoreUrl::Embedded(_)) | Err(_) => {
+                if self.store.ack == Ack::Disk {
+                    risks.push(
+                        "store.ack is for Redis: embedded:FOLDER syncs before each answer anyway".into(),
+                    );
+                }
+            }
+        }
+        if self.store.accept_older {
+            risks.push(
+                "store.accept_older is set: a store that lost changes is taken without a word; unset it after \
+                 the restore"
+                    .into(),
+            );
+        }
+        risks
+    }
+
+    fn risks_on_redis(&self, listen: SocketAddr) -> Vec<String> {
+        let mut risks = Vec::new();
+        if self.cluster.advertise.is_empty() && listen.ip().is_unspecified() {
+            risks.push(format!(
+                "cluster.advertise is empty and grpc.listen is {listen}: other schedulers cannot pass calls on to \
+                 this one"
+            ));
+        }
+        let url = &self.store.url;
+        let in_the_clear = url.starts_with("redis://") || url.starts_with("redis+sentinel://");
+        if in_the_clear
+            && url.contains('@')
+            && !["@127.", "@localhost", "@[::1]"].iter().any(|here| url.contains(here))
+        {
+            risks.push("store.url sends its password over the network in the clear: use rediss://".into());
+        }
+        risks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn risks(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::load(None).expect("the defaults");
+        change(&mut config);
+        config.check().expect("valid");
+        config.risks().join("\n")
+    }
+
+    #[test]
+    fn the_defaults_and_a_usual_installation_are_no_risk() {
+        assert_eq!(risks(|_| {}), "");
+        let usual = risks(|config| {
+            config.store.url = "rediss://docket:s3cret@redis:6379".into();
+            config.store.ack = Ack::Disk;
+            config.cluster.advertise = "10.0.0.7:7310".into();
+            config.grpc.listen = "0.0.0.0:7310".parse().expect("an address");
+        });
+        assert_eq!(usual, "");
+    }
+
+    #[test]
+    fn what_will_be_regretted_is_told_without_secrets() {
+        assert!(risks(|config| config.store.url = "memory:".into()).contains("keeps nothing"));
+        assert!(risks(|config| config.store.ack = Ack::Disk).contains("anyway"));
+        assert!(risks(|config| config.store.accept_older = true).contains("unset it"));
+        let clear = risks(|config| config.store.url = "redis://docket:s3cret@redis".into());
+        assert!(clear.contains("rediss://") && !clear.contains("s3cret"), "{clear}");
+        assert_eq!(risks(|config| config.store.url = "redis://:s3cret@127.0.0.1".into()), "");
+        let hidden = risks(|config| {
+            config.store.url = "redis://redis".into();
+            config.grpc.listen = "0.0.0.0:7310".parse().expect("an address");
+        });
+        assert!(hidden.contains("cluster.advertise"), "{hidden}");
+    }
+}
