@@ -374,6 +374,13 @@ fn received(text: &[u8]) -> Option<i64> {
     Some(date.timestamp_millis())
 }
 
+/// The command itself, without what it is about.
+fn word(command: &str) -> &str {
+    let words = if command.starts_with("UID ") { 2 } else { 1 };
+    let end = command.match_indices(' ').nth(words - 1).map_or(command.len(), |(at, _)| at);
+    &command[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,11 +391,4 @@ mod tests {
         assert_eq!(received(b" 1-Jan-2026 00:00:00 +0000"), Some(1_767_225_600_000));
         assert_eq!(received(b"yesterday"), None);
     }
-}
-
-/// The command itself, without what it is about.
-fn word(command: &str) -> &str {
-    let words = if command.starts_with("UID ") { 2 } else { 1 };
-    let end = command.match_indices(' ').nth(words - 1).map_or(command.len(), |(at, _)| at);
-    &command[..end]
 }
