@@ -46,6 +46,7 @@ pub struct Method {
     pub name: String,
     /// Lasts as long as the caller likes.
     pub streams: bool,
+    pub answers_in_a_stream: bool,
 }
 
 /// The methods whose package begins so.
@@ -58,6 +59,7 @@ pub fn methods(package: &str) -> Vec<Method> {
             methods.extend(service.method.iter().map(|method| Method {
                 name: format!("{}.{}/{}", file.package(), service.name(), method.name()),
                 streams: method.server_streaming() || method.client_streaming(),
+                answers_in_a_stream: method.server_streaming(),
             }));
         }
     }
@@ -174,8 +176,10 @@ mod tests {
     #[test]
     fn methods_are_those_of_the_contract() {
         let schedule = methods("docket.schedule.");
-        let stream = Method { name: "docket.schedule.v1.WorkerService/StreamDueJobs".into(), streams: true };
-        let unary = Method { name: "docket.schedule.v1.RunService/GetRun".into(), streams: false };
+        let method =
+            |name: &str, streams| Method { name: name.into(), streams, answers_in_a_stream: streams };
+        let stream = method("docket.schedule.v1.WorkerService/StreamDueJobs", true);
+        let unary = method("docket.schedule.v1.RunService/GetRun", false);
         assert!(schedule.contains(&stream) && schedule.contains(&unary));
         assert!(
             methods("docket.library.").iter().all(|method| method.name.starts_with("docket.library.v1."))

@@ -83,7 +83,7 @@ reasons! {
     CredentialsOff = "CREDENTIALS_OFF", FailedPrecondition;
     /// The session is unknown: open StreamDueJobs again.
     SessionUnknown = "SESSION_UNKNOWN", FailedPrecondition;
-    /// No credentials, and the peer is not on loopback.
+    /// No valid token or client certificate, or none on a port that asks for none and is called from beyond loopback.
     Unauthenticated = "UNAUTHENTICATED", Unauthenticated;
     /// The identity lacks the role, namespace or kind.
     Forbidden = "FORBIDDEN", PermissionDenied;

@@ -1,21 +1,39 @@
 //! Who calls and what they may call.
 //!
-//! [`Gate`] stands before every handler of both services: it finds the caller's [`Identity`], looks the method up
-//! in [`ACCESS`] and puts the identity into the request, where handlers read it with [`of`]. What is not in the
-//! table is closed. A peer without credentials is accepted on loopback only, as [`Identity::local`].
+//! ```text
+//!   connection ──► listener: TLS, limits ──► gate: who is it, may it call this? ──► handler: this namespace, this kind?
+//! ```
 //!
-//! Absent so far: credentials themselves (tokens, client certificates). They end in the same [`Identity`].
+//! - [`Gate`] stands before every handler of both services: it finds the caller's [`Identity`], looks the method up in
+//!   [`access::ACCESS`] and puts the identity into the request, where handlers read it with [`of`]. What is not in the
+//!   table is closed.
+//! - Identities come from one file ([`tokens`]), which is read again while the service runs. Without one, a peer on
+//!   loopback is [`Identity::local`], and nobody else is served.
+//! - Which namespace a request means stands in its body, so handlers ask [`Identity::namespace`], before anything else.
+//! - [`audit`] tells who changed what, and who was refused.
+//!
+//! Absent on purpose: users and passwords. An app signs its own users in, and calls in its own name.
 
-use std::{
-    convert::Infallible,
-    net::IpAddr,
-    sync::Arc,
-    task::{Context, Poll},
-};
+pub mod access;
+pub mod audit;
+pub mod bearer;
+mod gate;
+mod settings;
+pub mod tls;
+pub mod tokens;
 
-use tonic::{Status, body::Body, codegen::Service, transport::server::TcpConnectInfo};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tonic::Status;
+
+pub use access::roles_for;
+pub use gate::{CertificateName, Gate, Gated, PASSED_ON};
+pub use settings::Settings;
 
 use crate::errors::{Reason, status};
+
+/// Longest text of a caller's that the audit log shows.
+const SHOWN_BYTES: usize = 128;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -25,11 +43,38 @@ pub enum Role {
     Worker,
     /// A person with grpcurl, or a tool of theirs.
     Operator,
+    /// Another scheduler, which passes calls on to the leader.
+    Scheduler,
+    /// Reads `/metrics`.
+    Metrics,
+}
+
+impl Role {
+    pub const ALL: [Self; 5] = [Self::App, Self::Worker, Self::Operator, Self::Scheduler, Self::Metrics];
+
+    /// As in the tokens file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::Worker => "worker",
+            Self::Operator => "operator",
+            Self::Scheduler => "scheduler",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
 }
 
 /// A caller. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Identity(Arc<Inner>);
+pub struct Identity {
+    who: Arc<Inner>,
+    /// What the call turned out to be about; shared with the audit log.
+    subject: Option<Arc<Mutex<Subject>>>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -37,6 +82,13 @@ struct Inner {
     roles: Vec<Role>,
     namespaces: Scope,
     kinds: Scope,
+}
+
+/// What a call is about, as its handler says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    pub namespace: String,
+    pub id: String,
 }
 
 /// What an identity is limited to.
@@ -47,7 +99,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn allows(&self, name: &str) -> bool {
+    pub fn allows(&self, name: &str) -> bool {
         match self {
             Self::All => true,
             Self::Only(names) => names.iter().any(|allowed| allowed == name),
@@ -57,25 +109,39 @@ impl Scope {
 
 impl Identity {
     pub fn new(name: impl Into<String>, roles: Vec<Role>, namespaces: Scope, kinds: Scope) -> Self {
-        Self(Arc::new(Inner { name: name.into(), roles, namespaces, kinds }))
+        Self { who: Arc::new(Inner { name: name.into(), roles, namespaces, kinds }), subject: None }
     }
 
-    /// A peer on loopback without credentials: everything.
+    /// A peer on loopback where no credentials are asked for: everything.
     pub fn local() -> Self {
         Self::new("local", vec![Role::App, Role::Worker, Role::Operator], Scope::All, Scope::All)
     }
 
+    /// A peer of anywhere where no credentials are asked for: everything.
+    fn anonymous() -> Self {
+        Self::new("anonymous", vec![Role::App, Role::Worker, Role::Operator], Scope::All, Scope::All)
+    }
+
+    /// The same caller, in a call of which [`Identity::subject`] will tell.
+    fn noting(self) -> Self {
+        Self { subject: Some(Arc::default()), ..self }
+    }
+
     /// For logs and as the actor of changes.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.who.name
     }
 
     pub fn has(&self, role: Role) -> bool {
-        self.0.roles.contains(&role)
+        self.who.roles.contains(&role)
     }
 
     pub fn namespaces(&self) -> &Scope {
-        &self.0.namespaces
+        &self.who.namespaces
+    }
+
+    pub fn kinds(&self) -> &Scope {
+        &self.who.kinds
     }
 
     /// The namespace that the request means, if the caller may use it.
@@ -84,51 +150,56 @@ impl Identity {
     /// PERMISSION_DENIED, with the same text whether or not the namespace exists.
     pub fn namespace<'a>(&self, requested: &'a str) -> Result<&'a str, Status> {
         let namespace = if requested.is_empty() { crate::DEFAULT_NAMESPACE } else { requested };
-        if self.0.namespaces.allows(namespace) {
+        self.note(|subject| subject.namespace = shown(namespace));
+        if self.who.namespaces.allows(namespace) {
             Ok(namespace)
         } else {
-            Err(status(Reason::Forbidden, format!("{} may not use this namespace", self.0.name)))
+            Err(status(Reason::Forbidden, format!("{} may not use this namespace", self.who.name)))
         }
     }
 
     /// # Errors
     /// PERMISSION_DENIED when a worker asks for a kind that is not its own.
     pub fn kind(&self, kind: &str) -> Result<(), Status> {
-        if self.0.kinds.allows(kind) {
+        if self.who.kinds.allows(kind) {
             Ok(())
         } else {
-            Err(status(Reason::Forbidden, format!("{} may not run jobs of kind {kind}", self.0.name)))
+            Err(status(Reason::Forbidden, format!("{} may not run jobs of this kind", self.who.name)))
+        }
+    }
+
+    /// Handlers of changes name what they are about to change, for the audit log.
+    pub fn about(&self, id: &str) {
+        self.note(|subject| subject.id = shown(id));
+    }
+
+    /// What the handler has said so far.
+    pub fn subject(&self) -> Subject {
+        let noted = self.subject.as_ref();
+        noted.map(|noted| noted.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Subject)) {
+        if let Some(noted) = &self.subject {
+            note(&mut noted.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
 
-const ANY: &[Role] = &[Role::App, Role::Worker, Role::Operator];
-const USERS: &[Role] = &[Role::App, Role::Operator];
-const WORKERS: &[Role] = &[Role::Worker];
-const OPERATORS: &[Role] = &[Role::Operator];
-
-/// Role × RPC. A service, or one method of it; the longest match counts. A test holds it against the descriptors.
-pub const ACCESS: &[(&str, &[Role])] = &[
-    ("/docket.schedule.v1.ScheduleService/", USERS),
-    ("/docket.schedule.v1.RunService/", USERS),
-    ("/docket.schedule.v1.WorkerService/", WORKERS),
-    ("/docket.schedule.v1.WorkerService/ListWorkers", USERS),
-    ("/docket.schedule.v1.LimitService/", OPERATORS),
-    ("/docket.schedule.v1.StatusService/", USERS),
-    ("/docket.library.v1.MailboxService/", USERS),
-    ("/docket.library.v1.DocumentService/", USERS),
-    ("/grpc.health.v1.Health/", ANY),
-    ("/grpc.reflection.v1.ServerReflection/", USERS),
-    ("/grpc.reflection.v1alpha.ServerReflection/", USERS),
-];
-
-/// The roles that may call a method, by its path.
-pub fn roles_for(path: &str) -> Option<&'static [Role]> {
-    ACCESS
-        .iter()
-        .filter(|(prefix, _)| if prefix.ends_with('/') { path.starts_with(prefix) } else { path == *prefix })
-        .max_by_key(|(prefix, _)| prefix.len())
-        .map(|(_, roles)| *roles)
+/// Text of a caller's: bounded, without control characters and without marks that reverse the direction of text.
+fn shown(text: &str) -> String {
+    let is_unsafe = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    let mut shown = String::with_capacity(text.len().min(SHOWN_BYTES));
+    for c in text.chars().filter(|c| !is_unsafe(*c)) {
+        if shown.len() + c.len_utf8() > SHOWN_BYTES {
+            break;
+        }
+        shown.push(c);
+    }
+    shown
 }
 
 /// The caller of a request that came through the [`Gate`].
@@ -140,121 +211,11 @@ pub fn of<T>(request: &tonic::Request<T>) -> Result<Identity, Status> {
     identity.ok_or_else(|| status(Reason::Internal, "the request carries no identity"))
 }
 
-/// Finds the caller and checks the table, before any byte of the body is read.
-#[derive(Clone, Debug, Default)]
-pub struct Gate;
-
-impl<S> tower_layer::Layer<S> for Gate {
-    type Service = Gated<S>;
-
-    fn layer(&self, inner: S) -> Gated<S> {
-        Gated { inner }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct Gated<S> {
-    inner: S,
-}
-
-impl<S> Service<http::Request<Body>> for Gated<S>
-where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = Infallible;
-    type Future = tonic::codegen::BoxFuture<Self::Response, Infallible>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
-        match admit(peer.map(|address| address.ip()), request.uri().path()) {
-            Ok(identity) => {
-                request.extensions_mut().insert(identity);
-                Box::pin(self.inner.call(request))
-            }
-            Err(refusal) => Box::pin(std::future::ready(Ok(refusal.into_http()))),
-        }
-    }
-}
-
-fn admit(peer: Option<IpAddr>, path: &str) -> Result<Identity, Status> {
-    let loopback = peer.is_some_and(|ip| ip.to_canonical().is_loopback());
-    if !loopback {
-        return Err(status(Reason::Unauthenticated, "credentials are required beyond loopback"));
-    }
-    let identity = Identity::local();
-    match roles_for(path) {
-        Some(roles) if roles.iter().any(|role| identity.has(*role)) => Ok(identity),
-        Some(_) => {
-            Err(status(Reason::Forbidden, format!("{} lacks the role for this call", identity.name())))
-        }
-        None => Err(status(Reason::UnknownMethod, "there is no such method; compare the contract's version")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
-    use prost::Message as _;
     use tonic::Code;
 
     use super::*;
-
-    #[test]
-    fn every_rpc_of_the_contract_has_its_row() {
-        let set = prost_types::FileDescriptorSet::decode(crate::DESCRIPTORS).expect("descriptors");
-        let mut seen = 0;
-        for file in &set.file {
-            for service in &file.service {
-                for method in &service.method {
-                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    assert!(roles_for(&path).is_some(), "{path} is in no row of ACCESS");
-                    seen += 1;
-                }
-            }
-        }
-        assert!(seen > 30, "the descriptors hold only {seen} methods");
-    }
-
-    #[test]
-    fn a_worker_may_not_manage_and_an_app_may_not_work() {
-        let allows = |path: &str, role| roles_for(path).is_some_and(|roles| roles.contains(&role));
-        assert!(!allows("/docket.schedule.v1.ScheduleService/UpsertSchedule", Role::Worker));
-        assert!(!allows("/docket.schedule.v1.WorkerService/Heartbeat", Role::App));
-        assert!(allows("/docket.schedule.v1.WorkerService/ListWorkers", Role::App));
-        assert!(!allows("/docket.schedule.v1.WorkerService/ListWorkers", Role::Worker));
-        assert!(!allows("/docket.schedule.v1.LimitService/SetLimit", Role::App));
-    }
-
-    #[test]
-    fn only_loopback_needs_no_credentials() {
-        let path = "/docket.schedule.v1.StatusService/GetStatus";
-        for ip in [
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(Ipv6Addr::LOCALHOST),
-            "::ffff:127.0.0.1".parse().unwrap(),
-        ] {
-            assert!(admit(Some(ip), path).is_ok(), "{ip}");
-        }
-        for ip in ["10.0.0.1", "192.168.1.4", "::", "8.8.8.8"] {
-            let refusal = admit(Some(ip.parse().unwrap()), path).unwrap_err();
-            assert_eq!(refusal.code(), Code::Unauthenticated, "{ip}");
-        }
-        assert_eq!(admit(None, path).unwrap_err().code(), Code::Unauthenticated);
-    }
-
-    #[test]
-    fn an_unknown_method_is_closed() {
-        let refusal =
-            admit(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), "/docket.schedule.v1.Secret/Open").unwrap_err();
-        assert_eq!(refusal.code(), Code::Unimplemented);
-    }
 
     #[test]
     fn a_limited_identity_stays_in_its_namespaces_and_kinds() {
@@ -268,5 +229,23 @@ mod tests {
         assert_eq!(identity.namespace("").unwrap_err().code(), Code::PermissionDenied);
         assert!(identity.kind("document-sync").is_ok());
         assert_eq!(identity.kind("noop").unwrap_err().code(), Code::PermissionDenied);
+    }
+
+    #[test]
+    fn what_a_call_is_about_is_bounded_and_clean() {
+        let identity = Identity::local().noting();
+        let (namespace, id) = ("a\r\nb\u{1b}[31m", "x".repeat(1_000));
+        identity.namespace(namespace).unwrap();
+        identity.clone().about(&id);
+        let subject = identity.subject();
+        assert_eq!((subject.namespace.as_str(), subject.id.len()), ("ab[31m", SHOWN_BYTES));
+    }
+
+    #[test]
+    fn roles_are_read_as_they_are_written() {
+        for role in Role::ALL {
+            assert_eq!(Role::parse(role.name()), Some(role));
+        }
+        assert_eq!(Role::parse("root"), None);
     }
 }

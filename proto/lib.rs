@@ -3,6 +3,7 @@
 //! - [`schedule`] and [`library`]: the generated messages, clients and servers of `proto/`.
 //! - [`errors`]: the one table of error reasons, and statuses that carry `google.rpc` details.
 //! - [`identity`]: who calls, what they may call, and the gate that both services stand behind.
+//! - [`listener`]: the connections of both services' gRPC servers.
 //! - [`trace`]: how a run's trace travels.
 //!
 //! Absent on purpose: business rules, storage, configuration, anything that only one side needs.
@@ -10,6 +11,7 @@
 pub mod calls;
 pub mod errors;
 pub mod identity;
+pub mod listener;
 mod redacted;
 pub mod trace;
 

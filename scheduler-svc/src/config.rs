@@ -11,6 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use docket::{
+    identity::{self, tls},
+    listener::Bounds,
+};
 use figment::{
     Figment,
     providers::{Env, Format as _, Toml},
@@ -28,8 +32,10 @@ pub const DEFAULTS: &str = include_str!("../default.toml");
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    pub grpc: Listener,
-    pub http: Listener,
+    pub grpc: Grpc,
+    pub tls: tls::server::Settings,
+    pub http: Http,
+    pub auth: identity::Settings,
     pub store: Store,
     pub cluster: Cluster,
     pub lease: Lease,
@@ -44,8 +50,23 @@ pub struct Config {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listener {
+pub struct Grpc {
     pub listen: SocketAddr,
+    pub connections: usize,
+    pub connections_per_peer: usize,
+}
+
+impl Grpc {
+    pub fn bounds(&self) -> Bounds {
+        Bounds { connections: self.connections, connections_per_peer: self.connections_per_peer }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub listen: SocketAddr,
+    pub open_metrics: bool,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -96,6 +117,10 @@ pub enum Ack {
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
     pub advertise: String,
+    pub tls_ca_file: PathBuf,
+    pub tls_server_name: String,
+    pub tls_cert_file: PathBuf,
+    pub tls_key_file: PathBuf,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -197,9 +222,11 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 12] = [
+    const SECTIONS: [&str; 14] = [
         "grpc",
+        "tls",
         "http",
+        "auth",
         "store",
         "cluster",
         "lease",
@@ -216,6 +243,19 @@ fn environment() -> Env {
         key.as_str().contains("__") && SECTIONS.iter().any(|one| one.eq_ignore_ascii_case(section))
     };
     Env::prefixed("DOCKET_").filter(ours).split("__")
+}
+
+impl Config {
+    /// How a leader is known: over TLS, if this one is called so.
+    pub fn trust(&self) -> Option<tls::client::Trust> {
+        let trust = tls::client::Trust {
+            ca_file: self.cluster.tls_ca_file.clone(),
+            cert_file: self.cluster.tls_cert_file.clone(),
+            key_file: self.cluster.tls_key_file.clone(),
+            server_name: self.cluster.tls_server_name.clone(),
+        };
+        (!self.tls.cert_file.as_os_str().is_empty()).then_some(trust)
+    }
 }
 
 impl History {
@@ -258,6 +298,11 @@ impl Config {
     /// Names the key that is out of bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_ack(&self.store_url()?)?;
+        self.auth.check(self.grpc.listen).map_err(ConfigError)?;
+        self.tls.open().map_err(ConfigError)?;
+        if let Some(trust) = self.trust() {
+            trust.read().map_err(|error| ConfigError(format!("cluster.tls: {error}")))?;
+        }
         let bounds = |key: &str, value: u64, low: u64, high: u64| {
             if (low..=high).contains(&value) {
                 Ok(())
@@ -265,6 +310,8 @@ impl Config {
                 Err(ConfigError(format!("{key} is {value}; it must be {low} to {high}")))
             }
         };
+        bounds("grpc.connections", self.grpc.connections as u64, 1, 100_000)?;
+        bounds("grpc.connections_per_peer", self.grpc.connections_per_peer as u64, 1, 100_000)?;
         bounds("store.lease_ms", self.store.lease_ms, 1_000, 30_000)?;
         if self.store.prefix.is_empty() || self.store.prefix.contains(['{', '}']) {
             return Err(ConfigError("store.prefix must be set, and hold no braces".into()));

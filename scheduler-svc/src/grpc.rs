@@ -29,17 +29,18 @@ use std::{
 
 use docket::{
     errors::{self, Reason, Reasons},
-    identity::Gate,
+    identity::{
+        Gate,
+        tls::{client::Trust, server::Tls},
+    },
+    listener::{Bounds, Listener},
     schedule::v1 as pb,
 };
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Request, Status,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Request, Status, transport::Server};
 
 use forward::Forward;
 
@@ -76,6 +77,12 @@ pub struct Services {
     /// Who leads.
     pub leadership: watch::Receiver<Leadership>,
     pub metrics: Arc<Metrics>,
+    pub gate: Gate,
+    /// None = connections are in the clear.
+    pub tls: Option<Tls>,
+    pub bounds: Bounds,
+    /// How a leader is known over TLS.
+    pub trust: Option<Trust>,
     /// Cancelled when the process stops: streams end.
     pub stopping: CancellationToken,
 }
@@ -86,6 +93,7 @@ pub struct Services {
 /// When the listener fails.
 pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<()> {
     let stopping = services.stopping.clone();
+    let connections = Listener::new(listener, services.tls.clone(), services.bounds);
     let services = Arc::new(services);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<pb::schedule_service_server::ScheduleServiceServer<schedule::Api>>().await;
@@ -104,8 +112,8 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .trace_fn(crate::telemetry::call_span)
         .layer(services.metrics.calls())
         .layer(Reasons)
-        .layer(Gate)
-        .layer(Forward::new(services.leadership.clone()))
+        .layer(services.gate.clone())
+        .layer(Forward::new(services.leadership.clone(), services.trust.clone()))
         .max_concurrent_streams(Some(STREAMS))
         .http2_max_pending_accept_reset_streams(Some(RESETS))
         .http2_max_header_list_size(Some(HEADER_BYTES))
@@ -128,7 +136,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
             services.clone()
         ))))
         .add_service(bounded!(pb::status_service_server::StatusServiceServer::new(status::Api(services))))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+        .serve_with_incoming_shutdown(connections, async move {
             stopping.cancelled().await;
             health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         })

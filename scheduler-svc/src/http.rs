@@ -2,15 +2,19 @@
 //! without a leader is not held against it (rule S3). `/metrics` is for Prometheus.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use axum::{
     Router,
-    http::{StatusCode, header::CONTENT_TYPE},
+    extract::ConnectInfo,
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse as _,
     routing::get,
 };
+use docket::identity::Gate;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +25,20 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// How long a replica stays ready without a leader.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Who sees the metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    pub gate: Gate,
+    /// Whoever reaches the port.
+    pub open_metrics: bool,
+}
+
+impl Guard {
+    fn lets_in(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
+        self.open_metrics || self.gate.shows_metrics(peer.ip(), headers)
+    }
+}
+
 /// Serves until `stopping`; from then on it is not ready.
 ///
 /// # Errors
@@ -29,6 +47,7 @@ pub async fn serve(
     listener: TcpListener,
     leadership: watch::Receiver<Leadership>,
     metrics: Arc<Metrics>,
+    guard: Guard,
     stopping: CancellationToken,
     stopped: CancellationToken,
 ) -> std::io::Result<()> {
@@ -51,13 +70,17 @@ pub async fn serve(
             }
         }
     };
-    let page = move || {
-        let page = metrics.render();
-        async move { ([(CONTENT_TYPE, METRICS)], page) }
+    let page = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap| {
+        let page = guard.lets_in(peer, &headers).then(|| metrics.render());
+        async move {
+            let refused = (StatusCode::UNAUTHORIZED, "a token of role metrics or operator is required\n");
+            page.map(|page| ([(CONTENT_TYPE, METRICS)], page)).ok_or(refused).into_response()
+        }
     };
     let router = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(page));
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await
 }

@@ -1,6 +1,7 @@
 //! `scheduler-svc`: configuration, logging, store, shard, listeners; then waits for a signal and drains.
 
 mod moving;
+mod token;
 
 use std::{
     fs,
@@ -70,6 +71,9 @@ struct Arguments {
 enum Verb {
     /// Moves everything from one store to another: schedules, runs, history, limits. Stop all schedulers of both first.
     Copy(moving::Arguments),
+    /// Tokens of callers.
+    #[command(subcommand)]
+    Token(token::Verb),
 }
 
 #[allow(clippy::print_stdout, clippy::print_stderr)]
@@ -77,6 +81,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.print_defaults {
         print!("{DEFAULTS}");
+        return ExitCode::SUCCESS;
+    }
+    if let Some(Verb::Token(verb)) = &arguments.verb {
+        print!("{}", token::run(verb));
         return ExitCode::SUCCESS;
     }
     let config = match Config::load(arguments.config.as_deref()) {
@@ -99,6 +107,7 @@ fn main() -> ExitCode {
     }
     let outcome = match &arguments.verb {
         Some(Verb::Copy(ends)) => moving::copy(&config, ends),
+        Some(Verb::Token(_)) => Ok(()),
         None => run(config),
     };
     match outcome {
@@ -134,6 +143,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
         bytes: config.events.kept_bytes,
         watchers: config.events.watchers,
     };
+    let gate = config.auth.gate().map_err(anyhow::Error::msg)?;
+    tokio::spawn(gate.clone().keep());
+    let tls = config.tls.open().map_err(anyhow::Error::msg)?;
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(tls.keep());
+    }
     let grpc = bind("grpc.listen", config.grpc.listen).await?;
     let http = bind("http.listen", config.http.listen).await?;
     let advertise = advertised(&config, grpc.local_addr()?);
@@ -154,6 +169,10 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let services = Services {
         shard: handle,
         metrics: metrics.clone(),
+        gate: gate.clone(),
+        tls,
+        bounds: config.grpc.bounds(),
+        trust: config.trust(),
         default_spread: config.schedules.default_spread_ms,
         lease: machine.lease,
         heartbeat: machine.heartbeat,
@@ -171,9 +190,16 @@ async fn run(config: Config) -> anyhow::Result<()> {
         async move { cluster.run(&stopping, &resigned).await }
     });
     info!(store = config.store.shown(), "opens the store");
+    let guard = http::Guard { gate, open_metrics: config.http.open_metrics };
     // Being alive does not depend on the store (rule S3), so a store that is away keeps nobody from asking.
-    let mut http =
-        tokio::spawn(http::serve(http, leadership.clone(), metrics, stopping.clone(), stopped.clone()));
+    let mut http = tokio::spawn(http::serve(
+        http,
+        leadership.clone(),
+        metrics,
+        guard,
+        stopping.clone(),
+        stopped.clone(),
+    ));
     tokio::select! {
         known = leadership.wait_for(|known| *known != Leadership::Open) => { known?; }
         () = looked.cancelled() => {}

@@ -14,6 +14,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use docket::{
+    identity::{self, bearer::Bearer, tls},
+    listener::Bounds,
+};
 use figment::{
     Figment,
     providers::{Env, Format as _, Toml},
@@ -30,8 +34,10 @@ const KINDS: [&str; 2] = ["document-sync", "noop"];
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    pub grpc: Listener,
-    pub http: Listener,
+    pub grpc: Grpc,
+    pub tls: tls::server::Settings,
+    pub http: Http,
+    pub auth: identity::Settings,
     pub scheduler: Scheduler,
     pub worker: Worker,
     pub archive: archive::Archive,
@@ -48,14 +54,45 @@ pub struct Config {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listener {
+pub struct Grpc {
     pub listen: SocketAddr,
+    pub connections: usize,
+    pub connections_per_peer: usize,
+}
+
+impl Grpc {
+    pub fn bounds(&self) -> Bounds {
+        Bounds { connections: self.connections, connections_per_peer: self.connections_per_peer }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub listen: SocketAddr,
+    pub open_metrics: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scheduler {
     pub url: String,
+    pub token_file: PathBuf,
+    pub tls_ca_file: PathBuf,
+    pub tls_cert_file: PathBuf,
+    pub tls_key_file: PathBuf,
+}
+
+impl Scheduler {
+    /// How the scheduler is known over TLS.
+    pub fn trust(&self) -> tls::client::Trust {
+        tls::client::Trust {
+            ca_file: self.tls_ca_file.clone(),
+            cert_file: self.tls_cert_file.clone(),
+            key_file: self.tls_key_file.clone(),
+            server_name: String::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,9 +164,11 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 13] = [
+    const SECTIONS: [&str; 15] = [
         "grpc",
+        "tls",
         "http",
+        "auth",
         "scheduler",
         "worker",
         "archive",
@@ -168,6 +207,9 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.archive.check()?;
+        self.auth.check(self.grpc.listen).map_err(ConfigError)?;
+        self.tls.open().map_err(ConfigError)?;
+        self.bearer()?;
         self.gmail.check()?;
         oauth::clients(&self.oauth)?;
         self.allowed_networks()?;
@@ -185,14 +227,34 @@ impl Config {
                 "worker.kinds is empty; name at least one, or set worker.slots to 0".into(),
             ));
         }
-        let scheme = self.scheduler.url.split_once("://").map(|(scheme, _)| scheme);
-        if scheme != Some("http") {
-            return Err(ConfigError(format!(
-                "scheduler.url is `{}`; write http://HOST:PORT",
-                self.scheduler.url
-            )));
+        for (key, value) in [
+            ("grpc.connections", self.grpc.connections),
+            ("grpc.connections_per_peer", self.grpc.connections_per_peer),
+        ] {
+            if !(1..=100_000).contains(&value) {
+                return Err(ConfigError(format!("{key} is {value}; it must be 1 to 100000")));
+            }
         }
-        Ok(())
+        match self.scheduler.url.split_once("://") {
+            Some(("http", _)) => Ok(()),
+            Some(("https", _)) => {
+                let read = self.scheduler.trust().read();
+                read.map(|_| ()).map_err(|error| ConfigError(format!("scheduler.tls: {error}")))
+            }
+            _ => Err(ConfigError(format!(
+                "scheduler.url is `{}`; write http://HOST:PORT, or https://HOST:PORT",
+                self.scheduler.url
+            ))),
+        }
+    }
+
+    /// What the worker says to the scheduler of who it is.
+    ///
+    /// # Errors
+    /// When `scheduler.token_file` holds no token.
+    pub fn bearer(&self) -> Result<Bearer, ConfigError> {
+        let bearer = Bearer::open(&self.scheduler.token_file);
+        bearer.map_err(|why| ConfigError(format!("scheduler.token_file: {why}")))
     }
 
     pub fn kinds(&self) -> impl Iterator<Item = &str> {

@@ -27,10 +27,11 @@ use std::{sync::Arc, time::Duration};
 
 use docket::{
     errors::{self, Reason, Reasons, Violation},
-    identity::Gate,
+    identity::{Gate, tls::server::Tls},
     library::v1::{
         document_service_server::DocumentServiceServer, mailbox_service_server::MailboxServiceServer,
     },
+    listener::{Bounds, Listener},
 };
 use sync_core::{
     archive::{Archive, Error},
@@ -40,10 +41,7 @@ use sync_core::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Status,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Status, transport::Server};
 
 use crate::metrics::Metrics;
 
@@ -70,6 +68,10 @@ pub struct Services {
     pub sources: Arc<dyn Sources>,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
+    pub gate: Gate,
+    /// None = connections are in the clear.
+    pub tls: Option<Tls>,
+    pub bounds: Bounds,
     /// Cancelled when the process stops.
     pub stopping: CancellationToken,
 }
@@ -80,6 +82,7 @@ pub struct Services {
 /// When the listener fails.
 pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<()> {
     let stopping = services.stopping.clone();
+    let connections = Listener::new(listener, services.tls.clone(), services.bounds);
     let services = Arc::new(services);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<MailboxServiceServer<mailbox::Api>>().await;
@@ -99,7 +102,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .trace_fn(crate::telemetry::call_span)
         .layer(services.metrics.calls())
         .layer(Reasons)
-        .layer(Gate)
+        .layer(services.gate.clone())
         .max_concurrent_streams(Some(STREAMS))
         .http2_max_pending_accept_reset_streams(Some(RESETS))
         .http2_max_header_list_size(Some(HEADER_BYTES))
@@ -112,7 +115,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .add_service(reflection().build_v1alpha()?)
         .add_service(bounded!(MailboxServiceServer::new(mailbox::Api(services.clone()))))
         .add_service(bounded!(DocumentServiceServer::new(document::Api(services))))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+        .serve_with_incoming_shutdown(connections, async move {
             stopped.cancelled().await;
             health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         });

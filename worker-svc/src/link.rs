@@ -15,6 +15,10 @@ use std::{
 
 use docket::{
     errors::{Reason, reason_of},
+    identity::{
+        bearer::Bearer,
+        tls::client::{self, Trust},
+    },
     schedule::v1::{self as pb, worker_service_client::WorkerServiceClient},
 };
 use futures_util::FutureExt as _;
@@ -25,6 +29,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Streaming,
+    service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
 };
 use tracing::{Instrument as _, Span, error, info, warn};
@@ -51,6 +56,29 @@ enum Input {
     Receipts(u64, Option<Vec<pb::Receipt>>),
 }
 
+/// Where due jobs come from, and what it is told of who asks.
+#[derive(Clone, Debug)]
+pub struct Scheduler {
+    pub url: String,
+    pub trust: Trust,
+    pub bearer: Bearer,
+}
+
+impl Scheduler {
+    /// Connects when it is first used, and again whenever it has to. A peer that went silent is noticed by pings.
+    fn channel(&self) -> Result<InterceptedService<Channel, Bearer>, tonic::transport::Error> {
+        let set = |endpoint: Endpoint| {
+            endpoint
+                .http2_keep_alive_interval(Duration::from_secs(5))
+                .keep_alive_timeout(Duration::from_secs(5))
+                .keep_alive_while_idle(true)
+                .initial_connection_window_size(4 << 20)
+                .initial_stream_window_size(2 << 20)
+        };
+        Ok(InterceptedService::new(client::channel(&self.url, &self.trust, set)?, self.bearer.clone()))
+    }
+}
+
 /// What others may know about the link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkStatus {
@@ -67,7 +95,7 @@ struct Started {
 
 struct Link {
     agent: Agent,
-    client: WorkerServiceClient<Channel>,
+    client: WorkerServiceClient<InterceptedService<Channel, Bearer>>,
     registry: Registry,
     stream: Option<Streaming<pb::StreamDueJobsResponse>>,
     /// Streams that were asked for; all but the last are of no interest any more.
@@ -91,7 +119,7 @@ struct Link {
 /// its answer, or an error if the link has panicked.
 pub fn start(
     agent: Agent,
-    scheduler: Endpoint,
+    scheduler: Scheduler,
     registry: Registry,
     drain: Duration,
     stopping: CancellationToken,
@@ -103,7 +131,10 @@ pub fn start(
     thread::Builder::new().name("link".into()).spawn(move || {
         runtime.block_on(async {
             // The channel's own tasks belong to the runtime in which it is made.
-            Link::new(agent, scheduler.connect_lazy(), registry, drain, status, jobs).run(stopping).await;
+            match scheduler.channel() {
+                Ok(channel) => Link::new(agent, channel, registry, drain, status, jobs).run(stopping).await,
+                Err(error) => error!(%error, url = scheduler.url, "scheduler.url"),
+            }
         });
         let _ = end.send(());
     })?;
@@ -113,7 +144,7 @@ pub fn start(
 impl Link {
     fn new(
         agent: Agent,
-        channel: Channel,
+        channel: InterceptedService<Channel, Bearer>,
         registry: Registry,
         drain: Duration,
         status: watch::Sender<LinkStatus>,

@@ -31,7 +31,6 @@ use tokio::{
     sync::{oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use tracing::{error, info, warn};
 use worker_svc::{
     agent::{Agent, Profile},
@@ -167,6 +166,12 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let sources: Arc<dyn Sources> = Arc::new(CountedSources::new(opener, &metrics));
     let registry = registry(&config, &archive, &sources, &clock, &metrics)?;
 
+    let gate = config.auth.gate().map_err(anyhow::Error::msg)?;
+    tokio::spawn(gate.clone().keep());
+    let tls = config.tls.open().map_err(anyhow::Error::msg)?;
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(tls.keep());
+    }
     let grpc = bind("grpc.listen", config.grpc.listen).await?;
     let http = bind("http.listen", config.http.listen).await?;
     announce(&config.runtime.address_file, grpc.local_addr()?, http.local_addr()?)?;
@@ -184,9 +189,13 @@ async fn run(config: Config) -> anyhow::Result<()> {
         sources,
         clock,
         metrics: metrics.clone(),
+        gate: gate.clone(),
+        tls,
+        bounds: config.grpc.bounds(),
         stopping: stopping_library,
     };
-    let mut http = tokio::spawn(http::serve(http, status, metrics, stopping.clone(), stopped.clone()));
+    let guard = http::Guard { gate, open_metrics: config.http.open_metrics };
+    let mut http = tokio::spawn(http::serve(http, status, metrics, guard, stopping.clone(), stopped.clone()));
     let mut grpc = tokio::spawn(library::serve(grpc, services));
     tokio::select! {
         () = terminated() => info!("stopping"),
@@ -305,20 +314,12 @@ fn start_link(
     info!(worker = profile.worker_id, slots = profile.slots, kinds = ?profile.kinds, scheduler = config.scheduler.url, "taking jobs");
     let agent = Agent::new(profile, rand::random());
     let drain = Duration::from_millis(config.worker.drain_ms);
-    Ok(Some(link::start(agent, scheduler(&config.scheduler.url)?, registry, drain, stopping)?))
-}
-
-/// Connects when it is first used, and again whenever it has to. A peer that went silent is noticed by pings.
-fn scheduler(url: &str) -> anyhow::Result<Endpoint> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).with_context(|| format!("scheduler.url {url}"))?;
-    Ok(endpoint
-        .connect_timeout(Duration::from_secs(3))
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(5))
-        .keep_alive_while_idle(true)
-        .initial_connection_window_size(4 << 20)
-        .initial_stream_window_size(2 << 20))
+    let scheduler = link::Scheduler {
+        url: config.scheduler.url.clone(),
+        trust: config.scheduler.trust(),
+        bearer: config.bearer()?,
+    };
+    Ok(Some(link::start(agent, scheduler, registry, drain, stopping)?))
 }
 
 async fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -8,6 +8,7 @@ use std::{
 
 use docket::{
     errors::{Reason, status},
+    identity::{bearer::Bearer, tls::client::Trust},
     schedule::v1::{
         self as pb,
         stream_due_jobs_response::Message as Said,
@@ -24,7 +25,7 @@ use tokio_stream::{Pending, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status,
-    transport::{Endpoint, Server, server::TcpIncoming},
+    transport::{Server, server::TcpIncoming},
 };
 use worker_svc::{
     agent::{Agent, Profile, Refusal},
@@ -62,6 +63,10 @@ impl WorkerService for Refusing {
     async fn list_workers(&self, _: Request<pb::ListWorkersRequest>) -> Reply<pb::ListWorkersResponse> {
         Err(Status::internal("not asked here"))
     }
+}
+
+fn scheduler(url: String) -> link::Scheduler {
+    link::Scheduler { url, trust: Trust::default(), bearer: Bearer::default() }
 }
 
 /// Hands out one job, and counts what it hears of it.
@@ -174,7 +179,7 @@ fn w3_a_job_that_takes_every_thread_keeps_no_heartbeat_from_going_out() {
     let jobs = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let (running, _shown) = {
         let _entered = jobs.enter();
-        let scheduler = Endpoint::from_shared(url).unwrap();
+        let scheduler = scheduler(url);
         let agent = Agent::new(profile("stubborn"), 1);
         link::start(agent, scheduler, registry, Duration::ZERO, stopping.clone()).unwrap()
     };
@@ -207,7 +212,7 @@ async fn a_worker_that_is_refused_for_good_is_not_ready_and_says_why() {
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
 
     let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
-    let scheduler = Endpoint::from_shared(url).unwrap();
+    let scheduler = scheduler(url);
     let agent = Agent::new(profile("noop"), 1);
     let (running, mut shown) =
         link::start(agent, scheduler, Registry::default(), Duration::ZERO, stopping.clone()).unwrap();
@@ -217,6 +222,7 @@ async fn a_worker_that_is_refused_for_good_is_not_ready_and_says_why() {
         port,
         Some(shown.clone()),
         Metrics::new(1).unwrap(),
+        http::Guard::default(),
         stopping.clone(),
         stopped.clone(),
     ));

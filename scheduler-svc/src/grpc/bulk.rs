@@ -65,6 +65,7 @@ pub fn filter(
         let remedy = "is empty and would name every schedule; set labels, states or id_prefix";
         return Err(Violation::new("filter", remedy).into());
     }
+    identity.about("(filter)");
     list(identity, namespace, filter)
 }
 

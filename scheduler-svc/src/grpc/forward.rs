@@ -1,6 +1,7 @@
 //! On a standby: passes calls on to the leader, byte for byte (rules S1, S2).
 //!
-//! The call has been authenticated here. What a client put into `docket-*` metadata is dropped; the leader is told under
+//! The call has been authenticated here, and is again by the leader, with the caller's own token or the name of its
+//! certificate. What a client put into `docket-*` metadata is dropped; the leader is told under
 //! which epoch it is taken for the leader, and refuses when it is not, so that a call is passed on once at the most. While
 //! nobody leads, calls wait a moment: a hand-over takes less.
 
@@ -12,7 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket::errors::{Reason, status};
+use docket::{
+    errors::{Reason, status},
+    identity::{
+        CertificateName, PASSED_ON,
+        tls::client::{Trust, channel},
+    },
+};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::watch;
 use tonic::{
@@ -48,6 +55,8 @@ fn is_local(path: &str) -> bool {
 #[derive(Clone)]
 pub struct Forward {
     leadership: watch::Receiver<Leadership>,
+    /// How the leader is known over TLS; None = it is called in the clear.
+    trust: Option<Trust>,
     links: Arc<Mutex<Links>>,
 }
 
@@ -60,8 +69,8 @@ struct Links {
 }
 
 impl Forward {
-    pub fn new(leadership: watch::Receiver<Leadership>) -> Self {
-        Self { leadership, links: Arc::default() }
+    pub fn new(leadership: watch::Receiver<Leadership>, trust: Option<Trust>) -> Self {
+        Self { leadership, trust, links: Arc::default() }
     }
 }
 
@@ -138,9 +147,15 @@ impl Forward {
         begin: Instant,
     ) -> Result<Response<Body>, Status> {
         let mut channel = self.channel(peer, STREAMING.contains(&request.uri().path()))?;
+        // Who came with a token has it with the call; a certificate stays with its connection.
+        let certificate = request.extensions().get::<CertificateName>();
+        let certificate = certificate.and_then(|CertificateName(name)| HeaderValue::from_str(name).ok());
         let headers = request.headers_mut();
         strip(headers);
         headers.insert(EXPECTED, HeaderValue::from(peer.epoch));
+        if let Some(name) = certificate {
+            headers.insert(PASSED_ON, name);
+        }
         remaining(headers, begin.elapsed());
         let unreachable = |error: &dyn std::fmt::Display| {
             status(Reason::NotLeader, format!("the leader at {}: {error}", peer.address))
@@ -182,15 +197,16 @@ impl Forward {
         let bad = |error: tonic::transport::Error| {
             status(Reason::NotLeader, format!("the leader names no address (cluster.advertise): {error}"))
         };
-        let endpoint = Endpoint::from_shared(format!("http://{}", peer.address)).map_err(bad)?;
-        let channel = endpoint
-            .connect_timeout(Duration::from_secs(2))
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(5))
-            .keep_alive_timeout(Duration::from_secs(5))
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .connect_lazy();
+        let scheme = if self.trust.is_some() { "https" } else { "http" };
+        let trust = self.trust.clone().unwrap_or_default();
+        let set = |endpoint: Endpoint| {
+            endpoint
+                .http2_keep_alive_interval(Duration::from_secs(5))
+                .keep_alive_timeout(Duration::from_secs(5))
+                .initial_stream_window_size(1 << 20)
+                .initial_connection_window_size(4 << 20)
+        };
+        let channel = channel(&format!("{scheme}://{}", peer.address), &trust, set).map_err(bad)?;
         links.channels.insert(place, channel.clone());
         Ok(channel)
     }

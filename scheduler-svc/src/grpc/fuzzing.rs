@@ -1,6 +1,6 @@
 //! A way into the conversion of messages for `fuzz/`: what a client can send, from its bytes on.
 
-use docket::{errors::Violation, schedule::v1 as pb};
+use docket::{errors::Violation, identity::Identity, schedule::v1 as pb};
 use prost::Message;
 
 use super::{event, field, validate, worker::message};
@@ -27,10 +27,10 @@ pub fn message(bytes: &[u8]) {
             let _ = validate::record::snapshot(&record, schedule, definition, NOW).map_err(told);
         }),
         2 => on(bytes, |body: pb::HeartbeatRequest| {
-            let _ = message::heartbeat(EPOCH, &body);
+            let _ = message::heartbeat(&Identity::local(), EPOCH, &body);
         }),
         3 => on(bytes, |body: pb::ReportResultsRequest| {
-            let _ = message::reports(EPOCH, &body);
+            let _ = message::reports(&Identity::local(), EPOCH, &body);
         }),
         _ => on(bytes, |body: pb::WatchEventsRequest| {
             let _ = event::filter::Filter::new("shop", body.filter.as_ref()).map_err(told);

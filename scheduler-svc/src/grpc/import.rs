@@ -111,6 +111,7 @@ impl Plan {
         let Some(options) = options else {
             return Err(Violation::new("options", "is required in the first message").into());
         };
+        let namespace = field::id("options.namespace", identity.namespace(&options.namespace)?)?;
         let restore = match ImportMode::try_from(options.mode) {
             Ok(ImportMode::Upsert) => false,
             Ok(ImportMode::Restore) => true,
@@ -118,7 +119,6 @@ impl Plan {
                 return Err(Violation::new("options.mode", "is required: set UPSERT or RESTORE").into());
             }
         };
-        let namespace = field::id("options.namespace", identity.namespace(&options.namespace)?)?;
         if options.missing_filter.is_some() && !options.delete_missing {
             let remedy = "belongs to delete_missing: set it, or leave the filter out";
             return Err(Violation::new("options.missing_filter", remedy).into());

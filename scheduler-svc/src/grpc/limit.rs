@@ -41,6 +41,7 @@ impl LimitService for Api {
         let body = request.get_ref();
         let asked = body.limit.as_ref().ok_or_else(|| Violation::new("limit", "is required"))?;
         let namespace = field::id("limit.namespace", identity.namespace(&asked.namespace)?)?;
+        identity.about(&asked.key);
         let without_id = pb::SetLimitRequest { request_id: String::new(), ..body.clone() };
         let set = command::SetLimit {
             namespace: namespace.into(),
@@ -78,6 +79,7 @@ impl LimitService for Api {
     async fn delete_limit(&self, request: Request<pb::DeleteLimitRequest>) -> Reply<pb::DeleteLimitResponse> {
         let identity = identity::of(&request)?;
         let body = request.get_ref();
+        identity.about(&body.key);
         let without_id = pb::DeleteLimitRequest { request_id: String::new(), ..body.clone() };
         let delete = command::DeleteLimit {
             namespace: field::id("namespace", identity.namespace(&body.namespace)?)?.into(),

@@ -37,6 +37,7 @@ pub async fn retry(
         request: super::request_id("RetryRuns", &body.request_id, &without_id)?,
         actor: identity.name().into(),
     };
+    identity.about(body.run_ids.first().map_or("(filter)", String::as_str));
     let retry = Retry { shard, first, deadline };
     match &body.filter {
         None => retry.named(&body.run_ids).await,

@@ -104,6 +104,7 @@ impl RunService for Api {
         let identity = identity::of(&request)?;
         let body = request.get_ref();
         let namespace = field::id("namespace", identity.namespace(&body.namespace)?)?;
+        identity.about(&body.run_id);
         field::id("run_id", &body.run_id)?;
         let without_id = pb::CancelRunRequest { request_id: String::new(), ..body.clone() };
         let cancel = command::CancelRun {

@@ -38,6 +38,7 @@ type Reply<T> = Result<Response<T>, Status>;
 /// Namespace and id of a request, checked.
 fn key(identity: &Identity, namespace: &str, id: &str) -> Result<ScheduleKey, Status> {
     let namespace = identity.namespace(namespace)?;
+    identity.about(id);
     Ok(ScheduleKey::new(field::id("namespace", namespace)?, field::id("schedule_id", id)?))
 }
 
@@ -85,6 +86,7 @@ impl ScheduleService for Api {
         let body = request.get_ref();
         let asked = body.schedule.as_ref().ok_or_else(|| Violation::new("schedule", "is required"))?;
         let namespace = identity.namespace(&asked.namespace)?;
+        identity.about(&asked.schedule_id);
         let mut definition = validate::schedule(namespace, asked, self.0.default_spread)?;
         definition.saved_by = caller(request.metadata());
         let without_id = pb::UpsertScheduleRequest { request_id: String::new(), ..body.clone() };

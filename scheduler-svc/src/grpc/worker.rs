@@ -53,7 +53,8 @@ impl WorkerService for Api {
     }
 
     async fn heartbeat(&self, request: Request<pb::HeartbeatRequest>) -> Reply<pb::HeartbeatResponse> {
-        let beat = message::heartbeat(self.0.shard.epoch(), request.get_ref())?;
+        let identity = identity::of(&request)?;
+        let beat = message::heartbeat(&identity, self.0.shard.epoch(), request.get_ref())?;
         let command = Command::Heartbeat(Box::new(beat));
         let answer = self.0.shard.call(command, deadline(&request)).await.map_err(call_error)?;
         let Answer::Heard { epoch, orders, reopen, assigned } = answer else { return Err(mismatch()) };
@@ -64,7 +65,9 @@ impl WorkerService for Api {
         &self,
         request: Request<pb::ReportResultsRequest>,
     ) -> Reply<pb::ReportResultsResponse> {
-        let command = Command::Report(message::reports(self.0.shard.epoch(), request.get_ref())?);
+        let identity = identity::of(&request)?;
+        let reports = message::reports(&identity, self.0.shard.epoch(), request.get_ref())?;
+        let command = Command::Report(reports);
         let answer = self.0.shard.call(command, deadline(&request)).await.map_err(call_error)?;
         let Answer::Reported(receipts) = answer else { return Err(mismatch()) };
         let receipts = receipts.into_iter().map(message::receipt).collect();
@@ -77,7 +80,7 @@ impl WorkerService for Api {
         let command = Command::ListWorkers { namespace: namespace.into() };
         let answer = self.0.shard.call(command, deadline(&request)).await.map_err(call_error)?;
         let Answer::Workers(workers) = answer else { return Err(mismatch()) };
-        let workers = workers.iter().map(message::worker).collect();
+        let workers = workers.iter().map(|view| message::worker(&identity, view)).collect();
         Ok(Response::new(pb::ListWorkersResponse { workers, next_page_token: String::new() }))
     }
 }

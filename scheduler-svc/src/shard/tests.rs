@@ -7,7 +7,7 @@ use crate::{
     event_log::{Cursor, Expired, Kind},
     metrics::{Metrics, ShardMetrics},
     state_machine::{
-        command::{GetRun, OpenSession, Report, Reported, TriggerNow, Upsert},
+        command::{Caller, GetRun, OpenSession, Report, Reported, TriggerNow, Upsert},
         definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
         id::{RunId, Uid},
         output::{Answer, Body, Event, Job, Receipt, Refusal, ScheduleChange},
@@ -82,6 +82,7 @@ async fn run_now(shard: &Handle, id: &str) -> RunId {
 
 fn hello(id: u64) -> Command {
     Command::OpenSession(Box::new(OpenSession {
+        caller: Caller::default(),
         session: SessionId(id),
         worker_id: "w".into(),
         instance: format!("i{id}").as_str().into(),
@@ -109,6 +110,7 @@ async fn job(messages: &mut Messages) -> Job {
 async fn succeed(shard: &Handle, job: &Job) -> Receipt {
     let outcome = Reported::Success { result: Bytes::new() };
     let report = Report {
+        caller: Caller::default(),
         worker_id: None,
         id: Some(job.id),
         attempt: job.attempt,

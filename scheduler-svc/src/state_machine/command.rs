@@ -298,9 +298,29 @@ pub struct DeleteLimit {
     pub request: Option<Request>,
 }
 
+/// Who speaks for a worker, as its credentials say. What is another caller's is to it as if it did not exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    pub name: Arc<str>,
+    /// None = all.
+    pub namespaces: Option<Arc<[Box<str>]>>,
+    /// None = all.
+    pub kinds: Option<Arc<[Box<str>]>>,
+}
+
+impl Caller {
+    pub fn may_work(&self, namespace: &str, kind: &str) -> bool {
+        let within = |scope: &Option<Arc<[Box<str>]>>, name: &str| {
+            scope.as_ref().is_none_or(|names| names.iter().any(|allowed| **allowed == *name))
+        };
+        within(&self.namespaces, namespace) && within(&self.kinds, kind)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct OpenSession {
     pub session: SessionId,
+    pub caller: Caller,
     pub worker_id: Arc<str>,
     pub instance: Arc<str>,
     pub version: Box<str>,
@@ -333,6 +353,7 @@ pub struct Progress {
 #[derive(Clone, Debug)]
 pub struct Heartbeat {
     pub session: SessionId,
+    pub caller: Caller,
     /// Who it says it is.
     pub worker_id: Option<Arc<str>>,
     pub received: u64,
@@ -345,6 +366,7 @@ pub struct Heartbeat {
 
 #[derive(Clone, Debug)]
 pub struct Report {
+    pub caller: Caller,
     /// Who the sender says it is.
     pub worker_id: Option<Arc<str>>,
     /// None when the run id does not parse.

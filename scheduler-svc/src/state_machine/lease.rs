@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     StateMachine,
-    command::{Heartbeat, Held, OpenSession},
+    command::{Caller, Heartbeat, Held, OpenSession},
     id::{ReplyTo, RunId, SessionId},
     lost::Loss,
     output::{Action, Answer, Event, Order, Refusal},
@@ -22,6 +22,8 @@ use crate::planted::{Bug, planted};
 
 #[derive(Clone, Debug)]
 pub struct Session {
+    /// Who opened it; nobody else's heartbeats and reports are its own.
+    pub caller: Arc<str>,
     pub worker_id: Arc<str>,
     pub instance: Arc<str>,
     pub version: Box<str>,
@@ -80,6 +82,7 @@ impl StateMachine {
         let (wall, elapsed) = (self.now.wall, self.now.elapsed);
         let lease_until = elapsed + self.config.lease;
         let session = Session {
+            caller: self.name(&open.caller.name),
             worker_id: self.name(&open.worker_id),
             instance: open.instance.clone(),
             version: open.version.clone(),
@@ -145,7 +148,9 @@ impl StateMachine {
 
     /// Sessions of the same process: its stream broke and this one takes their place.
     fn predecessors(&mut self, open: &OpenSession) -> Vec<SessionId> {
-        let same_worker = self.sessions.iter().filter(|(_, session)| session.worker_id == open.worker_id);
+        let same =
+            |session: &Session| session.worker_id == open.worker_id && session.caller == open.caller.name;
+        let same_worker = self.sessions.iter().filter(|(_, session)| same(session));
         let (same, other): (Vec<_>, Vec<_>) =
             same_worker.partition(|(_, session)| session.instance == open.instance);
         let mut same: Vec<SessionId> = same.into_iter().map(|(id, _)| *id).collect();
@@ -161,7 +166,9 @@ impl StateMachine {
         // A lease belongs to a process: another one with the same worker id does not inherit it.
         let own = |key: &RunKey| {
             let lease = self.runs[*key].lease();
-            self.holds(*key, held) && lease.is_some_and(|lease| lease.instance == open.instance)
+            self.holds(*key, held)
+                && lease.is_some_and(|lease| lease.instance == open.instance)
+                && self.is_open_to(*key, &open.caller)
         };
         let Some(key) = self.run_of(held.id).filter(own) else {
             return Some(drop_order(held.id, held.attempt));
@@ -182,6 +189,14 @@ impl StateMachine {
             session.suspect = Some(key);
         }
         cancelling.then(|| cancel_order(held.id, held.attempt))
+    }
+
+    /// Whether a run is within the caller's namespaces and kinds, and its lease not in another caller's session.
+    pub(super) fn is_open_to(&self, key: RunKey, caller: &Caller) -> bool {
+        let run = &self.runs[key];
+        let (namespace, kind) = (&run.definition.key.namespace, &run.definition.task.kind);
+        let session = run.lease().and_then(|lease| self.sessions.get(&lease.session?));
+        caller.may_work(namespace, kind) && session.is_none_or(|session| session.caller == caller.name)
     }
 
     /// Whether `held` names the live lease of a run.
@@ -225,6 +240,7 @@ impl StateMachine {
         let term_until = self.now.elapsed + self.config.lease;
         let own = |session: &&mut Session| {
             session.ending.is_none()
+                && session.caller == beat.caller.name
                 && beat.worker_id.as_ref().is_none_or(|worker_id| *worker_id == session.worker_id)
         };
         let Some(session) = self.sessions.get_mut(&beat.session).filter(own) else {

@@ -9,6 +9,7 @@ mod mirror;
 
 mod bad_input;
 mod bulk;
+mod caller;
 mod event;
 mod fairness;
 mod forecast;

@@ -33,7 +33,10 @@ impl StateMachine {
         if report.token == 0 {
             return Receipt::Stale("no lease has this token");
         }
-        let Some(key) = self.run_of(id) else { return self.late_report(id, report.token) };
+        let Some(key) = self.run_of(id) else { return self.late_report(id, report) };
+        if !self.is_open_to(key, &report.caller) {
+            return Receipt::Forgotten;
+        }
         let run = &self.runs[key];
         if run.last_token == report.token {
             return Receipt::Repeated;
@@ -77,10 +80,15 @@ impl StateMachine {
         }
     }
 
-    fn late_report(&self, id: RunId, token: u64) -> Receipt {
-        let last = self.slot_of(id.uid).and_then(|slot| self.schedules[slot].last_run);
-        let same = last
-            .is_some_and(|last| (last.trigger, last.nominal, last.token) == (id.trigger, id.nominal, token));
+    fn late_report(&self, id: RunId, report: &Report) -> Receipt {
+        let known = self.slot_of(id.uid).map(|slot| &self.schedules[slot]).filter(|schedule| {
+            let (namespace, kind) = (&schedule.definition.key.namespace, &schedule.definition.task.kind);
+            report.caller.may_work(namespace, kind)
+        });
+        let last = known.and_then(|schedule| schedule.last_run);
+        let same = last.is_some_and(|last| {
+            (last.trigger, last.nominal, last.token) == (id.trigger, id.nominal, report.token)
+        });
         if same { Receipt::Repeated } else { Receipt::Forgotten }
     }
 

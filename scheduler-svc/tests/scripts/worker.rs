@@ -1,7 +1,7 @@
 //! Workers: they take what they are sent, send heartbeats while they are well, and report what a script says.
 
 use scheduler_svc::state_machine::{
-    command::{Command, Heartbeat, Held, OpenSession, Report, Reported},
+    command::{Caller, Command, Heartbeat, Held, OpenSession, Report, Reported},
     id::{RunId, SessionId},
     output::{Action, Answer, Body, Job, Message, Order, Receipt},
 };
@@ -139,6 +139,7 @@ impl World {
         (worker.session, worker.connected, worker.well) = (session, true, true);
         (worker.received, worker.next_beat) = (1, elapsed + HEARTBEAT);
         let hello = OpenSession {
+            caller: Caller::default(),
             session,
             worker_id: name.into(),
             instance: format!("{}", worker.instance).into(),
@@ -219,6 +220,7 @@ impl World {
         worker.next_beat = elapsed + HEARTBEAT;
         let draining = worker.draining;
         let beat = Heartbeat {
+            caller: Caller::default(),
             session: worker.session,
             worker_id: Some(name.into()),
             received: worker.received,
@@ -281,6 +283,7 @@ impl World {
 
     pub fn send_report(&mut self, worker: &str, job: Job, outcome: Reported) {
         let report = Report {
+            caller: Caller::default(),
             worker_id: Some(worker.into()),
             id: Some(job.id),
             attempt: job.attempt,

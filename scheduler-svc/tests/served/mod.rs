@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use docket::schedule::v1::{
-    self as pb, run_service_client::RunServiceClient, schedule_service_client::ScheduleServiceClient,
-    status_service_client::StatusServiceClient, worker_service_client::WorkerServiceClient,
+use docket::{
+    identity::Gate,
+    schedule::v1::{
+        self as pb, run_service_client::RunServiceClient, schedule_service_client::ScheduleServiceClient,
+        status_service_client::StatusServiceClient, worker_service_client::WorkerServiceClient,
+    },
 };
 use scheduler_svc::{
     grpc::{self, Services},
@@ -45,6 +48,10 @@ impl Served {
         let address = listener.local_addr().expect("an address");
         let stopping = CancellationToken::new();
         let services = Services {
+            gate: Gate::default(),
+            tls: None,
+            bounds: Default::default(),
+            trust: None,
             metrics: Metrics::new().expect("metrics"),
             shard: shard.handle,
             default_spread: 0,

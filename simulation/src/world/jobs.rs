@@ -5,7 +5,11 @@ use docket::schedule::v1::{self as pb, report::Outcome as Reported};
 use prost_types::{Struct, Value, value::Kind as Number};
 use scheduler_svc::{
     grpc::worker::message,
-    state_machine::{command, failure::Class, id::RunId},
+    state_machine::{
+        command::{self, Caller},
+        failure::Class,
+        id::RunId,
+    },
 };
 use worker_svc::{agent::Key, kind::Outcome};
 
@@ -116,7 +120,7 @@ impl World {
     pub(crate) fn note_reports(&mut self, request: &pb::ReportResultsRequest) {
         for report in &request.reports {
             let Some(id) = RunId::parse(&report.run_id) else { continue };
-            let read = message::report(None, report);
+            let read = message::report(Caller::default(), None, report);
             let done = |result: Option<&Struct>| {
                 let value = result.and_then(|result| result.fields.get("done"));
                 match value.and_then(|value| value.kind.as_ref()) {

@@ -346,10 +346,13 @@ impl World {
     fn apply(&mut self, index: usize, call: CallId, request: Request) -> Verdict {
         let command = match &request {
             Request::App(ask) => Ok(self.with_history(ask)),
-            Request::Heartbeat { beat, .. } => message::heartbeat(self.schedulers[index].epoch, beat)
-                .map(|beat| Command::Heartbeat(Box::new(beat))),
+            Request::Heartbeat { beat, .. } => {
+                message::heartbeat(&Identity::local(), self.schedulers[index].epoch, beat)
+                    .map(|beat| Command::Heartbeat(Box::new(beat)))
+            }
             Request::Report(request) => {
-                message::reports(self.schedulers[index].epoch, request).map(Command::Report)
+                message::reports(&Identity::local(), self.schedulers[index].epoch, request)
+                    .map(Command::Report)
             }
             Request::Open { open, stream } => {
                 let session = SessionId(self.sources.ids.draw());

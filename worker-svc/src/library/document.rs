@@ -21,6 +21,7 @@ type Stream<T> = BoxStream<'static, Result<T, Status>>;
 /// Namespace and id of a request, checked.
 fn key<'a>(identity: &Identity, namespace: &'a str, id: &'a str) -> Result<(&'a str, &'a str), Status> {
     let namespace = field::id("namespace", identity.namespace(namespace)?)?;
+    identity.about(id);
     Ok((namespace, field::id("document_id", id)?))
 }
 

@@ -23,6 +23,7 @@ type Reply<T> = Result<Response<T>, Status>;
 /// Namespace and id of a request, checked.
 fn key<'a>(identity: &Identity, namespace: &'a str, id: &'a str) -> Result<(&'a str, &'a str), Status> {
     let namespace = field::id("namespace", identity.namespace(namespace)?)?;
+    identity.about(id);
     Ok((namespace, field::id("mailbox_id", id)?))
 }
 
@@ -45,7 +46,9 @@ impl MailboxService for Api {
         let identity = identity::of(&request)?;
         let mut body = request.into_inner();
         let namespace = body.mailbox.as_ref().map_or("", |mailbox| &mailbox.namespace);
-        let spec = validate::connect(identity.namespace(namespace)?, &body, &self.0.clients)?;
+        let namespace = identity.namespace(namespace)?;
+        identity.about(body.mailbox.as_ref().map_or("", |mailbox| &mailbox.mailbox_id));
+        let spec = validate::connect(namespace, &body, &self.0.clients)?;
         let credential = connect::credential(&mut body, &spec.source, &self.0.clients)?;
         if let SourceConfig::Folder(config) = &spec.source {
             folder::check(&self.0.root, config).await?;
@@ -103,6 +106,7 @@ impl MailboxService for Api {
         let body = request.get_ref();
         let asked = body.mailbox.as_ref().ok_or_else(|| Violation::new("mailbox", "is required"))?;
         let namespace = field::id("mailbox.namespace", identity.namespace(&asked.namespace)?)?;
+        identity.about(&asked.mailbox_id);
         let mailbox_id = field::id("mailbox.mailbox_id", &asked.mailbox_id)?;
         let old = self.mailbox(namespace, mailbox_id).await?;
         let (mailbox, change) = manage::update(&self.0, old, asked, &body.etag).await?;

@@ -14,6 +14,7 @@ use std::{
 use bytes::Bytes;
 use docket::{
     errors::{Reason, reason_of},
+    identity::Gate,
     library::v1::{
         self as pb, document_service_client::DocumentServiceClient,
         mailbox_service_client::MailboxServiceClient,
@@ -108,6 +109,9 @@ impl World {
             credentials: credentials.clone(),
             clients,
             sources,
+            gate: Gate::default(),
+            tls: None,
+            bounds: Default::default(),
             metrics: Metrics::new(0).unwrap(),
             clock: clock(&time),
             stopping: stopping.clone(),

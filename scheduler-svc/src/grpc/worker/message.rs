@@ -16,7 +16,7 @@ use tonic::Status;
 use crate::{
     grpc::{convert, field, text::clean},
     state_machine::{
-        command::{self, Held, OpenSession, Progress, Reported},
+        command::{self, Caller, Held, OpenSession, Progress, Reported},
         failure::{Class, Failure},
         id::{RunId, SessionId},
         output::{Action, Order, Receipt},
@@ -57,11 +57,28 @@ impl Terms {
     }
 }
 
+/// Who speaks for a worker.
+fn caller(identity: &Identity) -> Caller {
+    let names = |scope: &Scope| match scope {
+        Scope::All => None,
+        Scope::Only(names) => Some(names.iter().map(|name| name.as_str().into()).collect()),
+    };
+    Caller {
+        name: identity.name().into(),
+        namespaces: names(identity.namespaces()),
+        kinds: names(identity.kinds()),
+    }
+}
+
 /// `own` is the epoch of the process that is spoken to.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` names the field; `UNAVAILABLE` when the worker has heard of a later epoch.
-pub fn heartbeat(own: u64, body: &pb::HeartbeatRequest) -> Result<command::Heartbeat, Status> {
+pub fn heartbeat(
+    identity: &Identity,
+    own: u64,
+    body: &pb::HeartbeatRequest,
+) -> Result<command::Heartbeat, Status> {
     let is_current = is_current(own, body.epoch)?;
     let (mut held, mut unknown) = (Vec::with_capacity(body.held.len()), Vec::new());
     field::count("held", body.held.len(), SLOTS_MAX as usize)?;
@@ -74,6 +91,7 @@ pub fn heartbeat(own: u64, body: &pb::HeartbeatRequest) -> Result<command::Heart
     Ok(command::Heartbeat {
         // A session id that does not parse is as unknown as one of another epoch: the worker opens a new one.
         session: SessionId::parse(&body.session_id).filter(|_| is_current).unwrap_or(SessionId(0)),
+        caller: caller(identity),
         worker_id: said(&body.worker_id),
         received: u64::try_from(body.received).unwrap_or(0),
         slots: body.slots.map(slots).transpose()?,
@@ -103,12 +121,16 @@ pub fn heard(
 /// # Errors
 /// `INVALID_ARGUMENT` when there are too many; `UNAVAILABLE` when the worker has heard of a later epoch. A report that
 /// is wrong in itself is no error: it has a receipt that says so.
-pub fn reports(own: u64, body: &pb::ReportResultsRequest) -> Result<Vec<command::Report>, Status> {
+pub fn reports(
+    identity: &Identity,
+    own: u64,
+    body: &pb::ReportResultsRequest,
+) -> Result<Vec<command::Report>, Status> {
     field::count("reports", body.reports.len(), REPORTS_MAX)?;
     // Leases of an earlier epoch are still leases; what counts is the token.
     is_current(own, body.epoch)?;
-    let worker_id = said(&body.worker_id);
-    Ok(body.reports.iter().map(|one| report(worker_id.clone(), one)).collect())
+    let (caller, worker_id) = (caller(identity), said(&body.worker_id));
+    Ok(body.reports.iter().map(|one| report(caller.clone(), worker_id.clone(), one)).collect())
 }
 
 /// Whether a worker speaks of this leadership (rule O5). It may not know the epoch, or know an earlier one.
@@ -146,12 +168,19 @@ pub fn open_session(
     id: SessionId,
     body: &pb::StreamDueJobsRequest,
 ) -> Result<OpenSession, Status> {
+    identity.about(&body.worker_id);
+    for kind in &body.kinds {
+        identity.kind(kind)?;
+    }
+    for namespace in &body.namespaces {
+        identity.namespace(namespace)?;
+    }
     if body.kinds.is_empty() {
         return Err(Violation::new("kinds", "needs at least one, as in \"document-sync\"").into());
     }
     field::count("kinds", body.kinds.len(), KINDS_MAX)?;
     for (index, kind) in body.kinds.iter().enumerate() {
-        identity.kind(field::id(&format!("kinds[{index}]"), kind)?)?;
+        field::id(&format!("kinds[{index}]"), kind)?;
     }
     let namespaces = match (body.namespaces.as_slice(), identity.namespaces()) {
         ([], Scope::All) => None,
@@ -168,6 +197,7 @@ pub fn open_session(
     }
     Ok(OpenSession {
         session: id,
+        caller: caller(identity),
         worker_id: field::id("worker_id", &body.worker_id)?.into(),
         instance: field::id("instance", &body.instance)?.into(),
         version: clean(&body.version, 64).into(),
@@ -207,7 +237,7 @@ fn held_run(held: &pb::HeldRun) -> Result<Option<Held>, Violation> {
 }
 
 /// A report that is wrong in itself ends its attempt: sent again it would be wrong again.
-pub fn report(worker_id: Option<Arc<str>>, report: &pb::Report) -> command::Report {
+pub fn report(caller: Caller, worker_id: Option<Arc<str>>, report: &pb::Report) -> command::Report {
     let (outcome, invalid) = match outcome(report) {
         Ok(outcome) => (outcome, None),
         Err(why) => {
@@ -219,6 +249,7 @@ pub fn report(worker_id: Option<Arc<str>>, report: &pb::Report) -> command::Repo
         }
     };
     command::Report {
+        caller,
         worker_id,
         id: RunId::parse(&report.run_id),
         attempt: report.attempt.max(0) as u32,
@@ -298,14 +329,16 @@ fn order(order: Order) -> pb::Order {
     }
 }
 
-pub(super) fn worker(view: &WorkerView) -> pb::Worker {
+/// A worker may serve namespaces that the caller knows nothing of.
+pub(super) fn worker(identity: &Identity, view: &WorkerView) -> pb::Worker {
+    let known = view.namespaces.iter().filter(|one| identity.namespaces().allows(one));
     pb::Worker {
         worker_id: view.worker_id.to_string(),
         instance: view.instance.to_string(),
         session_id: view.session.to_string(),
         version: view.version.to_string(),
         kinds: view.kinds.iter().map(|kind| kind.to_string()).collect(),
-        namespaces: view.namespaces.iter().map(|one| one.to_string()).collect(),
+        namespaces: known.map(|one| one.to_string()).collect(),
         slots: view.slots as i32,
         held: view.held as i32,
         draining: view.draining,

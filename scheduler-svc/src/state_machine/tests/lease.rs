@@ -2,7 +2,7 @@
 
 use super::{bench::*, *};
 use crate::state_machine::{
-    command::{Command, Heartbeat, OpenSession},
+    command::{Caller, Command, Heartbeat, OpenSession},
     failure::Class,
     id::SessionId,
     output::{Action, Answer, Body, Event, Job, Refusal},
@@ -227,6 +227,7 @@ fn w8_a_draining_worker_hears_what_is_its_own_and_gets_nothing_more() {
     let session = bench.silent_worker(2);
     let jobs = jobs_for(&mut bench, 1);
     let beat = Heartbeat {
+        caller: Caller::default(),
         session,
         worker_id: None,
         received: 2,
@@ -256,6 +257,7 @@ fn w10_a_session_never_holds_more_than_its_slots() {
     let session = bench.silent_worker(2);
     assert_eq!(jobs_for(&mut bench, 5).len(), 2);
     let beat = |slots| Heartbeat {
+        caller: Caller::default(),
         session,
         worker_id: None,
         received: 1,

@@ -7,7 +7,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 use super::{bench::*, *};
 use crate::state_machine::{
     Config, StateMachine,
-    command::{BulkChange, CancelRun, Command, Heartbeat, Held, Page, Report, Reported, RetryRuns},
+    command::{BulkChange, Caller, CancelRun, Command, Heartbeat, Held, Page, Report, Reported, RetryRuns},
     definition::{Definition, Misfire, Overlap},
     failure::{Class, Failure},
     history::Kept,
@@ -272,6 +272,7 @@ impl World {
         let index = self.roll(self.workers.len());
         let worker = &self.workers[index];
         let beat = Heartbeat {
+            caller: Caller::default(),
             session: worker.session,
             worker_id: None,
             received: worker.received,
@@ -312,6 +313,7 @@ impl World {
             Reported::Failure { failure, partial: Bytes::new(), checkpoint: Some("c".into()) }
         };
         let report = Report {
+            caller: Caller::default(),
             worker_id: None,
             id: Some(job.id),
             attempt: job.attempt,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{bench::*, *};
 use crate::state_machine::{
-    command::{Command, Report, Reported},
+    command::{Caller, Command, Report, Reported},
     failure::Class,
     output::{Answer, Receipt},
     run::Outcome,
@@ -182,6 +182,7 @@ fn w6_every_report_has_its_receipt() {
     assert_eq!(bench.succeed(&job), Receipt::Repeated, "also by the next process");
     assert_eq!(bench.succeed(&wrong), Receipt::Forgotten);
     let report = Report {
+        caller: Caller::default(),
         worker_id: None,
         id: None,
         attempt: 1,
@@ -233,6 +234,7 @@ fn an_invalid_report_ends_its_attempt() {
         checkpoint: None,
     };
     let report = Report {
+        caller: Caller::default(),
         worker_id: None,
         id: Some(job.id),
         attempt: job.attempt,

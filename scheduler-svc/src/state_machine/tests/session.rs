@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{bench::*, *};
 use crate::state_machine::{
-    command::{Command, Heartbeat, OpenSession, Report, Reported},
+    command::{Caller, Command, Heartbeat, OpenSession, Report, Reported},
     id::SessionId,
     output::{Answer, Job, Receipt},
 };
@@ -20,6 +20,7 @@ fn jobs_for(bench: &mut Bench, count: usize) -> Vec<Job> {
 /// Whether the session is to be opened anew.
 fn beat_as(bench: &mut Bench, worker_id: &str, session: SessionId, job: &Job) -> bool {
     let beat = Heartbeat {
+        caller: Caller::default(),
         session,
         worker_id: Some(worker_id.into()),
         received: 2,
@@ -39,6 +40,7 @@ fn beat_as(bench: &mut Bench, worker_id: &str, session: SessionId, job: &Job) ->
 
 fn report_as(bench: &mut Bench, worker_id: &str, job: &Job) -> Receipt {
     let report = Report {
+        caller: Caller::default(),
         worker_id: Some(worker_id.into()),
         id: Some(job.id),
         attempt: job.attempt,

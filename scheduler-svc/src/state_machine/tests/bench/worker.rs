@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Bench, failure};
 use crate::state_machine::{
-    command::{Command, Heartbeat, Held, OpenSession, Report, Reported},
+    command::{Caller, Command, Heartbeat, Held, OpenSession, Report, Reported},
     failure::Class,
     id::SessionId,
     output::{Answer, Body, Job, Message, Order, Receipt},
@@ -13,6 +13,7 @@ use crate::state_machine::{
 impl Bench {
     pub fn hello(&mut self, instance: &str, slots: u32, held: Vec<Held>) -> OpenSession {
         OpenSession {
+            caller: Caller::default(),
             session: SessionId(self.number()),
             worker_id: "worker".into(),
             instance: instance.into(),
@@ -76,6 +77,7 @@ impl Bench {
 
     pub fn beat(&mut self, session: SessionId, received: u64, held: Vec<Held>) -> (Vec<Order>, bool) {
         let beat = Heartbeat {
+            caller: Caller::default(),
             session,
             worker_id: None,
             received,
@@ -92,6 +94,7 @@ impl Bench {
 
     pub fn report(&mut self, job: &Job, outcome: Reported) -> Receipt {
         let report = Report {
+            caller: Caller::default(),
             worker_id: None,
             id: Some(job.id),
             attempt: job.attempt,

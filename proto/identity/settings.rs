@@ -1,0 +1,72 @@
+//! The section `[auth]` of both services.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Gate, tokens::Tokens};
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Empty = there is none.
+    pub tokens_file: PathBuf,
+    pub allow_anonymous: bool,
+}
+
+impl Settings {
+    fn has_file(&self) -> bool {
+        !self.tokens_file.as_os_str().is_empty()
+    }
+
+    /// `listen` is that of gRPC.
+    ///
+    /// # Errors
+    /// Names the key that has to be set.
+    pub fn check(&self, listen: SocketAddr) -> Result<(), String> {
+        if self.has_file() && self.allow_anonymous {
+            return Err("auth.allow_anonymous contradicts auth.tokens_file: set one of the two".into());
+        }
+        let beyond = !listen.ip().to_canonical().is_loopback();
+        if beyond && !self.has_file() && !self.allow_anonymous {
+            return Err(format!(
+                "grpc.listen is {listen}, which others reach, and callers need no credentials: set auth.tokens_file \
+                 (`scheduler-svc token new` makes tokens), or auth.allow_anonymous = true where the network itself \
+                 keeps strangers out"
+            ));
+        }
+        self.gate().map(|_| ())
+    }
+
+    /// # Errors
+    /// When the tokens file cannot be read whole.
+    pub fn gate(&self) -> Result<Gate, String> {
+        if self.has_file() {
+            let tokens = Tokens::open(&self.tokens_file);
+            return tokens.map(Gate::known).map_err(|error| format!("auth.tokens_file: {error}"));
+        }
+        Ok(if self.allow_anonymous { Gate::open() } else { Gate::default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_others_reach_asks_for_credentials_or_says_that_it_does_not() {
+        let (here, anywhere) = ("127.0.0.1:0".parse().unwrap(), "0.0.0.0:7310".parse().unwrap());
+        assert_eq!(Settings::default().check(here), Ok(()));
+        assert_eq!(Settings::default().check("[::1]:1".parse().unwrap()), Ok(()));
+        let why = Settings::default().check(anywhere).unwrap_err();
+        assert!(why.contains("auth.tokens_file") && why.contains("auth.allow_anonymous"), "{why}");
+        assert_eq!(Settings { allow_anonymous: true, ..Settings::default() }.check(anywhere), Ok(()));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let with_file = Settings { tokens_file: file.path().into(), allow_anonymous: false };
+        assert_eq!(with_file.check(anywhere), Ok(()));
+        let both = Settings { allow_anonymous: true, ..with_file };
+        assert!(both.check(here).is_err());
+        let missing = Settings { tokens_file: "/no/such/file".into(), allow_anonymous: false };
+        assert!(missing.check(here).unwrap_err().starts_with("auth.tokens_file: "));
+    }
+}
