@@ -160,17 +160,6 @@ def secrets_are_read_by_their_group_only(objects):
             yield f"{name(workload)} cannot read its secrets"
 
 
-# Settings that come with credentials for callers.
-CREDENTIALS = {
-    "auth.tokens_file",
-    "tls.cert_file",
-    "tls.key_file",
-    "tls.client_ca_file",
-    "scheduler.tls_ca_file",
-    "scheduler.token_file",
-    "cluster.tls_ca_file",
-    "cluster.tls_server_name",
-}
 OAUTH = {"client_id", "client_secret", "client_secret_file", "token_url", "api_url"}
 
 
@@ -181,7 +170,7 @@ def is_known(service, variable):
         return len(rest) == 2 and rest[1] in OAUTH
     defaults = tomllib.loads((ROOT / service / "default.toml").read_text())
     known = {f"{one}.{key}" for one, keys in defaults.items() for key in keys}
-    return ".".join([section, *rest]) in known | CREDENTIALS
+    return ".".join([section, *rest]) in known
 
 
 @rule

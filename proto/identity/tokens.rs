@@ -218,14 +218,15 @@ fn load(path: &Path) -> Result<Set, Error> {
     })
 }
 
-/// Hashes give no token away, but whoever may write the file may call everything.
+/// Hashes give no token away, but whoever may write the file may call everything. A group may read it, as that of a
+/// mounted Secret does.
 pub(in crate::identity) fn warn_if_open(path: &Path, file: &fs::Metadata) {
     let mode = file.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if mode & 0o027 != 0 {
         tracing::warn!(
             file = %path.display(),
             mode = format!("{mode:03o}"),
-            "others than the owner may read or write this file; chmod 600 it"
+            "its group may write this file, or anybody read it; chmod 640 it"
         );
     }
 }
