@@ -1,7 +1,7 @@
 # Docket's front door. `make` alone prints this help.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-s3 test-upgrade previous test-clients test-k8s k8s-alerts run bench chaos sim sim-bugs fuzz build lint format
+.PHONY: help demo test test-s3 test-upgrade previous test-clients test-k8s k8s-alerts run bench chaos sim sim-bugs fuzz deny build lint format
 
 CARGO ?= cargo
 # Everything but the simulation, which builds the services with bugs that it can turn on (see Cargo.toml).
@@ -106,6 +106,10 @@ lint: $(BUF) ## Formatting, clippy with warnings denied, buf lint
 	@$(CARGO) clippy --quiet $(PROGRAMS) --all-targets -- -D warnings
 	@$(CARGO) clippy --quiet --package simulation --all-targets -- -D warnings
 	@$(BUF) lint
+
+deny: ## Licences, sources, advisories and banned crates of all dependencies; needs cargo-deny
+	@command -v cargo-deny >/dev/null || { echo "this needs cargo-deny: cargo install cargo-deny --locked"; exit 1; }
+	@$(CARGO) deny --workspace check
 
 format: ## Format all code
 	@$(CARGO) fmt --all

@@ -91,12 +91,16 @@ reasons! {
     FolderForbidden = "FOLDER_FORBIDDEN", PermissionDenied;
     /// The namespace holds as many schedules as configured.
     TooManySchedules = "TOO_MANY_SCHEDULES", ResourceExhausted;
-    /// The schedule has as many live runs as configured.
+    /// The schedule or the namespace has as many live runs, or backfills, as configured.
     TooManyRuns = "TOO_MANY_RUNS", ResourceExhausted;
     /// The namespace holds as many limits as it may.
     TooManyLimits = "TOO_MANY_LIMITS", ResourceExhausted;
     /// As many streams of WatchEvents are open as configured.
     TooManyWatchers = "TOO_MANY_WATCHERS", ResourceExhausted;
+    /// The namespace holds as many mailboxes as configured.
+    TooManyMailboxes = "TOO_MANY_MAILBOXES", ResourceExhausted;
+    /// The caller has made more calls in this namespace than it may; RetryInfo says when to go on.
+    TooManyCalls = "TOO_MANY_CALLS", ResourceExhausted;
     /// A message is larger than 4 MiB.
     MessageTooLarge = "MESSAGE_TOO_LARGE", ResourceExhausted;
     /// The caller's deadline passed before the call was applied; nothing was changed.
@@ -128,6 +132,13 @@ pub fn status(reason: Reason, message: impl Into<String>) -> Status {
 pub fn retry(reason: Reason, message: impl Into<String>, after: Duration) -> Status {
     let mut details = details(reason);
     details.set_retry_info(Some(after));
+    Status::with_error_details(reason.code(), message, details)
+}
+
+/// A status that names the quota that is full, and of whom.
+pub fn quota(reason: Reason, subject: &str, message: impl Into<String>) -> Status {
+    let (message, mut details) = (message.into(), details(reason));
+    details.add_quota_failure_violation(subject, &*message);
     Status::with_error_details(reason.code(), message, details)
 }
 

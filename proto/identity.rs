@@ -18,11 +18,15 @@ pub mod access;
 pub mod audit;
 pub mod bearer;
 mod gate;
+mod rates;
 mod settings;
 pub mod tls;
 pub mod tokens;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use tonic::Status;
 
@@ -30,7 +34,8 @@ pub use access::roles_for;
 pub use gate::{CertificateName, Gate, Gated, PASSED_ON};
 pub use settings::Settings;
 
-use crate::errors::{Reason, status};
+use crate::errors::{Reason, retry, status};
+use rates::Rates;
 
 /// Longest text of a caller's that the audit log shows.
 const SHOWN_BYTES: usize = 128;
@@ -74,6 +79,8 @@ pub struct Identity {
     who: Arc<Inner>,
     /// What the call turned out to be about; shared with the audit log.
     subject: Option<Arc<Mutex<Subject>>>,
+    /// How many calls it may make; None = as many as it likes.
+    rates: Option<Arc<Rates>>,
 }
 
 #[derive(Debug)]
@@ -109,7 +116,11 @@ impl Scope {
 
 impl Identity {
     pub fn new(name: impl Into<String>, roles: Vec<Role>, namespaces: Scope, kinds: Scope) -> Self {
-        Self { who: Arc::new(Inner { name: name.into(), roles, namespaces, kinds }), subject: None }
+        Self {
+            who: Arc::new(Inner { name: name.into(), roles, namespaces, kinds }),
+            subject: None,
+            rates: None,
+        }
     }
 
     /// A peer on loopback where no credentials are asked for: everything.
@@ -125,6 +136,10 @@ impl Identity {
     /// The same caller, in a call of which [`Identity::subject`] will tell.
     fn noting(self) -> Self {
         Self { subject: Some(Arc::default()), ..self }
+    }
+
+    fn within(self, rates: Option<Arc<Rates>>) -> Self {
+        Self { rates, ..self }
     }
 
     /// For logs and as the actor of changes.
@@ -147,14 +162,22 @@ impl Identity {
     /// The namespace that the request means, if the caller may use it.
     ///
     /// # Errors
-    /// PERMISSION_DENIED, with the same text whether or not the namespace exists.
+    /// PERMISSION_DENIED, with the same text whether or not the namespace exists; RESOURCE_EXHAUSTED when the caller has
+    /// made more calls in it than it may.
     pub fn namespace<'a>(&self, requested: &'a str) -> Result<&'a str, Status> {
         let namespace = if requested.is_empty() { crate::DEFAULT_NAMESPACE } else { requested };
         self.note(|subject| subject.namespace = shown(namespace));
-        if self.who.namespaces.allows(namespace) {
-            Ok(namespace)
-        } else {
-            Err(status(Reason::Forbidden, format!("{} may not use this namespace", self.who.name)))
+        if !self.who.namespaces.allows(namespace) {
+            return Err(status(Reason::Forbidden, format!("{} may not use this namespace", self.who.name)));
+        }
+        let taken = self.rates.as_ref().map(|rates| rates.take(self.name(), namespace, Instant::now()));
+        match taken {
+            None | Some(Ok(())) => Ok(namespace),
+            Some(Err(after)) => Err(retry(
+                Reason::TooManyCalls,
+                "more calls than auth.calls_per_second lets this caller make in this namespace",
+                after,
+            )),
         }
     }
 

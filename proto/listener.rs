@@ -2,7 +2,7 @@
 //! of its other end.
 //!
 //! - A connection counts from the moment it is accepted, its handshake included; over the bounds it is closed at once.
-//! - A handshake has its time, and waits for nobody else's.
+//! - A handshake has its time, and waits for nobody else's; so has the beginning of HTTP/2.
 //! - What goes wrong with one connection, or with accepting, ends nothing but that connection.
 
 mod places;
@@ -21,7 +21,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::mpsc,
-    time::{sleep, timeout},
+    time::{Sleep, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, client, server};
 use tonic::transport::server::Connected;
@@ -29,7 +29,9 @@ use tonic::transport::server::Connected;
 use crate::identity::tls::{self, server::Tls};
 use places::{Place, Places};
 
+/// Of TLS, and then of HTTP/2: its preface and the head of a first frame.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+const PREFACE_BYTES: usize = 24 + 9;
 /// After accepting failed: most often there are no more file descriptors, and some will be free soon.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Connections that the server has not taken yet.
@@ -134,7 +136,15 @@ async fn shake_hands(
 pub struct Connection {
     io: Io,
     peer: Option<Peer>,
+    opening: Option<Opening>,
     _place: Option<Place>,
+}
+
+/// A connection on which HTTP/2 has not begun yet: nothing but this closes one on which nobody speaks.
+#[derive(Debug)]
+struct Opening {
+    read: usize,
+    until: Pin<Box<Sleep>>,
 }
 
 #[derive(Debug)]
@@ -146,15 +156,16 @@ enum Io {
 
 impl Connection {
     fn incoming(io: Io, peer: Peer, place: Place) -> Self {
-        Self { io, peer: Some(peer), _place: Some(place) }
+        let opening = Opening { read: 0, until: Box::pin(sleep(HANDSHAKE)) };
+        Self { io, peer: Some(peer), opening: Some(opening), _place: Some(place) }
     }
 
     pub fn outgoing(stream: TcpStream) -> Self {
-        Self { io: Io::Plain(stream), peer: None, _place: None }
+        Self { io: Io::Plain(stream), peer: None, opening: None, _place: None }
     }
 
     pub fn outgoing_secure(stream: client::TlsStream<TcpStream>) -> Self {
-        Self { io: Io::Called(Box::new(stream)), peer: None, _place: None }
+        Self { io: Io::Called(Box::new(stream)), peer: None, opening: None, _place: None }
     }
 }
 
@@ -188,11 +199,20 @@ macro_rules! on {
 
 impl AsyncRead for Connection {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        on!(self, stream => stream.poll_read(context, buffer))
+        let before = buffer.filled().len();
+        let polled = on!(self.as_mut(), stream => stream.poll_read(context, buffer));
+        let Some(opening) = &mut self.opening else { return polled };
+        opening.read += buffer.filled().len() - before;
+        if opening.read >= PREFACE_BYTES {
+            self.opening = None;
+        } else if polled.is_pending() && opening.until.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        polled
     }
 }
 

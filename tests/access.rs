@@ -296,6 +296,34 @@ async fn tokens_rotate_without_a_restart() {
     }
 }
 
+/// Each caller has its own calls in each namespace.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_makes_no_more_calls_than_it_may() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, file) = (folder.path().join("tokens"), File::new());
+    file.write(&path);
+    let plan = Plan::new("scheduler-svc", folder.path())
+        .set("DOCKET_AUTH__TOKENS_FILE", path.display())
+        .set("DOCKET_AUTH__CALLS_PER_SECOND", 1)
+        .set("DOCKET_AUTH__CALLS_BURST", 3);
+    let scheduler = plan.start().expect("scheduler-svc");
+    let ask = Ask::connect(&scheduler).await;
+    let call = async |name: &str, namespace: &str| {
+        let request = pb::GetStatusRequest { namespace: namespace.into() }.encode_to_vec();
+        let path = "/docket.schedule.v1.StatusService/GetStatus";
+        ask.send(path, request, file.bearer(name).as_deref()).await.reason
+    };
+    let mut last = None;
+    for _ in 0..1_000 {
+        last = call("app", MINE).await;
+        if last.is_some() {
+            break;
+        }
+    }
+    assert_eq!(last, Some(Reason::TooManyCalls));
+    assert_eq!((call("operator", MINE).await, call("app-of-all", "other").await), (None, None));
+}
+
 fn until_logged(service: &Service, text: &str) {
     let begin = Instant::now();
     while !fs::read_to_string(&service.log).is_ok_and(|log| log.contains(text)) {

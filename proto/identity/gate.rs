@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     net::IpAddr,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -16,6 +17,7 @@ use tonic::{
 use super::{
     Identity, Role, Scope, access,
     audit::{Call, Log},
+    rates::Rates,
     tokens::Tokens,
 };
 use crate::{
@@ -51,6 +53,7 @@ const NOT_KNOWN: &str = "a valid token or client certificate is required";
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     admission: Admission,
+    rates: Option<Arc<Rates>>,
     log: Log,
 }
 
@@ -69,12 +72,18 @@ enum Admission {
 impl Gate {
     /// Lets in whoever reaches the port.
     pub fn open() -> Self {
-        Self { admission: Admission::Anyone, log: Log::default() }
+        Self { admission: Admission::Anyone, ..Self::default() }
     }
 
     /// Lets in who proves to be of the file, and tells the audit log of what they change.
     pub fn known(tokens: Tokens) -> Self {
-        Self { admission: Admission::Known(tokens), log: Log::default() }
+        Self { admission: Admission::Known(tokens), ..Self::default() }
+    }
+
+    /// Each caller may make so many calls a second in a namespace; 0 = as many as it likes.
+    #[must_use]
+    pub fn with_rates(self, per_second: u32, burst: u32) -> Self {
+        Self { rates: Rates::new(per_second, burst).map(Arc::new), ..self }
     }
 
     /// Follows changes of the tokens file, if there is one. Never ends.
@@ -107,7 +116,7 @@ impl Gate {
         let (identity, certificate) =
             self.identify(from, headers).map_err(|status| Refusal { status, name: None })?;
         if roles.iter().any(|role| identity.has(*role)) {
-            return Ok((identity, certificate));
+            return Ok((identity.within(self.rates.clone()), certificate));
         }
         let lacks = status(Reason::Forbidden, format!("{} lacks the role for this call", identity.name()));
         Err(Refusal { status: lacks, name: Some(identity) })

@@ -12,6 +12,10 @@ pub struct Settings {
     /// Empty = there is none.
     pub tokens_file: PathBuf,
     pub allow_anonymous: bool,
+    /// Of one caller in one namespace; 0 = as many as it likes.
+    pub calls_per_second: u32,
+    /// 0 = twice the rate.
+    pub calls_burst: u32,
 }
 
 impl Settings {
@@ -38,14 +42,19 @@ impl Settings {
         self.gate().map(|_| ())
     }
 
+    fn limited(&self, gate: Gate) -> Gate {
+        gate.with_rates(self.calls_per_second, self.calls_burst)
+    }
+
     /// # Errors
     /// When the tokens file cannot be read whole.
     pub fn gate(&self) -> Result<Gate, String> {
         if self.has_file() {
             let tokens = Tokens::open(&self.tokens_file);
-            return tokens.map(Gate::known).map_err(|error| format!("auth.tokens_file: {error}"));
+            let tokens = tokens.map_err(|error| format!("auth.tokens_file: {error}"))?;
+            return Ok(self.limited(Gate::known(tokens)));
         }
-        Ok(if self.allow_anonymous { Gate::open() } else { Gate::default() })
+        Ok(self.limited(if self.allow_anonymous { Gate::open() } else { Gate::default() }))
     }
 }
 
@@ -62,11 +71,11 @@ mod tests {
         assert!(why.contains("auth.tokens_file") && why.contains("auth.allow_anonymous"), "{why}");
         assert_eq!(Settings { allow_anonymous: true, ..Settings::default() }.check(anywhere), Ok(()));
         let file = tempfile::NamedTempFile::new().unwrap();
-        let with_file = Settings { tokens_file: file.path().into(), allow_anonymous: false };
+        let with_file = Settings { tokens_file: file.path().into(), ..Settings::default() };
         assert_eq!(with_file.check(anywhere), Ok(()));
         let both = Settings { allow_anonymous: true, ..with_file };
         assert!(both.check(here).is_err());
-        let missing = Settings { tokens_file: "/no/such/file".into(), allow_anonymous: false };
+        let missing = Settings { tokens_file: "/no/such/file".into(), ..Settings::default() };
         assert!(missing.check(here).unwrap_err().starts_with("auth.tokens_file: "));
     }
 }

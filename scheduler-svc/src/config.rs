@@ -135,6 +135,7 @@ pub struct Lease {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub schedules_per_namespace: usize,
+    pub live_runs_per_namespace: usize,
     pub live_runs_per_schedule: usize,
 }
 
@@ -320,6 +321,7 @@ impl Config {
         bounds("lease.heartbeat_ms", self.lease.heartbeat_ms, 1_000, self.lease.term_ms / 2)?;
         bounds("lease.reconnect_grace_ms", self.lease.reconnect_grace_ms, 1_000, self.lease.term_ms)?;
         bounds("limits.schedules_per_namespace", self.limits.schedules_per_namespace as u64, 1, 100_000_000)?;
+        bounds("limits.live_runs_per_namespace", self.limits.live_runs_per_namespace as u64, 1, 100_000_000)?;
         bounds("limits.live_runs_per_schedule", self.limits.live_runs_per_schedule as u64, 1, 1_000)?;
         bounds("events.kept", self.events.kept as u64, 1_000, 10_000_000)?;
         bounds("events.kept_bytes", self.events.kept_bytes as u64, 1 << 20, 16 << 30)?;
@@ -379,52 +381,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(text: &str) -> Result<Config, ConfigError> {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), text).expect("written");
-        Config::load(Some(file.path()))
-    }
-
-    #[test]
-    fn h_a_namespace_takes_what_it_leaves_out_from_all() {
-        let config =
-            load("[history]\ndecisions = 20\n[history.namespaces.shop]\nruns = 50\n").expect("valid");
-        let own: Vec<_> = config.history.of_namespaces().collect();
-        assert_eq!(own, [("shop".into(), Kept { runs: 50, failed_runs: 10, decisions: 20 })]);
-        assert_eq!(load("").expect("the defaults").history.kept(), Kept::default());
-    }
-
-    #[test]
-    fn o10_an_ack_that_the_store_cannot_give_is_refused() {
-        for (url, ack, error) in [
-            ("embedded:x", "replica", "only Redis has replicas"),
-            ("memory:", "replica", "only Redis has replicas"),
-            ("memory:", "disk", "has none"),
-        ] {
-            let why = load(&format!("[store]\nurl = \"{url}\"\nack = \"{ack}\"")).expect_err(url).to_string();
-            assert!(why.starts_with("store.ack is ") && why.contains(error), "{why}");
-        }
-        for (url, ack) in [("embedded:x", "disk"), ("redis://x", "replica"), ("redis://x", "disk")] {
-            load(&format!("[store]\nurl = \"{url}\"\nack = \"{ack}\"")).expect(url);
-        }
-        assert!(load("[store]\nack = \"paper\"").expect_err("no such").to_string().contains("ack"));
-    }
-
-    #[test]
-    fn h_sizes_of_history_have_their_bounds() {
-        for (text, error) in [
-            ("[history]\nruns = 0", "history.runs is 0; it must be 1 to 100"),
-            ("[history]\nbytes_max = 5", "history.bytes_max is 5; it must be 1048576 to 1099511627776"),
-            (
-                "[history.namespaces.shop]\nfailed_runs = 101",
-                "history.namespaces.shop.failed_runs is 101; it must be 1 to 100",
-            ),
-        ] {
-            assert_eq!(load(text).expect_err(text).to_string(), error);
-        }
-        assert!(load("[history.namespaces.shop]\nrun = 5").is_err(), "a key that does not exist");
-    }
-}
+mod tests;

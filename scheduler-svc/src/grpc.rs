@@ -55,6 +55,10 @@ use crate::{
 const MESSAGE_BYTES: usize = 4 << 20;
 const HEADER_BYTES: u32 = 8 << 10;
 const STREAMS: u32 = 100;
+/// A connection takes no more calls after this, so that clients find new replicas, and certificates are looked at again;
+/// what is under way on it, streams included, has the grace to end.
+const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
+const CONNECTION_GRACE: Duration = Duration::from_secs(5 * 60);
 /// Streams of one connection that were reset before they were looked at; with more, it is closed as a flood. Callers that
 /// give up on a service that stood still for a while are none: each of their streams may be reset a few times over.
 const RESETS: usize = 10 * STREAMS as usize;
@@ -119,6 +123,8 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .http2_max_header_list_size(Some(HEADER_BYTES))
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .max_connection_age(CONNECTION_AGE)
+        .max_connection_age_grace(CONNECTION_GRACE)
         .initial_connection_window_size(Some(4 << 20))
         .initial_stream_window_size(Some(1 << 20))
         .add_service(health_service)
@@ -245,10 +251,19 @@ pub fn refusal(refusal: Refusal) -> Status {
                  end_time and max_runs",
             ),
         ),
-        R::TooManySchedules { limit } => errors::status(
+        R::TooManySchedules { limit } => errors::quota(
             Reason::TooManySchedules,
+            "limits.schedules_per_namespace",
             format!(
                 "the namespace holds {limit} schedules, as many as configured (limits.schedules_per_namespace)"
+            ),
+        ),
+        R::TooManyRuns { limit } => errors::quota(
+            Reason::TooManyRuns,
+            "limits.live_runs_per_namespace",
+            format!(
+                "the namespace has {limit} live runs, as many as configured (limits.live_runs_per_namespace); times \
+                 that are due still run"
             ),
         ),
         R::SchedulePaused => {
@@ -285,8 +300,9 @@ pub fn refusal(refusal: Refusal) -> Status {
             Reason::LimitNotFound,
             "no limit is set on this key or pattern, and it is not closed: see ListLimits",
         ),
-        R::TooManyLimits => errors::status(
+        R::TooManyLimits => errors::quota(
             Reason::TooManyLimits,
+            "limits of a namespace",
             format!("the namespace holds {LIMITS_MAX} limits: delete some, or set a pattern for many keys"),
         ),
         R::Poisonous => internal("the call could not be applied"),

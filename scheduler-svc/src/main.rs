@@ -132,6 +132,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         heartbeat: config.lease.heartbeat_ms,
         reconnect_grace: config.lease.reconnect_grace_ms,
         schedules_per_namespace: config.limits.schedules_per_namespace,
+        live_runs_per_namespace: config.limits.live_runs_per_namespace,
         live_runs_max: config.limits.live_runs_per_schedule,
         history: config.history.kept(),
         history_of: config.history.of_namespaces().collect::<Vec<_>>().leak(),

@@ -100,6 +100,8 @@ pub struct Config {
     pub heartbeat: u64,
     pub reconnect_grace: u64,
     pub schedules_per_namespace: usize,
+    /// Over it nobody starts runs by hand; times that are due still run.
+    pub live_runs_per_namespace: usize,
     /// Of one schedule under overlap `allow`.
     pub live_runs_max: usize,
     /// Timers that one turn handles.
@@ -123,6 +125,7 @@ impl Default for Config {
             heartbeat: 5_000,
             reconnect_grace: 5_000,
             schedules_per_namespace: 1_000_000,
+            live_runs_per_namespace: 1_000_000,
             live_runs_max: 16,
             timers_per_turn: 2_000,
             assignments_per_turn: 4_000,

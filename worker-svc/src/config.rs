@@ -40,6 +40,7 @@ pub struct Config {
     pub auth: identity::Settings,
     pub scheduler: Scheduler,
     pub worker: Worker,
+    pub limits: Limits,
     pub archive: archive::Archive,
     pub sources: Sources,
     pub credentials: Credentials,
@@ -106,6 +107,12 @@ pub struct Worker {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub mailboxes_per_namespace: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sources {
     pub folder_root: PathBuf,
     pub allow_networks: String,
@@ -164,13 +171,14 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 15] = [
+    const SECTIONS: [&str; 16] = [
         "grpc",
         "tls",
         "http",
         "auth",
         "scheduler",
         "worker",
+        "limits",
         "archive",
         "sources",
         "credentials",
@@ -234,6 +242,9 @@ impl Config {
             if !(1..=100_000).contains(&value) {
                 return Err(ConfigError(format!("{key} is {value}; it must be 1 to 100000")));
             }
+        }
+        if self.limits.mailboxes_per_namespace == 0 {
+            return Err(ConfigError("limits.mailboxes_per_namespace is 0; it must be at least 1".into()));
         }
         match self.scheduler.url.split_once("://") {
             Some(("http", _)) => Ok(()),

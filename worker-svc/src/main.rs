@@ -192,6 +192,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         gate: gate.clone(),
         tls,
         bounds: config.grpc.bounds(),
+        mailboxes_per_namespace: config.limits.mailboxes_per_namespace,
         stopping: stopping_library,
     };
     let guard = http::Guard { gate, open_metrics: config.http.open_metrics };

@@ -71,8 +71,9 @@ pub fn watch(
     let ends = Ends { stopping: services.stopping.clone(), over: services.shard.over(), deadline };
     let log = services.shard.events().clone();
     let watcher = log.watch().map_err(|_| {
-        errors::status(
+        errors::quota(
             Reason::TooManyWatchers,
+            "events.watchers",
             "as many streams of WatchEvents are open as configured (events.watchers): close some, share one, or poll \
              with ListEvents",
         )

@@ -467,6 +467,11 @@ impl StateMachine {
             Status::Active | Status::Ended | Status::Deleted => {}
         }
         let room = self.room(slot);
+        if let (Room::Free | Room::Behind { .. }, Err(refusal)) =
+            (&room, self.room_in_namespace(&command.key.namespace))
+        {
+            return self.refuse(to, refusal);
+        }
         let (id, created) = match room {
             Room::Taken(live) | Room::Full(live) => (live, false),
             Room::Free | Room::Behind { .. } => (self.create_manual(slot, room, &command.actor), true),

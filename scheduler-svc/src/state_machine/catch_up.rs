@@ -112,6 +112,9 @@ impl StateMachine {
             Status::Quarantined => return self.refuse(to, Refusal::ScheduleQuarantined),
             Status::Active | Status::Ended | Status::Deleted => {}
         }
+        if let Err(refusal) = self.room_in_namespace(&command.key.namespace) {
+            return self.refuse(to, refusal);
+        }
         let schedule = &self.schedules[slot];
         if schedule.rings != command.as_of {
             return self.refuse(to, Refusal::Changed);

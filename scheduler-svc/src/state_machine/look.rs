@@ -9,6 +9,7 @@ use std::{
 use super::{
     StateMachine,
     definition::Definition,
+    output::Refusal,
     run::{Phase, Run, RunKey},
     view::{Backlog, WaitKind},
 };
@@ -73,7 +74,11 @@ impl Tallied {
 
 /// Runs by namespace and kind. Holds only what is there.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(HashMap<(Arc<str>, Arc<str>), [Crowd; PLACES]>);
+pub struct Tally {
+    lanes: HashMap<(Arc<str>, Arc<str>), [Crowd; PLACES]>,
+    /// All of a namespace.
+    live: HashMap<Arc<str>, u64>,
+}
 
 /// Runs of one place, by the second in which they are due: a herd shares one.
 #[derive(Clone, Debug, Default)]
@@ -106,16 +111,23 @@ impl Crowd {
 
 impl Tally {
     fn enter(&mut self, run: &Tallied) {
-        let crowds = self.0.entry(lane(&run.definition)).or_default();
+        *self.live.entry(run.definition.key.namespace.clone()).or_default() += 1;
+        let crowds = self.lanes.entry(lane(&run.definition)).or_default();
         crowds[run.place as usize].enter(run.second);
     }
 
     fn leave(&mut self, run: &Tallied) {
         let lane = lane(&run.definition);
-        let Some(crowds) = self.0.get_mut(&lane) else { return };
+        let Some(crowds) = self.lanes.get_mut(&lane) else { return };
         crowds[run.place as usize].leave(run.second);
         if crowds.iter().all(|crowd| crowd.runs == 0) {
-            self.0.remove(&lane);
+            self.lanes.remove(&lane);
+        }
+        if let Some(live) = self.live.get_mut(&lane.0) {
+            *live -= 1;
+            if *live == 0 {
+                self.live.remove(&lane.0);
+            }
         }
     }
 }
@@ -125,6 +137,13 @@ fn lane(definition: &Definition) -> (Arc<str>, Arc<str>) {
 }
 
 impl StateMachine {
+    /// Whether somebody may start one more run by hand, as of the last seal.
+    pub(super) fn room_in_namespace(&self, namespace: &str) -> Result<(), Refusal> {
+        let limit = self.config.live_runs_per_namespace;
+        let live = self.tally.live.get(namespace).copied().unwrap_or(0);
+        if live >= limit as u64 { Err(Refusal::TooManyRuns { limit }) } else { Ok(()) }
+    }
+
     /// Counts a run where it is now. Called for all that a batch has changed, when it is closed.
     pub(super) fn retally(&mut self, key: RunKey) {
         let now = Tallied::of(&self.runs[key]);
@@ -155,7 +174,7 @@ impl StateMachine {
             history_bytes: self.history.bytes(),
             ..Present::default()
         };
-        for ((namespace, kind), crowds) in &self.tally.0 {
+        for ((namespace, kind), crowds) in &self.tally.lanes {
             let of = |place: Place| &crowds[place as usize];
             if of(Place::Leased).runs > 0 {
                 *present.leases.entry(kind.clone()).or_default() += of(Place::Leased).runs;
@@ -199,10 +218,16 @@ impl StateMachine {
             run.tallied.iter().for_each(|tallied| tally.enter(tallied));
         }
         let sums = |tally: &Tally| -> BTreeMap<_, _> {
-            let all = tally.0.iter();
+            let all = tally.lanes.iter();
             all.map(|(lane, crowds)| (lane.clone(), crowds.clone().map(|crowd| (crowd.runs, crowd.seconds))))
                 .collect()
         };
+        if self.tally.live != tally.live {
+            return Err(format!(
+                "live runs per namespace: {:?}, and there are {:?}",
+                self.tally.live, tally.live
+            ));
+        }
         let (counted, there) = (sums(&self.tally), sums(&tally));
         if counted == there { Ok(()) } else { Err(format!("counted {counted:?}, there are {there:?}")) }
     }

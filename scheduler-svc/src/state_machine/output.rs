@@ -151,6 +151,10 @@ pub enum Refusal {
     },
     RequestIdReused,
     NeverFires,
+    /// Of the namespace.
+    TooManyRuns {
+        limit: usize,
+    },
     TooManySchedules {
         limit: usize,
     },

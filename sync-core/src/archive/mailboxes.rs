@@ -181,6 +181,17 @@ impl Catalog {
         query.build().fetch_all(self.reader()).await?.iter().map(read).collect()
     }
 
+    /// Those of a namespace, disconnected ones included.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn count_mailboxes(&self, namespace: &str) -> Result<u64> {
+        let mut query = QueryBuilder::new("SELECT COUNT(*) FROM mailboxes WHERE namespace = ");
+        query.push_bind(namespace.to_owned());
+        let row = query.build().fetch_one(self.reader()).await?;
+        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+    }
+
     /// Ends syncing and forgets the credential; a running attempt is superseded. With `delete_documents`, documents leave tombstones
     /// and messages are forgotten, so that connecting again files everything anew.
     ///

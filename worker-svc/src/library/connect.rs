@@ -5,7 +5,7 @@ use docket::{
     library::v1::{self as pb, credential, mailbox::Source},
 };
 use sync_core::{
-    archive::{MailboxSpec, SourceConfig, record::GmailConfig},
+    archive::{Error, MailboxSpec, SourceConfig, record::GmailConfig},
     credential::{
         Credential, SECRET_MAX, Secret,
         vault::{self, Place, Sealed},
@@ -147,6 +147,23 @@ fn secret(field: &str, text: String) -> Result<Secret, Violation> {
         return Err(Violation::new(field, "must not hold line breaks or NUL"));
     }
     Ok(secret)
+}
+
+/// Whether the namespace takes one more mailbox, if this is one. Two that are connected at once may both find room.
+pub async fn check_room(services: &Services, spec: &MailboxSpec) -> Result<(), Status> {
+    let (catalog, limit) = (&services.archive.catalog, services.mailboxes_per_namespace);
+    match catalog.get_mailbox(&spec.namespace, &spec.mailbox_id).await {
+        Ok(_) => return Ok(()),
+        Err(Error::NotFound(_)) => {}
+        Err(error) => return Err(archive_error(error)),
+    }
+    if catalog.count_mailboxes(&spec.namespace).await.map_err(archive_error)? < limit {
+        return Ok(());
+    }
+    let why = format!(
+        "the namespace holds {limit} mailboxes, as many as configured (limits.mailboxes_per_namespace)"
+    );
+    Err(errors::quota(Reason::TooManyMailboxes, "limits.mailboxes_per_namespace", why))
 }
 
 /// Seals what came with the request; without one, the mailbox has to have one for exactly this source.

@@ -49,6 +49,7 @@ impl MailboxService for Api {
         let namespace = identity.namespace(namespace)?;
         identity.about(body.mailbox.as_ref().map_or("", |mailbox| &mailbox.mailbox_id));
         let spec = validate::connect(namespace, &body, &self.0.clients)?;
+        connect::check_room(&self.0, &spec).await?;
         let credential = connect::credential(&mut body, &spec.source, &self.0.clients)?;
         if let SourceConfig::Folder(config) = &spec.source {
             folder::check(&self.0.root, config).await?;

@@ -1,9 +1,14 @@
 use std::collections::BTreeMap;
 
-use docket::{errors::Reason, library::v1 as pb};
+use docket::{
+    errors::{Reason, reason_of},
+    library::v1 as pb,
+};
 use prost_types::Timestamp;
 
-use super::world::{World, mailbox, refused, synced};
+use tonic_types::StatusExt as _;
+
+use super::world::{MAILBOXES_MAX, World, mailbox, refused, synced};
 
 fn folder(path: &str, format: i32) -> Option<pb::mailbox::Source> {
     Some(pb::mailbox::Source::Folder(pb::FolderSource { path: path.into(), format }))
@@ -40,6 +45,25 @@ async fn a_mailbox_is_connected_shown_and_connected_again() {
     let other = world.connect(pb::Mailbox { address: "new@mail.example".into(), ..asked }).await.unwrap();
     assert!(!other.created && other.mailbox.unwrap().etag != first.etag);
     refused(world.connect(mailbox("mb-1", "bob")).await, Reason::InvalidField, "mailbox.owner");
+}
+
+#[tokio::test]
+async fn a_namespace_takes_so_many_mailboxes_and_no_more() {
+    let world = World::new().await;
+    let of = |n: u64, namespace: &str| {
+        let id = format!("mb-{n}");
+        std::fs::create_dir_all(world.root().join(&id)).unwrap();
+        pb::Mailbox { namespace: namespace.into(), ..mailbox(&id, "alice") }
+    };
+    for n in 0..MAILBOXES_MAX {
+        world.connect(of(n, "full")).await.unwrap();
+    }
+    let refused = world.connect(of(MAILBOXES_MAX, "full")).await.unwrap_err();
+    assert_eq!(reason_of(&refused), Some(Reason::TooManyMailboxes));
+    let quota = refused.get_details_quota_failure().expect("QuotaFailure");
+    assert_eq!(quota.violations[0].subject, "limits.mailboxes_per_namespace");
+    assert!(world.connect(of(0, "full")).await.is_ok(), "one that is there is no new one");
+    assert!(world.connect(of(0, "other")).await.is_ok());
 }
 
 #[tokio::test]

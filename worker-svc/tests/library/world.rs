@@ -47,6 +47,8 @@ use worker_svc::{
     metrics::Metrics,
 };
 
+/// Of a namespace.
+pub const MAILBOXES_MAX: u64 = 30;
 pub const NOW: i64 = 1_800_000_000_000;
 
 pub struct World {
@@ -112,6 +114,7 @@ impl World {
             gate: Gate::default(),
             tls: None,
             bounds: Default::default(),
+            mailboxes_per_namespace: MAILBOXES_MAX,
             metrics: Metrics::new(0).unwrap(),
             clock: clock(&time),
             stopping: stopping.clone(),

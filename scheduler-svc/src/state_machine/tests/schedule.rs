@@ -282,6 +282,24 @@ fn the_namespace_has_its_bound() {
 }
 
 #[test]
+fn the_namespaces_live_runs_have_their_bound() {
+    let config = crate::state_machine::Config { live_runs_per_namespace: 2, ..Default::default() };
+    let mut bench = Bench::with(config);
+    for id in ["a", "b", "c"] {
+        bench.save(definition(id, every(HOUR)));
+    }
+    let (first, _) = bench.run_now("a");
+    let (_, created) = bench.run_now("b");
+    assert!(created);
+    let trigger = bench.trigger("c");
+    assert_eq!(bench.refused(&trigger), Refusal::TooManyRuns { limit: 2 });
+    assert_eq!(bench.run_now("a"), (first, false), "one that is live already is answered with");
+    bench.pass(HOUR);
+    let (_, created) = bench.run_now("c");
+    assert!(!created, "what is due runs all the same");
+}
+
+#[test]
 fn a_list_goes_page_by_page() {
     let mut bench = Bench::new();
     for n in 0..7 {
