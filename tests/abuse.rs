@@ -1,5 +1,7 @@
 //! Connections that mean harm, at a real process: it stays up and small, and an honest client notices nothing.
 
+#![allow(clippy::print_stdout)] // What an honest client waited is for people to read.
+
 #[path = "abuse/frames.rs"]
 mod frames;
 mod harness;

@@ -321,7 +321,7 @@ async fn o10_a_result_that_was_lost_with_its_leader_is_handed_in_again() {
     assert_eq!((again.state(), again.attempt), (pb::RunState::Succeeded, 1), "it was not done again");
 }
 
-/// Ten rounds of callers give up on a scheduler that stands still, all on one connection. That is no flood of resets: the
+/// Four rounds of callers give up on a scheduler that stands still, all on one connection. That is no flood of resets: the
 /// connection, and the calls on it, live on.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_give_up_on_a_stopped_scheduler_are_served_when_it_goes_on() {
@@ -332,7 +332,7 @@ async fn callers_that_give_up_on_a_stopped_scheduler_are_served_when_it_goes_on(
     let ask = async || client.clone().get_status(pb::GetStatusRequest::default()).await;
     ask().await.expect("a connection");
     service.signal("-STOP");
-    for _ in 0..10 {
+    for _ in 0..4 {
         let given_up = join_all((0..60).map(|_| tokio::time::timeout(PATIENCE, ask()))).await;
         assert!(given_up.iter().all(Result::is_err), "it stands still");
     }

@@ -55,7 +55,7 @@ const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
 const CONNECTION_GRACE: Duration = Duration::from_secs(5 * 60);
 /// Streams of one connection that were reset before they were looked at; with more, it is closed as a flood. Callers that
 /// give up on a service that stood still for a while are none: each of their streams may be reset a few times over.
-const RESETS: usize = 10 * STREAMS as usize;
+const RESETS: usize = 3 * STREAMS as usize;
 /// Calls that are under way when the process stops may take this long, downloads to slow clients included.
 const DRAIN: Duration = Duration::from_secs(10);
 
