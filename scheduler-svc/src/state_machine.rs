@@ -352,26 +352,27 @@ impl StateMachine {
     // --- schedules come and go -------------------------------------------------------------------------------
 
     fn insert_schedule(&mut self, schedule: Schedule) -> SlotKey {
-        let (slot, name) = self.add_schedule(schedule);
-        self.index.extend(name.map(|name| (name, slot)));
+        let definition = schedule.definition.clone();
+        // A deleted one lives on for its last run, while its name may belong to another by now.
+        let named = schedule.status != schedule::Status::Deleted;
+        let slot = self.add_schedule(schedule);
+        if named {
+            *self.per_namespace.entry(definition.key.namespace.clone()).or_default() += 1;
+            self.gates.count_uses(None, Some(&definition));
+            self.crowds.count_uses(None, Some(&definition));
+            self.index.insert(definition.key.clone(), slot);
+        }
         slot
     }
 
-    /// It is found by its uid. Returns the name by which it is to be found, if it is.
-    fn add_schedule(&mut self, schedule: Schedule) -> (SlotKey, Option<ScheduleKey>) {
-        let (uid, key) = (schedule.uid, schedule.definition.key.clone());
-        let named = schedule.status != schedule::Status::Deleted;
+    /// It is found by its uid, and by nothing else.
+    fn add_schedule(&mut self, schedule: Schedule) -> SlotKey {
+        let uid = schedule.uid;
         let slot = self.schedules.insert(schedule);
         let schedules = &self.schedules;
         self.by_uid.insert_unique(hash(uid), slot, |slot| hash(schedules[*slot].uid));
         self.history.add(&self.schedules[slot]);
-        // A deleted one lives on for its last run, while its name may belong to another by now.
-        if named {
-            *self.per_namespace.entry(key.namespace.clone()).or_default() += 1;
-            self.gates.count_uses(None, Some(&self.schedules[slot].definition));
-            self.crowds.count_uses(None, Some(&self.schedules[slot].definition));
-        }
-        (slot, named.then_some(key))
+        slot
     }
 
     /// Room for so many schedules more.

@@ -27,6 +27,13 @@ impl Crowds {
         }
     }
 
+    /// What others have counted.
+    pub fn add(&mut self, other: Self) {
+        for (cron, count) in other.0 {
+            *self.0.entry(cron).or_default() += count;
+        }
+    }
+
     /// Schedules whose due times are those of this definition, and all of them in the same seconds.
     pub fn of(&self, definition: &Definition) -> u32 {
         crowded(definition).and_then(|cron| self.0.get(&address(cron)).copied()).unwrap_or(0)

@@ -131,6 +131,13 @@ impl Gates {
         }
     }
 
+    /// What others have counted.
+    pub fn add_uses(&mut self, other: Self) {
+        for (name, count) in other.uses {
+            *self.uses.entry(name).or_default() += count;
+        }
+    }
+
     /// A run is live. Once, or again to no effect.
     pub fn enter(&mut self, run: RunKey, definition: &Definition) {
         if definition.limits.is_empty() || self.of_run.contains_key(&run) {

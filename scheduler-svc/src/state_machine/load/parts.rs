@@ -11,15 +11,16 @@ fn part_length(items: usize) -> usize {
     items.div_ceil(processors.min(items / PART_MIN).max(1))
 }
 
-/// `each` of all items, in their order. What `each` remembers from item to item is of its part only.
-pub fn map<T: Send, M: Default, R: Send>(
+/// `each` of all items, in their order, and what it remembered from item to item: one for each part.
+pub fn map<T: Send, M: Default + Send, R: Send>(
     mut items: Vec<T>,
     each: impl Fn(&mut M, T) -> R + Sync,
-) -> impl Iterator<Item = R> {
+) -> (impl Iterator<Item = R>, Vec<M>) {
     let length = part_length(items.len());
     let work = |items: Vec<T>| {
         let mut memory = M::default();
-        items.into_iter().map(|item| each(&mut memory, item)).collect::<Vec<R>>()
+        let done: Vec<R> = items.into_iter().map(|item| each(&mut memory, item)).collect();
+        (done, memory)
     };
     let mut parts = Vec::new();
     while items.len() > length {
@@ -33,7 +34,8 @@ pub fn map<T: Send, M: Default, R: Send>(
         }
         done
     });
-    done.into_iter().flatten()
+    let (done, memories): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    (done.into_iter().flatten(), memories)
 }
 
 /// Sorts each part, so that a sort that knows runs has only to merge them. Equal items keep their order.
@@ -55,8 +57,13 @@ mod tests {
         for count in [0, 1, PART_MIN - 1, 2 * PART_MIN, 2 * PART_MIN + 1, 9 * PART_MIN + 5] {
             let items: Vec<usize> = (0..count).collect();
             let expected: Vec<usize> = items.iter().map(|item| item * 3).collect();
-            let done: Vec<usize> = map(items, |(): &mut (), item| item * 3).collect();
-            assert!(done == expected, "{count}");
+            let counting = |count: &mut usize, item| {
+                *count += 1;
+                item * 3
+            };
+            let (done, counted) = map(items, counting);
+            assert!(done.eq(expected), "{count}");
+            assert_eq!(counted.into_iter().sum::<usize>(), count);
             let mut mixed: Vec<usize> =
                 (0..count).map(|item| item.wrapping_mul(0x9e37_79b9) % 1_000).collect();
             let mut expected = mixed.clone();

@@ -24,7 +24,7 @@ impl StateMachine {
         runs: Vec<(RunId, Bytes)>,
         definitions: &Definitions,
     ) -> Vec<(i64, RunKey)> {
-        let read = parts::map(runs, |near: &mut usize, (id, value)| {
+        let (read, _) = parts::map(runs, |near: &mut usize, (id, value)| {
             let of = |generation| definitions.get(id.uid, generation, near);
             (id, readable(&Name::Run(id), || record::read_run(id, value, of)))
         });

@@ -1,8 +1,9 @@
 //! Schedules come back, with what is derived of them: next times, the index of names, timers.
 
-use std::mem;
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 
 use super::{
     definitions::Definitions,
@@ -14,6 +15,9 @@ use crate::{
     record::{self, Unreadable},
     state_machine::{
         StateMachine,
+        crowd::Crowds,
+        definition::ScheduleKey,
+        gate::Gates,
         id::Uid,
         schedule::{Schedule, Status},
     },
@@ -24,7 +28,7 @@ impl StateMachine {
     pub(super) fn load_definitions(&mut self, stored: Vec<((Uid, u32), Bytes)>) -> Definitions {
         let count = stored.len();
         let texts = Texts::new(mem::take(&mut self.crons), mem::take(&mut self.names));
-        let read = parts::map(stored, |near: &mut Near, (of, value)| {
+        let (read, _) = parts::map(stored, |near: &mut Near, (of, value)| {
             let name = Name::Definition(of.0, of.1);
             (of, readable(&name, || texts.definition(near, value)))
         });
@@ -40,6 +44,14 @@ impl StateMachine {
         Definitions::new(definitions)
     }
 
+    fn add_uses(&mut self, uses: Uses) {
+        for (namespace, count) in uses.namespaces {
+            *self.per_namespace.entry(namespace).or_default() += count;
+        }
+        self.gates.add_uses(uses.gates);
+        self.crowds.add(uses.crowds);
+    }
+
     /// Returns those whose state cannot be read.
     pub(super) fn load_schedules(
         &mut self,
@@ -49,15 +61,17 @@ impl StateMachine {
         self.reserve(states.len());
         let (mut named, mut timers) = (Vec::with_capacity(states.len()), Vec::with_capacity(states.len()));
         let mut unknown = Vec::new();
-        let read = parts::map(states, |near: &mut usize, (uid, value)| {
-            let read = readable(&Name::State(uid), || read_schedule(uid, value, definitions, near));
-            read.map_err(|error| (uid, error))
+        let (read, met) = parts::map(states, |met: &mut Met, (uid, value)| {
+            let read = readable(&Name::State(uid), || read_schedule(uid, value, definitions, &mut met.near));
+            read.map(|(schedule, stored_next)| (met.name(&schedule), schedule, stored_next))
+                .map_err(|error| (uid, error))
         });
+        met.into_iter().for_each(|met| self.add_uses(met.uses));
         for schedule in read {
             match schedule {
-                Ok((schedule, stored_next)) => {
+                Ok((name, schedule, stored_next)) => {
                     let has_moved = self.former_tzdb.is_some() && stored_next != schedule.next;
-                    let (slot, name) = self.add_schedule(schedule);
+                    let slot = self.add_schedule(schedule);
                     named.extend(name.map(|name| (name, slot)));
                     let timer = self.schedules[slot].timer(slot);
                     self.schedules[slot].armed = timer;
@@ -75,6 +89,36 @@ impl StateMachine {
         self.index = named.into_iter().collect();
         self.timers.set_all_wall(timers);
         unknown
+    }
+}
+
+/// What the named schedules of one part share with others.
+#[derive(Default)]
+struct Uses {
+    namespaces: HashMap<Arc<str>, usize>,
+    gates: Gates,
+    crowds: Crowds,
+}
+
+/// What one part has met.
+#[derive(Default)]
+struct Met {
+    /// Where the last definition was found.
+    near: usize,
+    uses: Uses,
+}
+
+impl Met {
+    /// The name by which it is to be found, if it is; then it counts.
+    fn name(&mut self, schedule: &Schedule) -> Option<ScheduleKey> {
+        let named = schedule.status != Status::Deleted;
+        named.then(|| {
+            let definition = &*schedule.definition;
+            *self.uses.namespaces.entry(definition.key.namespace.clone()).or_default() += 1;
+            self.uses.gates.count_uses(None, Some(definition));
+            self.uses.crowds.count_uses(None, Some(definition));
+            definition.key.clone()
+        })
     }
 }
 
