@@ -42,6 +42,24 @@ impl Settings {
         self.gate().map(|_| ())
     }
 
+    /// What is valid and will be regretted.
+    pub fn risk(&self, listen: SocketAddr, has_tls: bool) -> Option<String> {
+        if listen.ip().to_canonical().is_loopback() {
+            return None;
+        }
+        if self.allow_anonymous {
+            return Some(format!(
+                "auth.allow_anonymous is set and grpc.listen is {listen}: whoever reaches it may call everything"
+            ));
+        }
+        (!has_tls).then(|| {
+            format!(
+                "tls.cert_file is empty and grpc.listen is {listen}: tokens travel in the clear, unless the network \
+                 encrypts"
+            )
+        })
+    }
+
     fn limited(&self, gate: Gate) -> Gate {
         gate.with_rates(self.calls_per_second, self.calls_burst)
     }
@@ -61,6 +79,17 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_and_tokens_in_the_clear_are_told() {
+        let (here, anywhere) = ("127.0.0.1:0".parse().unwrap(), "0.0.0.0:7310".parse().unwrap());
+        let open = Settings { allow_anonymous: true, ..Settings::default() };
+        assert!(open.risk(anywhere, true).unwrap().contains("auth.allow_anonymous"));
+        assert_eq!(open.risk(here, false), None);
+        let tokens = Settings { tokens_file: "tokens".into(), ..Settings::default() };
+        assert!(tokens.risk(anywhere, false).unwrap().contains("tls.cert_file"));
+        assert_eq!(tokens.risk(anywhere, true), None);
+    }
 
     #[test]
     fn a_port_that_others_reach_asks_for_credentials_or_says_that_it_does_not() {

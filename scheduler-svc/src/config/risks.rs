@@ -34,6 +34,7 @@ impl Config {
                     .into(),
             );
         }
+        risks.extend(self.auth.risk(listen, !self.tls.cert_file.as_os_str().is_empty()));
         risks
     }
 
@@ -70,14 +71,17 @@ mod tests {
 
     #[test]
     fn the_defaults_and_a_usual_installation_are_no_risk() {
+        let tokens = tempfile::NamedTempFile::new().expect("a file");
         assert_eq!(risks(|_| {}), "");
         let usual = risks(|config| {
             config.store.url = "rediss://docket:s3cret@redis:6379".into();
             config.store.ack = Ack::Disk;
             config.cluster.advertise = "10.0.0.7:7310".into();
             config.grpc.listen = "0.0.0.0:7310".parse().expect("an address");
+            config.auth.tokens_file = tokens.path().into();
         });
-        assert_eq!(usual, "");
+        // Of what others reach, TLS alone is left to say.
+        assert!(usual.starts_with("tls.cert_file is empty") && !usual.contains('\n'), "{usual}");
     }
 
     #[test]
@@ -91,7 +95,8 @@ mod tests {
         let hidden = risks(|config| {
             config.store.url = "redis://redis".into();
             config.grpc.listen = "0.0.0.0:7310".parse().expect("an address");
+            config.auth.allow_anonymous = true;
         });
-        assert!(hidden.contains("cluster.advertise"), "{hidden}");
+        assert!(hidden.contains("cluster.advertise") && hidden.contains("auth.allow_anonymous"), "{hidden}");
     }
 }

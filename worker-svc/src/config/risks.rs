@@ -48,7 +48,8 @@ impl Config {
             ),
         ];
         let told = told.into_iter().filter(|(is_so, _)| *is_so).map(|(_, risk)| risk.to_owned());
-        told.chain(self.too_little(memory)).collect()
+        let has_tls = !self.tls.cert_file.as_os_str().is_empty();
+        told.chain(self.auth.risk(self.grpc.listen, has_tls)).chain(self.too_little(memory)).collect()
     }
 
     fn scheduler_is_here(&self) -> bool {
@@ -101,6 +102,7 @@ mod tests {
 
     #[test]
     fn the_defaults_and_a_usual_installation_are_no_risk() {
+        let tokens = tempfile::NamedTempFile::new().expect("a file");
         assert_eq!(risks(None, |_| {}), "");
         let usual = risks(Some(1 << 30), |config| {
             config.grpc.listen = "0.0.0.0:7320".parse().expect("an address");
@@ -108,8 +110,10 @@ mod tests {
             config.archive = archive("postgres://docket@db/docket", "s3://bucket");
             config.credentials.key_file = "/run/keys".into();
             config.sources.allow_networks = "10.1.0.0/16".into();
+            config.auth.tokens_file = tokens.path().into();
         });
-        assert_eq!(usual, "");
+        // Of what others reach, TLS alone is left to say.
+        assert!(usual.starts_with("tls.cert_file is empty") && !usual.contains('\n'), "{usual}");
     }
 
     fn archive(database: &str, blobs: &str) -> super::super::archive::Archive {
@@ -132,6 +136,7 @@ mod tests {
         let open = risks(None, |config| {
             config.grpc.listen = "0.0.0.0:7320".parse().expect("an address");
             config.sources.folder_root = "/mail".into();
+            config.auth.allow_anonymous = true;
         });
         assert!(open.contains("key_file") && open.contains("folder_root"), "{open}");
         let everything = risks(None, |config| config.sources.allow_networks = "0.0.0.0/0".into());
