@@ -99,7 +99,7 @@ fuzz: ## Fuzz one TARGET of fuzz/fuzz_targets for SECONDS (make fuzz TARGET=pdf 
 	@test -f 'fuzz/fuzz_targets/$(TARGET).rs' || { echo "TARGET is one of:"; ls fuzz/fuzz_targets | sed 's/\.rs$$//'; exit 1; }
 	@fuzz/seed $(TARGET)
 	@cd fuzz && CARGO_TARGET_DIR=$(CURDIR)/target/fuzz $(CARGO) +nightly fuzz run $(TARGET) -- \
-		-max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10
+		-max_total_time=$(SECONDS) -max_len=20000 -rss_limit_mb=2048 -timeout=60
 
 lint: $(BUF) ## Formatting, clippy with warnings denied, buf lint
 	@$(CARGO) fmt --all --check
