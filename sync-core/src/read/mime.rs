@@ -86,7 +86,7 @@ fn head_of(message: &Message<'_>) -> Mail {
     let name = from.and_then(|a| a.name()).map(clean::line).unwrap_or_default();
     let address = from.and_then(|a| a.address()).map(clean::line).unwrap_or_default();
     let shown = match (name.is_empty(), address.is_empty()) {
-        (false, false) => format!("{name} <{address}>"),
+        (false, false) => clean::line(&format!("{name} <{address}>")),
         (false, true) => name.clone(),
         _ => address.clone(),
     };

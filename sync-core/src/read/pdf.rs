@@ -6,11 +6,16 @@
 mod attached;
 mod glyphs;
 
+use std::iter::successors;
+
 use pdf_extract::Document;
 
 pub use attached::Attached;
 
 use super::sheet::Sheet;
+
+/// A balanced tree of a million pages has less than ten.
+const PARENTS_MAX: usize = 64;
 
 pub struct Pdf {
     pub sheet: Sheet,
@@ -36,6 +41,9 @@ pub fn read(bytes: &[u8]) -> Result<Pdf, Failure> {
     if document.is_encrypted() && guarded(|| document.decrypt("").is_ok()) != Ok(true) {
         return Err(Failure::Encrypted);
     }
+    if guarded(|| is_endless(&document)) != Ok(false) {
+        return Err(Failure::Damaged("its pages are nested in a circle".into()));
+    }
     let attached = guarded(|| attached::list(&document)).unwrap_or_default();
     let mut collector = glyphs::Collector::default();
     let outcome = guarded(std::panic::AssertUnwindSafe(|| {
@@ -46,6 +54,13 @@ pub fn read(bytes: &[u8]) -> Result<Pdf, Failure> {
         Ok(Err(error)) | Err(error) => error,
     };
     Ok(Pdf { sheet: collector.into_sheet(), attached, trouble })
+}
+
+/// Whether a page has more parents than any real one. The parser asks each for what the page does not say, in a recursion
+/// that a circle never ends.
+fn is_endless(document: &Document) -> bool {
+    let parent = |id| document.get_dictionary(id).ok()?.get(b"Parent").ok()?.as_reference().ok();
+    document.page_iter().any(|page| successors(Some(page), |id| parent(*id)).nth(PARENTS_MAX).is_some())
 }
 
 /// Whether the bytes are a PDF: the mark may stand after some junk.

@@ -219,3 +219,12 @@ fn fields_hold_nothing_hidden() {
     let fields = serde_json::to_string(&found.first().expect("a document").fields).expect("JSON");
     assert!(!fields.contains(['\u{202e}', '\u{200b}']), "{fields}");
 }
+
+/// Found by fuzzing.
+#[test]
+fn a_sender_is_one_line_of_bounded_length() {
+    let (name, address) = ("N".repeat(280), format!("{}@mail.example", "a".repeat(200)));
+    let raw = format!("From: {name} <{address}>\nSubject: x\n\nhello\n");
+    let head = read(raw.into_bytes()).expect("readable").head;
+    assert!(head.from.starts_with("NNN") && head.from.chars().count() <= 300, "{}", head.from);
+}

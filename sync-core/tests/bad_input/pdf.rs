@@ -37,6 +37,9 @@ fn bad_input_45_loops_and_impossible_sizes() {
     let _ =
         read(attached("invoice.pdf", good.replace("/Kids[3 0 R]", "/Kids[3 0 R 2 0 R 3 0 R]").as_bytes()));
     unread(good.replace("/Contents 4 0 R", "/Contents 3 0 R").as_bytes());
+    // A page that is its own parent, and leaves to it what it does not say. Found by fuzzing.
+    let circle = good.replace("/Parent 2 0 R", "/Parent 3 0 R").replace("/MediaBox", "/MediaBix");
+    unread(circle.replace("/Resources", "/Resourxes").as_bytes());
     // A length that is its own stream; a stream of objects that lies in itself.
     let own = b"<</Length 6 0 R>>\nstream\nx\nendstream".to_vec();
     let _ = read(attached("invoice.pdf", &with(INVOICE, "/X 6 0 R", &[own])));
