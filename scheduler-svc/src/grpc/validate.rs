@@ -124,7 +124,9 @@ fn cron(timing: &pb::Cron) -> Result<Timing, Violation> {
         Ok(cron) => Ok(Timing::Cron(Arc::new(cron))),
         Err(CronError::Expression(index, error)) => {
             let text = super::text::clean(&timing.expressions[index], 64);
-            refuse(&format!("schedule.cron.expressions[{index}]"), &format!("`{text}` {error}"))
+            // The error repeats the part that is wrong.
+            let why = super::text::clean(&error.to_string(), 400);
+            refuse(&format!("schedule.cron.expressions[{index}]"), &format!("`{text}` {why}"))
         }
         Err(CronError::TimeZone(remedy)) => {
             let text = super::text::clean(&timing.time_zone, 64);

@@ -53,6 +53,16 @@ fn fires(asked: &pb::Schedule, after: &str, expected: &[&str]) {
 
 const EXPRESSION: &str = "schedule.cron.expressions[0]";
 
+/// Found by fuzzing.
+#[test]
+fn what_is_wrong_is_shown_without_control_characters() {
+    let Err(violation) = schedule("default", &cron("0 0 15W FEB \u{5}\0I\u{202e}", ""), 0) else {
+        panic!("refused")
+    };
+    assert!(violation.message.contains("`I` is not 0 to 7"), "{violation:?}");
+    assert!(super::super::text::is_clean(&violation.message), "{violation:?}");
+}
+
 #[test]
 fn bad_input_19_days_that_never_come() {
     for expression in ["0 0 30 2 *", "0 0 31 4 *"] {
