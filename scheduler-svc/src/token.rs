@@ -1,7 +1,7 @@
 //! `scheduler-svc token`: makes tokens. It reads and writes no file, so that it runs anywhere.
 
-use clap::{Args, Subcommand, ValueEnum};
-use docket::identity::tokens;
+use clap::{Args, Subcommand};
+use docket::identity::{Role, tokens};
 
 #[derive(Subcommand)]
 pub enum Verb {
@@ -15,7 +15,7 @@ pub struct New {
     #[arg(long, value_parser = name)]
     name: String,
     /// May be given several times.
-    #[arg(long, required = true)]
+    #[arg(long, required = true, value_parser = role)]
     role: Vec<Role>,
     /// May be given several times. Left out = all.
     #[arg(long, value_parser = name)]
@@ -28,25 +28,8 @@ pub struct New {
     expires: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Role {
-    App,
-    Worker,
-    Operator,
-    Scheduler,
-    Metrics,
-}
-
-impl Role {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::App => "app",
-            Self::Worker => "worker",
-            Self::Operator => "operator",
-            Self::Scheduler => "scheduler",
-            Self::Metrics => "metrics",
-        }
-    }
+fn role(text: &str) -> Result<Role, String> {
+    Role::parse(text).ok_or_else(|| format!("must be one of {}", Role::ALL.map(Role::name).join(", ")))
 }
 
 /// What the file takes without quoting.

@@ -1,6 +1,6 @@
 //! Definitions by uid and generation, while a load needs them.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use crate::state_machine::{definition::Definition, id::Uid};
 
@@ -28,12 +28,8 @@ impl Definitions {
 
     /// The latest of a schedule, and its generation.
     pub fn last_of(&self, uid: Uid) -> Option<(u32, &Arc<Definition>)> {
-        let Range { start, end } = self.range(uid);
-        self.0[start..end].last().map(|((_, generation), definition)| (*generation, definition))
-    }
-
-    fn range(&self, uid: Uid) -> Range<usize> {
-        let start = self.0.partition_point(|((of, _), _)| *of < uid);
-        start..start + self.0[start..].iter().take_while(|((of, _), _)| *of == uid).count()
+        let end = self.0.partition_point(|((of, _), _)| *of <= uid);
+        let ((of, generation), definition) = self.0[..end].last()?;
+        (*of == uid).then_some((*generation, definition))
     }
 }
