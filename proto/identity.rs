@@ -17,6 +17,7 @@
 pub mod access;
 pub mod audit;
 pub mod bearer;
+pub mod exposure;
 mod gate;
 mod rates;
 mod settings;

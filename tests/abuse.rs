@@ -20,7 +20,10 @@ use docket::schedule::v1 as pb;
 use frames::*;
 use futures_util::future::join_all;
 use harness::{Plan, Scheduler, Service};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 /// What a scheduler with next to no schedules may take, while it is attacked.
 const RSS_MAX_KIB: u64 = 400 << 10;
@@ -230,4 +233,26 @@ async fn connections_are_bounded_for_each_peer() {
         .await;
     let log = fs::read_to_string(&world.scheduler.log).expect("a log");
     assert!(log.contains("too many connections"), "{log}");
+}
+
+/// Of the HTTP port, a peer gets so many connections, each with its time for a request; probes from elsewhere are
+/// answered all the while.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_http_port_is_bounded_as_well() {
+    let world = World::start(&[]);
+    let http = world.scheduler.http;
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        let mut stream = connect(http).await.expect("a connection");
+        let _ = stream.write_all(b"GET /livez HTTP/1.1\r\nx-slow: ").await;
+        held.push(stream);
+    }
+    let mut ended = join_all(held.split_off(64).iter_mut().map(until_closed)).await;
+    let mut probe = TcpStream::connect(http).await.expect("another peer");
+    probe.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.expect("sent");
+    let mut answer = String::new();
+    probe.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    ended.extend(join_all(held.iter_mut().map(until_closed)).await);
+    assert_eq!(ended.len(), 100);
 }

@@ -6,7 +6,9 @@ mod harness;
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,6 +19,11 @@ use docket::{
     schedule::v1::{self as pb, schedule_service_client::ScheduleServiceClient},
 };
 use harness::{Plan, Service, redis::Redis};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
 use tonic::{Request, Status, transport::Channel};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +34,7 @@ const IDENTITIES: &[(&str, &str, &str)] = &[
     ("shop", "app", "spiffe://docket.test/shop"),
     ("fleet", "worker", "worker.docket.test"),
     ("standby", "scheduler", "spiffe://docket.test/scheduler"),
+    ("scraper", "metrics", "prometheus.docket.test"),
 ];
 
 struct World {
@@ -227,6 +235,47 @@ async fn upsert(channel: Channel) -> Result<(), Status> {
     ScheduleServiceClient::new(channel).upsert_schedule(request).await.map(|_| ())
 }
 
+/// With `http.tls`, probes are answered over TLS, and metrics to whom the certificate names.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_http_port_speaks_tls_where_it_is_told_to() {
+    let world = World::new();
+    let scraper = world.authority.sign("scraper", "DNS:prometheus.docket.test");
+    let shop = world.authority.sign("shop", "URI:spiffe://docket.test/shop");
+    for binary in ["scheduler-svc", "worker-svc"] {
+        let plan = world.secure(Plan::new(binary, world.folder.path())).set("DOCKET_HTTP__TLS", true);
+        let service = plan.start().expect(binary);
+        let get = async |path: &str, shown: Option<&Pair>| {
+            let answer = https_get(service.http, path, &world.trust(shown)).await.expect("an answer");
+            answer.lines().next().expect("a status").to_owned()
+        };
+        assert_eq!(get("/livez", None).await, "HTTP/1.1 200 OK", "{binary}");
+        assert_eq!(get("/metrics", None).await, "HTTP/1.1 401 Unauthorized");
+        assert_eq!(get("/metrics", Some(&shop)).await, "HTTP/1.1 401 Unauthorized");
+        assert_eq!(get("/metrics", Some(&scraper)).await, "HTTP/1.1 200 OK");
+
+        let mut plain = TcpStream::connect(service.http).await.expect("a connection");
+        plain.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        let mut answer = Vec::new();
+        // Closing may be a reset.
+        let _ = plain.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP"), "in the clear");
+    }
+}
+
+async fn https_get(to: SocketAddr, path: &str, trust: &Trust) -> anyhow::Result<String> {
+    let mut config = rustls::ClientConfig::clone(&*trust.read()?);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let stream = TcpStream::connect(to).await?;
+    let connector = TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect("localhost".try_into()?, stream).await?;
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+        .await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
 #[test]
 fn a_pair_that_does_not_fit_is_refused_at_the_start() {
     let world = World::new();
@@ -240,4 +289,8 @@ fn a_pair_that_does_not_fit_is_refused_at_the_start() {
     assert_eq!(check(&world.server.cert, &other.key), Some(64), "another certificate's key");
     assert_eq!(check(&world.server.key, &world.server.key), Some(64), "no certificate");
     assert_eq!(check(&world.server.cert, Path::new("/no/such/key")), Some(64));
+    let mut bare = harness::command("scheduler-svc", &["--check-config"]).expect("a command");
+    let refused = bare.env("DOCKET_HTTP__TLS", "true").output().expect("an answer");
+    assert_eq!(refused.status.code(), Some(64), "TLS without a certificate");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("tls.cert_file"));
 }

@@ -13,7 +13,7 @@ use tonic::{
     service::Interceptor,
 };
 
-use super::tokens::{Stamp, warn_if_open};
+use super::tokens::Stamp;
 
 /// Between two looks at the file.
 const PERIOD: Duration = Duration::from_secs(3);
@@ -78,7 +78,6 @@ impl Inner {
 fn read(path: &Path) -> Result<(Stamp, MetadataValue<Ascii>), String> {
     let about = |why: &dyn fmt::Display| format!("{}: {why}", path.display());
     let stamp = Stamp::of(path).map_err(|error| about(&error))?;
-    warn_if_open(path, &fs::metadata(path).map_err(|error| about(&error))?);
     let text = fs::read_to_string(path).map_err(|error| about(&error))?;
     let token = text.trim();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {

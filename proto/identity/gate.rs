@@ -95,8 +95,8 @@ impl Gate {
     }
 
     /// Whether a peer may read `/metrics`, which have no other guard.
-    pub fn shows_metrics(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
-        let known = self.identify(From { ip: Some(peer), names: &[] }, headers);
+    pub fn shows_metrics(&self, peer: &Peer, headers: &HeaderMap) -> bool {
+        let known = self.identify(From::peer(Some(peer)), headers);
         known.is_ok_and(|(identity, _)| identity.has(Role::Operator) || identity.has(Role::Metrics))
     }
 

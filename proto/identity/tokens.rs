@@ -25,7 +25,7 @@ mod watch;
 use std::{
     collections::HashMap,
     fmt, fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::SystemTime,
@@ -210,25 +210,11 @@ fn load(path: &Path) -> Result<Set, Error> {
     if file.len() > FILE_BYTES {
         return Err(about(format!("is larger than {FILE_BYTES} bytes")));
     }
-    warn_if_open(path, &file);
     let text = fs::read_to_string(path).map_err(|error| about(error.to_string()))?;
     read::read(&text).map_err(|(line, why)| match line {
         Some(line) => about(format!("line {line}: {why}")),
         None => about(why),
     })
-}
-
-/// Hashes give no token away, but whoever may write the file may call everything. A group may read it, as that of a
-/// mounted Secret does.
-pub(in crate::identity) fn warn_if_open(path: &Path, file: &fs::Metadata) {
-    let mode = file.permissions().mode() & 0o777;
-    if mode & 0o027 != 0 {
-        tracing::warn!(
-            file = %path.display(),
-            mode = format!("{mode:03o}"),
-            "its group may write this file, or anybody read it; chmod 640 it"
-        );
-    }
 }
 
 #[cfg(test)]

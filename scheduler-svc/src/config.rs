@@ -66,6 +66,7 @@ impl Grpc {
 #[serde(deny_unknown_fields)]
 pub struct Http {
     pub listen: SocketAddr,
+    pub tls: bool,
     pub open_metrics: bool,
 }
 
@@ -300,7 +301,9 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_ack(&self.store_url()?)?;
         self.auth.check(self.grpc.listen).map_err(ConfigError)?;
-        self.tls.open().map_err(ConfigError)?;
+        if self.tls.open().map_err(ConfigError)?.is_none() && self.http.tls {
+            return Err(ConfigError("http.tls needs tls.cert_file and tls.key_file".into()));
+        }
         if let Some(trust) = self.trust() {
             trust.read().map_err(|error| ConfigError(format!("cluster.tls: {error}")))?;
         }

@@ -33,7 +33,7 @@ use docket::{
         Gate,
         tls::{client::Trust, server::Tls},
     },
-    listener::{Bounds, Listener},
+    listener::{Bounds, Listener, Protocol},
     schedule::v1 as pb,
 };
 use prost::Message;
@@ -97,7 +97,7 @@ pub struct Services {
 /// When the listener fails.
 pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<()> {
     let stopping = services.stopping.clone();
-    let connections = Listener::new(listener, services.tls.clone(), services.bounds);
+    let connections = Listener::new(listener, Protocol::Http2, services.tls.clone(), services.bounds);
     let services = Arc::new(services);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<pb::schedule_service_server::ScheduleServiceServer<schedule::Api>>().await;

@@ -2,20 +2,21 @@
 //! without a leader is not held against it (rule S3). `/metrics` is for Prometheus.
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use axum::{
-    Router,
-    extract::ConnectInfo,
+    Extension, Router,
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::IntoResponse as _,
     routing::get,
 };
-use docket::identity::Gate;
-use tokio::{net::TcpListener, sync::watch};
+use docket::{
+    identity::Gate,
+    listener::{Listener, Peer, http},
+};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{cluster::Leadership, metrics::Metrics};
@@ -34,23 +35,20 @@ pub struct Guard {
 }
 
 impl Guard {
-    fn lets_in(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
-        self.open_metrics || self.gate.shows_metrics(peer.ip(), headers)
+    fn lets_in(&self, peer: &Peer, headers: &HeaderMap) -> bool {
+        self.open_metrics || self.gate.shows_metrics(peer, headers)
     }
 }
 
 /// Serves until `stopping`; from then on it is not ready.
-///
-/// # Errors
-/// When the listener fails.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     leadership: watch::Receiver<Leadership>,
     metrics: Arc<Metrics>,
     guard: Guard,
     stopping: CancellationToken,
     stopped: CancellationToken,
-) -> std::io::Result<()> {
+) {
     // Not before somebody has led: until then no call could be answered.
     let led = Arc::new(Mutex::new(None::<Instant>));
     let ready = move || {
@@ -70,8 +68,8 @@ pub async fn serve(
             }
         }
     };
-    let page = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap| {
-        let page = guard.lets_in(peer, &headers).then(|| metrics.render());
+    let page = move |Extension(peer): Extension<Peer>, headers: HeaderMap| {
+        let page = guard.lets_in(&peer, &headers).then(|| metrics.render());
         async move {
             let refused = (StatusCode::UNAUTHORIZED, "a token of role metrics or operator is required\n");
             page.map(|page| ([(CONTENT_TYPE, METRICS)], page)).ok_or(refused).into_response()
@@ -81,6 +79,5 @@ pub async fn serve(
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(page));
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await
+    http::serve(listener, router, stopped.cancelled_owned()).await;
 }

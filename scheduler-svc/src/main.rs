@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use docket::listener::{Listener, Protocol, http::BOUNDS};
 use scheduler_svc::{
     cluster::{Cluster, Leadership},
     config::{Ack, Config, DEFAULTS, StoreUrl},
@@ -167,6 +168,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     tokio::pin!(terminated);
     let alarm = Duration::from_millis(config.telemetry.overdue_alarm_ms);
     tokio::spawn(watchdog::run(metrics.clone(), handle.clone(), alarm, stopped.clone()));
+    let http_tls = tls.clone().filter(|_| config.http.tls);
     let services = Services {
         shard: handle,
         metrics: metrics.clone(),
@@ -194,7 +196,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let guard = http::Guard { gate, open_metrics: config.http.open_metrics };
     // Being alive does not depend on the store (rule S3), so a store that is away keeps nobody from asking.
     let mut http = tokio::spawn(http::serve(
-        http,
+        Listener::new(http, Protocol::Http1, http_tls, BOUNDS),
         leadership.clone(),
         metrics,
         guard,
@@ -213,7 +215,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         () = &mut terminated => None,
         ended = &mut cluster => Some(ended?.err().unwrap_or_else(|| anyhow::anyhow!("it stopped leading without a reason"))),
         served = &mut grpc => return served?,
-        served = &mut http => return Ok(served??),
+        served = &mut http => return Ok(served?),
     };
     info!(failure = failure.as_ref().map(tracing::field::display), "stopping");
     if failure.is_some() {

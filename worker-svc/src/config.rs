@@ -71,6 +71,7 @@ impl Grpc {
 #[serde(deny_unknown_fields)]
 pub struct Http {
     pub listen: SocketAddr,
+    pub tls: bool,
     pub open_metrics: bool,
 }
 
@@ -216,7 +217,9 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.archive.check()?;
         self.auth.check(self.grpc.listen).map_err(ConfigError)?;
-        self.tls.open().map_err(ConfigError)?;
+        if self.tls.open().map_err(ConfigError)?.is_none() && self.http.tls {
+            return Err(ConfigError("http.tls needs tls.cert_file and tls.key_file".into()));
+        }
         self.bearer()?;
         self.gmail.check()?;
         oauth::clients(&self.oauth)?;

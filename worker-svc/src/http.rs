@@ -1,17 +1,19 @@
 //! The HTTP port: `/livez` says that the process runs, `/readyz` that it serves and hears the scheduler.
 //! `/metrics` is for Prometheus.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
-    Router,
-    extract::ConnectInfo,
+    Extension, Router,
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::IntoResponse as _,
     routing::get,
 };
-use docket::identity::Gate;
-use tokio::{net::TcpListener, sync::watch};
+use docket::{
+    identity::Gate,
+    listener::{Listener, Peer, http},
+};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{link::LinkStatus, metrics::Metrics};
@@ -28,27 +30,24 @@ pub struct Guard {
 }
 
 impl Guard {
-    fn lets_in(&self, peer: SocketAddr, headers: &HeaderMap) -> bool {
-        self.open_metrics || self.gate.shows_metrics(peer.ip(), headers)
+    fn lets_in(&self, peer: &Peer, headers: &HeaderMap) -> bool {
+        self.open_metrics || self.gate.shows_metrics(peer, headers)
     }
 }
 
 /// Serves until `stopped`. `link` is absent in a process that runs no jobs.
-///
-/// # Errors
-/// When the listener fails.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     link: Option<watch::Receiver<LinkStatus>>,
     metrics: Arc<Metrics>,
     guard: Guard,
     stopping: CancellationToken,
     stopped: CancellationToken,
-) -> std::io::Result<()> {
+) {
     let shown = link.clone();
-    let page = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap| {
+    let page = move |Extension(peer): Extension<Peer>, headers: HeaderMap| {
         let status = shown.as_ref().map(|link| link.borrow().clone());
-        let page = guard.lets_in(peer, &headers).then(|| metrics.render(status.as_ref()));
+        let page = guard.lets_in(&peer, &headers).then(|| metrics.render(status.as_ref()));
         async move {
             let refused = (StatusCode::UNAUTHORIZED, "a token of role metrics or operator is required\n");
             page.map(|page| ([(CONTENT_TYPE, METRICS)], page)).ok_or(refused).into_response()
@@ -72,6 +71,5 @@ pub async fn serve(
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(page));
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await
+    http::serve(listener, router, stopped.cancelled_owned()).await;
 }

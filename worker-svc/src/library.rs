@@ -31,7 +31,7 @@ use docket::{
     library::v1::{
         document_service_server::DocumentServiceServer, mailbox_service_server::MailboxServiceServer,
     },
-    listener::{Bounds, Listener},
+    listener::{Bounds, Listener, Protocol},
 };
 use sync_core::{
     archive::{Archive, Error},
@@ -87,7 +87,7 @@ pub struct Services {
 /// When the listener fails.
 pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<()> {
     let stopping = services.stopping.clone();
-    let connections = Listener::new(listener, services.tls.clone(), services.bounds);
+    let connections = Listener::new(listener, Protocol::Http2, services.tls.clone(), services.bounds);
     let services = Arc::new(services);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<MailboxServiceServer<mailbox::Api>>().await;

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use docket::listener::{Listener, Protocol, http::BOUNDS};
 use sync_core::{
     archive::Archive,
     credential::{Credentials, Vault},
@@ -181,6 +182,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     tokio::spawn(sweep(archive.clone(), stopping.clone()));
     tokio::spawn(metrics.clone().keep(stopped.clone()));
     let stopping_library = handed_in.clone();
+    let http = Listener::new(http, Protocol::Http1, tls.clone().filter(|_| config.http.tls), BOUNDS);
     let services = Services {
         archive,
         root,
@@ -201,7 +203,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         () = terminated() => info!("stopping"),
         served = &mut grpc => served??,
-        served = &mut http => served??,
+        served = &mut http => served?,
         () = link_broke(&mut link) => anyhow::bail!("the link to the scheduler has panicked"),
     }
     stopping.cancel();

@@ -9,6 +9,7 @@ use std::{
 use docket::{
     errors::{Reason, status},
     identity::{bearer::Bearer, tls::client::Trust},
+    listener::{Bounds, Listener, Protocol},
     schedule::v1::{
         self as pb,
         stream_due_jobs_response::Message as Said,
@@ -219,7 +220,7 @@ async fn a_worker_that_is_refused_for_good_is_not_ready_and_says_why() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let number = port.local_addr().unwrap().port();
     tokio::spawn(http::serve(
-        port,
+        Listener::new(port, Protocol::Http1, None, Bounds::default()),
         Some(shown.clone()),
         Metrics::new(1).unwrap(),
         http::Guard::default(),

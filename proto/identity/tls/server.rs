@@ -11,7 +11,10 @@ use rustls::{ServerConfig, server::WebPkiClientVerifier};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, H2, authorities, chain, is_set, key, provider};
-use crate::identity::tokens::Stamp;
+use crate::{identity::tokens::Stamp, listener::Protocol};
+
+/// As in ALPN.
+const HTTP1: &[u8] = b"http/1.1";
 
 /// Between two looks at the files.
 const PERIOD: Duration = Duration::from_secs(3);
@@ -48,7 +51,7 @@ impl Settings {
         Ok(Some(Tls(Arc::new(inner))))
     }
 
-    fn read(&self) -> Result<Arc<ServerConfig>, Error> {
+    fn read(&self) -> Result<Configs, Error> {
         let wrong = |error: rustls::Error| Error::new(&self.cert_file, error);
         let builder = ServerConfig::builder_with_provider(provider());
         let builder = builder.with_safe_default_protocol_versions().map_err(wrong)?;
@@ -64,8 +67,10 @@ impl Settings {
         };
         let mut config =
             builder.with_single_cert(chain(&self.cert_file)?, key(&self.key_file)?).map_err(wrong)?;
+        config.alpn_protocols = vec![HTTP1.to_vec()];
+        let http1 = Arc::new(config.clone());
         config.alpn_protocols = vec![H2.to_vec()];
-        Ok(Arc::new(config))
+        Ok(Configs { http1, http2: Arc::new(config) })
     }
 
     fn stamps(&self) -> [Option<Stamp>; 3] {
@@ -79,8 +84,13 @@ pub struct Tls(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Configs>,
     seen: Mutex<[Option<Stamp>; 3]>,
+}
+
+struct Configs {
+    http1: Arc<ServerConfig>,
+    http2: Arc<ServerConfig>,
 }
 
 impl fmt::Debug for Tls {
@@ -90,8 +100,12 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    pub fn config(&self) -> Arc<ServerConfig> {
-        self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn config(&self, protocol: Protocol) -> Arc<ServerConfig> {
+        let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);
+        match protocol {
+            Protocol::Http1 => current.http1.clone(),
+            Protocol::Http2 => current.http2.clone(),
+        }
     }
 
     /// Reads the files again if they have changed. Returns whether they are in use now.

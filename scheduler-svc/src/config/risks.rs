@@ -4,6 +4,8 @@
 
 use std::net::SocketAddr;
 
+use docket::identity::exposure;
+
 use super::{Ack, Config, StoreUrl};
 
 impl Config {
@@ -35,6 +37,13 @@ impl Config {
             );
         }
         risks.extend(self.auth.risk(listen, !self.tls.cert_file.as_os_str().is_empty()));
+        risks.extend(self.grpc.bounds().risk());
+        let secrets = [
+            ("auth.tokens_file", &self.auth.tokens_file),
+            ("tls.key_file", &self.tls.key_file),
+            ("cluster.tls_key_file", &self.cluster.tls_key_file),
+        ];
+        risks.extend(secrets.into_iter().filter_map(|(key, file)| exposure::of(key, file)));
         risks
     }
 

@@ -2,6 +2,8 @@
 
 use std::{fs, net::IpAddr, thread};
 
+use docket::identity::exposure;
+
 use super::Config;
 
 /// What a worker takes with the largest mails in all slots, and one reader that meets a bomb (docs/documents.md).
@@ -49,7 +51,17 @@ impl Config {
         ];
         let told = told.into_iter().filter(|(is_so, _)| *is_so).map(|(_, risk)| risk.to_owned());
         let has_tls = !self.tls.cert_file.as_os_str().is_empty();
-        told.chain(self.auth.risk(self.grpc.listen, has_tls)).chain(self.too_little(memory)).collect()
+        let secrets = [
+            ("auth.tokens_file", &self.auth.tokens_file),
+            ("tls.key_file", &self.tls.key_file),
+            ("scheduler.tls_key_file", &self.scheduler.tls_key_file),
+            ("scheduler.token_file", &self.scheduler.token_file),
+        ];
+        told.chain(self.auth.risk(self.grpc.listen, has_tls))
+            .chain(self.too_little(memory))
+            .chain(self.grpc.bounds().risk())
+            .chain(secrets.into_iter().filter_map(|(key, file)| exposure::of(key, file)))
+            .collect()
     }
 
     fn scheduler_is_here(&self) -> bool {
