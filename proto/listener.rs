@@ -3,9 +3,12 @@
 //!
 //! - A connection counts from the moment it is accepted, its handshake included; over the bounds it is closed at once.
 //! - A handshake has its time, and waits for nobody else's; so has the beginning of HTTP/2.
+//! - A peer whose frames are no calls, or that connects again and again, is read more slowly (`budget`).
 //! - What goes wrong with one connection, or with accepting, ends nothing but that connection.
 
+mod budget;
 mod connection;
+mod frames;
 pub mod http;
 mod places;
 
@@ -130,7 +133,8 @@ async fn accept(listener: TcpListener, protocol: Protocol, tls: Option<Tls>, pla
         match &tls {
             None => {
                 let peer = Peer { address, names: Arc::default() };
-                let connection = Connection::incoming(protocol, Io::Plain(stream), peer, place);
+                let wait = place.begin();
+                let connection = Connection::incoming(protocol, Io::Plain(stream), peer, place).paused(wait);
                 if ready.send(Ok(connection)).await.is_err() {
                     return;
                 }
@@ -139,6 +143,7 @@ async fn accept(listener: TcpListener, protocol: Protocol, tls: Option<Tls>, pla
                 let acceptor = TlsAcceptor::from(tls.config(protocol));
                 let ready = ready.clone();
                 tokio::spawn(async move {
+                    sleep(place.begin()).await;
                     let Some((io, peer)) = shake_hands(acceptor, stream, address).await else { return };
                     let _ = ready.send(Ok(Connection::incoming(protocol, io, peer, place))).await;
                 });

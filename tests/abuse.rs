@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout)] // What an honest client waited is for people to read.
 
+#[path = "abuse/attacks.rs"]
+mod attacks;
 #[path = "abuse/frames.rs"]
 mod frames;
 mod harness;
@@ -17,7 +19,7 @@ use std::{
 };
 
 use docket::schedule::v1 as pb;
-use frames::*;
+use frames::{connect, until_closed};
 use futures_util::future::join_all;
 use harness::{Plan, Scheduler, Service};
 use tokio::{
@@ -27,7 +29,6 @@ use tokio::{
 
 /// What a scheduler with next to no schedules may take, while it is attacked.
 const RSS_MAX_KIB: u64 = 400 << 10;
-const CONNECTIONS: usize = 60;
 
 struct World {
     _folder: tempfile::TempDir,
@@ -40,12 +41,6 @@ impl World {
         let plan = Plan::new("scheduler-svc", folder.path());
         let plan = settings.iter().fold(plan, |plan, (key, value)| plan.set(key, value));
         Self { scheduler: plan.start().expect("scheduler-svc"), _folder: folder }
-    }
-
-    fn peak_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.scheduler.pid())).expect("a process");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-        line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
     }
 
     /// An honest client makes one call after the other: before the attack, while it goes on, and while its connections
@@ -63,7 +58,7 @@ impl World {
             over.store(true, Ordering::Relaxed);
         };
         let (mut during, ()) = tokio::join!(self.calls_until(over.clone(), 20), attacked);
-        let peak = self.peak_kib();
+        let peak = self.scheduler.peak_kib();
         println!(
             "{name}: p99 {:?} before, {:?} under attack ({} calls); peak {} MiB",
             p99(&mut before),
@@ -91,129 +86,28 @@ fn p99(took: &mut [Duration]) -> Duration {
     took[took.len() * 99 / 100]
 }
 
-/// What is still open of so many connections.
-async fn each<F: Future<Output = Option<TcpStream>>>(count: usize, attack: impl Fn() -> F) -> Vec<TcpStream> {
-    join_all((0..count).map(|_| attack())).await.into_iter().flatten().collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_frames_end_their_connection_and_nothing_else() {
     let world = World::start(&[]);
-    world
-        .withstands("rapid reset", |to| {
-            each(20, move || async move {
-                let mut stream = begin(to, &[]).await.ok()?;
-                for n in 0..5_000u32 {
-                    let id = 2 * n + 1;
-                    let open = frame(HEADERS, END_HEADERS | END_STREAM, id, &call(STATUS));
-                    let reset = frame(RST_STREAM, 0, id, &8u32.to_be_bytes());
-                    if pour(&mut stream, &[open, reset].concat(), 1).await == 0 {
-                        break;
-                    }
-                }
-                Some(stream)
-            })
-        })
-        .await;
-    world
-        .withstands("CONTINUATION flood", |to| {
-            each(20, move || async move {
-                let mut stream = begin(to, &[]).await.ok()?;
-                pour(&mut stream, &frame(HEADERS, 0, 1, &call(STATUS)), 1).await;
-                let more = frame(CONTINUATION, 0, 1, &block(&[("x", "y".repeat(100).as_str()); 100]));
-                let sent = pour(&mut stream, &more, 10_000).await;
-                assert!(sent < 10_000, "a header list of 100 MB was taken");
-                Some(stream)
-            })
-        })
-        .await;
-    let pings = frame(PING, 0, 0, &[0; 8]).repeat(1_000);
-    world.withstands("ping flood", |to| flood(to, pings.clone())).await;
-    let settings = frame(SETTINGS, 0, 0, &[]).repeat(1_000);
-    world.withstands("settings flood", |to| flood(to, settings.clone())).await;
-}
-
-/// Nothing is read, so answers pile up until the peer stops to read as well.
-async fn flood(to: SocketAddr, bytes: Vec<u8>) -> Vec<TcpStream> {
-    each(10, || async {
-        let mut stream = begin(to, &[]).await.ok()?;
-        pour(&mut stream, &bytes, 100).await;
-        Some(stream)
-    })
-    .await
+    world.withstands("rapid reset", attacks::rapid_reset).await;
+    world.withstands("CONTINUATION flood", attacks::continuation_flood).await;
+    world.withstands("PING flood", attacks::ping_flood).await;
+    world.withstands("SETTINGS flood", attacks::settings_flood).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn those_that_wait_or_do_not_read_hold_no_memory() {
     let world = World::start(&[]);
-    world
-        .withstands("10 000 idle streams", |to| {
-            each(100, move || async move {
-                let mut stream = begin(to, &[]).await.ok()?;
-                for n in 0..100 {
-                    pour(&mut stream, &frame(HEADERS, END_HEADERS, 2 * n + 1, &call(STATUS)), 1).await;
-                }
-                Some(stream)
-            })
-        })
-        .await;
-    world
-        .withstands("slow readers", |to| {
-            each(20, move || async move {
-                // SETTINGS_INITIAL_WINDOW_SIZE = 0
-                let mut stream = begin(to, &[0, 4, 0, 0, 0, 0]).await.ok()?;
-                for n in 0..100 {
-                    pour(&mut stream, &frame(HEADERS, END_HEADERS, 2 * n + 1, &call(STATUS)), 1).await;
-                    pour(&mut stream, &frame(DATA, END_STREAM, 2 * n + 1, &[0; 5]), 1).await;
-                }
-                Some(stream)
-            })
-        })
-        .await;
-    world
-        .withstands("headers that do not end", |to| {
-            each(CONNECTIONS, move || async move {
-                let mut stream = begin(to, &[]).await.ok()?;
-                pour(&mut stream, &frame(HEADERS, 0, 1, &call(STATUS)), 1).await;
-                Some(stream)
-            })
-        })
-        .await;
+    world.withstands("10 000 idle streams", attacks::idle_streams).await;
+    world.withstands("slow readers", attacks::slow_readers).await;
+    world.withstands("headers that do not end", attacks::endless_headers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_malformed_or_too_large_is_refused() {
     let world = World::start(&[]);
-    let bodies: [Vec<u8>; 5] = [
-        [&[0, 255, 255, 255, 255][..], &[0; 1000]].concat(),
-        vec![1, 0, 0, 0, 1, 0],
-        vec![9; 100],
-        [&[0, 0, 0, 0, 4][..], &[255; 4]].concat(),
-        vec![0, 0],
-    ];
-    world
-        .withstands("malformed messages", |to| {
-            let bodies = &bodies;
-            each(20, move || async move {
-                let mut stream = begin(to, &[]).await.ok()?;
-                for (n, body) in (0..).zip(bodies.iter()) {
-                    pour(&mut stream, &frame(HEADERS, END_HEADERS, 2 * n + 1, &call(STATUS)), 1).await;
-                    pour(&mut stream, &frame(DATA, END_STREAM, 2 * n + 1, body), 1).await;
-                }
-                Some(stream)
-            })
-        })
-        .await;
-    world
-        .withstands("bytes that are no HTTP/2", |to| {
-            each(CONNECTIONS, move || async move {
-                let mut stream = begin(to, &[]).await.ok()?;
-                pour(&mut stream, &[0xff; 8192], 10).await;
-                until_closed(&mut stream).await;
-                Some(stream)
-            })
-        })
-        .await;
+    world.withstands("malformed messages", attacks::malformed_messages).await;
+    world.withstands("bytes that are no HTTP/2", attacks::noise).await;
 }
 
 /// A peer gets so many connections, and others get theirs; one on which nothing begins is closed.
@@ -222,10 +116,7 @@ async fn connections_are_bounded_for_each_peer() {
     let world = World::start(&[("DOCKET_GRPC__CONNECTIONS_PER_PEER", 20)]);
     world
         .withstands("too many connections", |to| async move {
-            let mut held: Vec<TcpStream> = Vec::new();
-            for _ in 0..200 {
-                held.extend(connect(to).await.ok());
-            }
+            let mut held = attacks::connections(to).await;
             // Those beyond the bound at once, the others when they have had their time to begin.
             join_all(held.iter_mut().map(until_closed)).await;
             held

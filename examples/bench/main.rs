@@ -6,6 +6,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod abuse;
 mod failover;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
@@ -30,6 +31,10 @@ const UPSERTS: usize = 20_000;
 async fn main() -> anyhow::Result<()> {
     let herd: usize = std::env::var("HERD").ok().map_or(Ok(50_000), |n| n.parse())?;
     let only = std::env::args().nth(1);
+    if only.as_deref() == Some("attack") {
+        let (name, to) = (std::env::args().nth(2), std::env::args().nth(3));
+        return abuse::attack(&name.context("which?")?, to.context("whom?")?.parse()?).await;
+    }
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
     println!("{:<44} {:>14}   goal (client, scheduler and worker on 2 cores)", "work", "measured");
     if wanted("upsert") {
@@ -43,6 +48,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("failover") {
         failover::failover(row).await?;
+    }
+    if wanted("abuse") {
+        abuse::abuse(row).await?;
     }
     if wanted("start") {
         start::start(row).await?;

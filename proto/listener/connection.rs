@@ -3,7 +3,8 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
@@ -14,7 +15,7 @@ use tokio::{
 use tokio_rustls::{client, server};
 use tonic::transport::server::Connected;
 
-use super::{HANDSHAKE, Peer, Protocol, places::Place};
+use super::{HANDSHAKE, Peer, Protocol, frames::Frames, places::Place};
 
 /// The beginning of HTTP/2: its preface and the head of a first frame.
 const PREFACE_BYTES: usize = 24 + 9;
@@ -23,9 +24,21 @@ const PREFACE_BYTES: usize = 24 + 9;
 #[derive(Debug)]
 pub struct Connection {
     io: Io,
-    peer: Option<Peer>,
+    /// None of a connection that this process has made.
+    served: Option<Served>,
+}
+
+/// What a server knows of a connection.
+#[derive(Debug)]
+struct Served {
+    peer: Peer,
+    place: Place,
+    /// None when HTTP/2 has begun, and of HTTP/1.1, whose server has timeouts of its own.
     opening: Option<Opening>,
-    _place: Option<Place>,
+    /// None of HTTP/1.1.
+    frames: Option<Frames>,
+    /// Until nothing is read.
+    paused: Option<Pin<Box<Sleep>>>,
 }
 
 /// A connection on which HTTP/2 has not begun yet: nothing but this closes one on which nobody speaks.
@@ -33,6 +46,38 @@ pub struct Connection {
 struct Opening {
     read: usize,
     until: Pin<Box<Sleep>>,
+}
+
+impl Served {
+    fn pause(&mut self, wait: Duration) {
+        if wait > Duration::ZERO {
+            self.paused = Some(Box::pin(sleep(wait)));
+        }
+    }
+
+    fn poll_paused(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.paused {
+            ready!(pause.as_mut().poll(context));
+            self.paused = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// These bytes have been read; none where there is nothing to read.
+    fn has_read(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<()> {
+        let cost = self.frames.as_mut().map_or(0, |frames| frames.read(bytes));
+        if cost > 0 {
+            self.pause(self.place.charge(cost));
+        }
+        let Some(opening) = &mut self.opening else { return Ok(()) };
+        opening.read += bytes.len();
+        if opening.read >= PREFACE_BYTES {
+            self.opening = None;
+        } else if bytes.is_empty() && opening.until.as_mut().poll(context).is_ready() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -44,23 +89,31 @@ pub(super) enum Io {
 
 impl Connection {
     pub(super) fn incoming(protocol: Protocol, io: Io, peer: Peer, place: Place) -> Self {
-        // Whoever serves HTTP/1.1 has timeouts of its own.
-        let opening =
-            (protocol == Protocol::Http2).then(|| Opening { read: 0, until: Box::pin(sleep(HANDSHAKE)) });
-        Self { io, peer: Some(peer), opening, _place: Some(place) }
+        let http2 = protocol == Protocol::Http2;
+        let opening = http2.then(|| Opening { read: 0, until: Box::pin(sleep(HANDSHAKE)) });
+        let frames = http2.then(Frames::default);
+        Self { io, served: Some(Served { peer, place, opening, frames, paused: None }) }
+    }
+
+    /// Nothing is read for that long.
+    pub(super) fn paused(mut self, wait: Duration) -> Self {
+        if let Some(served) = &mut self.served {
+            served.pause(wait);
+        }
+        self
     }
 
     /// None of a connection that this process has made.
     pub fn peer(&self) -> Option<&Peer> {
-        self.peer.as_ref()
+        self.served.as_ref().map(|served| &served.peer)
     }
 
     pub fn outgoing(stream: TcpStream) -> Self {
-        Self { io: Io::Plain(stream), peer: None, opening: None, _place: None }
+        Self { io: Io::Plain(stream), served: None }
     }
 
     pub fn outgoing_secure(stream: client::TlsStream<TcpStream>) -> Self {
-        Self { io: Io::Called(Box::new(stream)), peer: None, opening: None, _place: None }
+        Self { io: Io::Called(Box::new(stream)), served: None }
     }
 }
 
@@ -68,7 +121,7 @@ impl Connected for Connection {
     type ConnectInfo = Option<Peer>;
 
     fn connect_info(&self) -> Option<Peer> {
-        self.peer.clone()
+        self.peer().cloned()
     }
 }
 
@@ -98,16 +151,19 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(served) = &mut self.served {
+            ready!(served.poll_paused(context));
+        }
         let before = buffer.filled().len();
         let polled = on!(self.as_mut(), stream => stream.poll_read(context, buffer));
-        let Some(opening) = &mut self.opening else { return polled };
-        opening.read += buffer.filled().len() - before;
-        if opening.read >= PREFACE_BYTES {
-            self.opening = None;
-        } else if polled.is_pending() && opening.until.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        let Some(served) = &mut self.served else { return polled };
+        match polled {
+            Poll::Ready(Ok(())) => Poll::Ready(served.has_read(&buffer.filled()[before..], context)),
+            Poll::Pending => {
+                served.has_read(&[], context).map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending)
+            }
+            failed => failed,
         }
-        polled
     }
 }
 

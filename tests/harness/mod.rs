@@ -151,6 +151,13 @@ impl Service {
         self.child.id()
     }
 
+    /// The most memory that it has had, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
     /// kill -9, and waits until it is gone.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
