@@ -11,6 +11,7 @@ mod connection;
 mod frames;
 pub mod http;
 mod places;
+pub mod settings;
 
 use std::{
     fs, io,
@@ -18,10 +19,9 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -43,21 +43,32 @@ const OTHER_FILES: usize = 200;
 /// Connections that the server has not taken yet.
 const WAITING: usize = 16;
 
-/// How many connections are open at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How many connections are open at once, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     pub connections: usize,
     /// From one address. A proxy is one peer.
     pub connections_per_peer: usize,
+    /// A connection takes no more calls after this, so that clients find new replicas, and certificates are looked at
+    /// again…
+    pub age: Duration,
+    /// …and what is under way on it, streams included, has this long to end. The first is the server's to keep, the
+    /// second this listener's.
+    pub grace: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: 800, connections_per_peer: 400 }
+        let (age, grace) = (Duration::from_secs(30 * 60), Duration::from_secs(5 * 60));
+        Self { connections: 800, connections_per_peer: 400, age, grace }
     }
 }
 
 impl Bounds {
+    fn streams_until(self) -> Instant {
+        Instant::now() + self.age + self.grace / 2
+    }
+
     /// What is told where this process may not open as many files.
     pub fn risk(self) -> Option<String> {
         let limits = fs::read_to_string("/proc/self/limits").ok()?;
@@ -88,6 +99,8 @@ pub enum Protocol {
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub address: SocketAddr,
+    /// By then streams should have ended by themselves: half-way through the grace of an old connection.
+    pub streams_until: Instant,
     /// Subject alternative names of the certificate that it has shown; none without one.
     pub names: Arc<[String]>,
 }
@@ -132,7 +145,8 @@ async fn accept(listener: TcpListener, protocol: Protocol, tls: Option<Tls>, pla
         let _ = stream.set_nodelay(true);
         match &tls {
             None => {
-                let peer = Peer { address, names: Arc::default() };
+                let streams_until = places.bounds().streams_until();
+                let peer = Peer { address, streams_until, names: Arc::default() };
                 let wait = place.begin();
                 let connection = Connection::incoming(protocol, Io::Plain(stream), peer, place).paused(wait);
                 if ready.send(Ok(connection)).await.is_err() {
@@ -141,10 +155,11 @@ async fn accept(listener: TcpListener, protocol: Protocol, tls: Option<Tls>, pla
             }
             Some(tls) => {
                 let acceptor = TlsAcceptor::from(tls.config(protocol));
-                let ready = ready.clone();
+                let (ready, streams_until) = (ready.clone(), places.bounds().streams_until());
                 tokio::spawn(async move {
                     sleep(place.begin()).await;
-                    let Some((io, peer)) = shake_hands(acceptor, stream, address).await else { return };
+                    let Some((io, names)) = shake_hands(acceptor, stream, address).await else { return };
+                    let peer = Peer { address, streams_until, names };
                     let _ = ready.send(Ok(Connection::incoming(protocol, io, peer, place))).await;
                 });
             }
@@ -152,7 +167,11 @@ async fn accept(listener: TcpListener, protocol: Protocol, tls: Option<Tls>, pla
     }
 }
 
-async fn shake_hands(acceptor: TlsAcceptor, stream: TcpStream, address: SocketAddr) -> Option<(Io, Peer)> {
+async fn shake_hands(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Option<(Io, Arc<[String]>)> {
     let stream = match timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -165,8 +184,8 @@ async fn shake_hands(acceptor: TlsAcceptor, stream: TcpStream, address: SocketAd
         }
     };
     let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let peer = Peer { address, names: shown.map(tls::names).unwrap_or_default().into() };
-    Some((Io::Served(Box::new(stream)), peer))
+    let names = shown.map(tls::names).unwrap_or_default().into();
+    Some((Io::Served(Box::new(stream)), names))
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub struct Connection {
 struct Served {
     peer: Peer,
     place: Place,
+    /// The end of its age and grace. tonic, as of 0.14, knows one of the two: with a grace it sends no GOAWAY.
+    ends: Pin<Box<Sleep>>,
     /// None when HTTP/2 has begun, and of HTTP/1.1, whose server has timeouts of its own.
     opening: Option<Opening>,
     /// None of HTTP/1.1.
@@ -55,12 +57,16 @@ impl Served {
         }
     }
 
-    fn poll_paused(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Ready when something may be read.
+    fn poll_may_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ends.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if let Some(pause) = &mut self.paused {
             ready!(pause.as_mut().poll(context));
             self.paused = None;
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 
     /// These bytes have been read; none where there is nothing to read.
@@ -89,10 +95,12 @@ pub(super) enum Io {
 
 impl Connection {
     pub(super) fn incoming(protocol: Protocol, io: Io, peer: Peer, place: Place) -> Self {
+        let bounds = place.bounds();
+        let ends = Box::pin(sleep(bounds.age + bounds.grace));
         let http2 = protocol == Protocol::Http2;
         let opening = http2.then(|| Opening { read: 0, until: Box::pin(sleep(HANDSHAKE)) });
         let frames = http2.then(Frames::default);
-        Self { io, served: Some(Served { peer, place, opening, frames, paused: None }) }
+        Self { io, served: Some(Served { peer, place, ends, opening, frames, paused: None }) }
     }
 
     /// Nothing is read for that long.
@@ -152,7 +160,7 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if let Some(served) = &mut self.served {
-            ready!(served.poll_paused(context));
+            ready!(served.poll_may_read(context))?;
         }
         let before = buffer.filled().len();
         let polled = on!(self.as_mut(), stream => stream.poll_read(context, buffer));

@@ -15,13 +15,15 @@ use tonic::codegen::Service;
 use super::{Bounds, Connection, Listener};
 
 /// Of a port that probes and scrapers use.
-pub const BOUNDS: Bounds = Bounds { connections: 128, connections_per_peer: 64 };
+pub const BOUNDS: Bounds = Bounds {
+    connections: 128,
+    connections_per_peer: 64,
+    age: Duration::from_secs(5 * 60),
+    grace: Duration::from_secs(10),
+};
 const HEADER_BYTES: usize = 16 << 10;
 /// From the last answer, or from the beginning, to the end of a request's headers.
 const HEADERS: Duration = Duration::from_secs(10);
-/// A connection takes no more requests after this; an answer that is under way has the grace to end.
-const AGE: Duration = Duration::from_secs(5 * 60);
-const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves until `stopped`, then lets answers that are under way end. Requests have the [`super::Peer`] among their
 /// extensions.
@@ -48,7 +50,7 @@ where
     }
     drop((listener, stopping));
     let _ = stop.send(());
-    let _ = timeout(GRACE, stop.closed()).await;
+    let _ = timeout(BOUNDS.grace, stop.closed()).await;
 }
 
 async fn converse<S, B>(connection: Connection, service: S, mut stopping: watch::Receiver<()>)
@@ -73,9 +75,9 @@ where
     tokio::select! {
         // A peer that went away, or spoke something else, is nothing to tell.
         _ = &mut conversation => return,
-        () = sleep(AGE) => {}
+        () = sleep(BOUNDS.age) => {}
         _ = stopping.changed() => {}
     }
     conversation.as_mut().graceful_shutdown();
-    let _ = timeout(GRACE, conversation).await;
+    let _ = timeout(BOUNDS.grace, conversation).await;
 }

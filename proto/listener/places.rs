@@ -56,9 +56,13 @@ impl Places {
         Self(Arc::new(Inner { bounds, taken: Mutex::default() }))
     }
 
+    pub fn bounds(&self) -> Bounds {
+        self.0.bounds
+    }
+
     /// None when there is none left.
     pub fn take(&self, peer: IpAddr) -> Option<Place> {
-        let Bounds { connections, connections_per_peer } = self.0.bounds;
+        let Bounds { connections, connections_per_peer, .. } = self.0.bounds;
         let mut taken = self.0.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let of_peer = taken.peers.get(&peer).map_or(0, |of_peer| of_peer.taken);
         if taken.all >= connections || of_peer >= connections_per_peer {
@@ -74,6 +78,10 @@ impl Places {
 }
 
 impl Place {
+    pub fn bounds(&self) -> Bounds {
+        self.places.bounds()
+    }
+
     /// How long to wait before anything is done for a connection that is new.
     pub fn begin(&self) -> Duration {
         self.charge(CONNECTION)
@@ -129,9 +137,13 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    fn places(connections: usize, connections_per_peer: usize) -> Places {
+        Places::new(Bounds { connections, connections_per_peer, ..Bounds::default() })
+    }
+
     #[test]
     fn places_are_bounded_for_all_and_for_one_and_free_again() {
-        let places = Places::new(Bounds { connections: 3, connections_per_peer: 2 });
+        let places = places(3, 2);
         let [one, two] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse::<IpAddr>().unwrap());
         let (first, second) = (places.take(one), places.take(one));
         assert!(first.is_some() && second.is_some() && places.take(one).is_none(), "two for one peer");
@@ -146,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_connects_again_has_no_new_budget_and_others_have_theirs() {
-        let places = Places::new(Bounds { connections: 9, connections_per_peer: 9 });
+        let places = places(9, 9);
         let [one, two] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse::<IpAddr>().unwrap());
         assert!(places.take(one).unwrap().charge(100_000) > Duration::ZERO);
         assert!(places.take(one).unwrap().begin() > Duration::ZERO, "it has come again");
@@ -155,7 +167,7 @@ mod tests {
 
     #[test]
     fn those_that_went_are_forgotten_in_the_end() {
-        let places = Places::new(Bounds { connections: 9, connections_per_peer: 9 });
+        let places = places(9, 9);
         for n in 0..3 * u32::try_from(GONE_MAX).unwrap() {
             places.take(IpAddr::V4(n.into()));
         }

@@ -7,13 +7,12 @@ mod risks;
 use std::{
     collections::BTreeMap,
     fmt,
-    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use docket::{
     identity::{self, tls},
-    listener::Bounds,
+    listener::settings::{Grpc, Http},
 };
 use figment::{
     Figment,
@@ -46,28 +45,6 @@ pub struct Config {
     pub log: Log,
     pub telemetry: Telemetry,
     pub runtime: Runtime,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Grpc {
-    pub listen: SocketAddr,
-    pub connections: usize,
-    pub connections_per_peer: usize,
-}
-
-impl Grpc {
-    pub fn bounds(&self) -> Bounds {
-        Bounds { connections: self.connections, connections_per_peer: self.connections_per_peer }
-    }
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Http {
-    pub listen: SocketAddr,
-    pub tls: bool,
-    pub open_metrics: bool,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -300,6 +277,7 @@ impl Config {
     /// Names the key that is out of bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_ack(&self.store_url()?)?;
+        self.grpc.check().map_err(ConfigError)?;
         self.auth.check(self.grpc.listen).map_err(ConfigError)?;
         if self.tls.open().map_err(ConfigError)?.is_none() && self.http.tls {
             return Err(ConfigError("http.tls needs tls.cert_file and tls.key_file".into()));
@@ -314,8 +292,6 @@ impl Config {
                 Err(ConfigError(format!("{key} is {value}; it must be {low} to {high}")))
             }
         };
-        bounds("grpc.connections", self.grpc.connections as u64, 1, 100_000)?;
-        bounds("grpc.connections_per_peer", self.grpc.connections_per_peer as u64, 1, 100_000)?;
         bounds("store.lease_ms", self.store.lease_ms, 1_000, 30_000)?;
         if self.store.prefix.is_empty() || self.store.prefix.contains(['{', '}']) {
             return Err(ConfigError("store.prefix must be set, and hold no braces".into()));

@@ -33,7 +33,7 @@ use docket::{
         Gate,
         tls::{client::Trust, server::Tls},
     },
-    listener::{Bounds, Listener, Protocol},
+    listener::{Bounds, Listener, Peer, Protocol},
     schedule::v1 as pb,
 };
 use prost::Message;
@@ -55,10 +55,6 @@ use crate::{
 const MESSAGE_BYTES: usize = 4 << 20;
 const HEADER_BYTES: u32 = 8 << 10;
 const STREAMS: u32 = 100;
-/// A connection takes no more calls after this, so that clients find new replicas, and certificates are looked at again;
-/// what is under way on it, streams included, has the grace to end.
-const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
-const CONNECTION_GRACE: Duration = Duration::from_secs(5 * 60);
 /// Streams of one connection that were reset before they were looked at; with more, it is closed as a flood. Callers that
 /// give up on a service that stood still for a while are none: each of their streams may be reset a few times over.
 const RESETS: usize = 3 * STREAMS as usize;
@@ -117,14 +113,13 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .layer(services.metrics.calls())
         .layer(Reasons)
         .layer(services.gate.clone())
-        .layer(Forward::new(services.leadership.clone(), services.trust.clone()))
+        .layer(Forward::new(services.leadership.clone(), services.trust.clone(), services.bounds.age / 2))
         .max_concurrent_streams(Some(STREAMS))
         .http2_max_pending_accept_reset_streams(Some(RESETS))
         .http2_max_header_list_size(Some(HEADER_BYTES))
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .max_connection_age(CONNECTION_AGE)
-        .max_connection_age_grace(CONNECTION_GRACE)
+        .max_connection_age(services.bounds.age)
         .initial_connection_window_size(Some(4 << 20))
         .initial_stream_window_size(Some(1 << 20))
         .add_service(health_service)
@@ -153,6 +148,12 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
 /// When the caller stops waiting.
 fn deadline<T>(request: &Request<T>) -> Option<Instant> {
     Instant::now().checked_add(timeout(request.metadata().as_ref().get("grpc-timeout")?)?)
+}
+
+/// When streams of the connection that this came by should end, before it is closed of age.
+fn streams_until<T>(request: &Request<T>) -> Option<Instant> {
+    let peer = request.extensions().get::<Option<Peer>>()?.as_ref()?;
+    Some(peer.streams_until)
 }
 
 /// The value of `grpc-timeout`.

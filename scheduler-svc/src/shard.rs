@@ -132,6 +132,7 @@ pub fn start_at(handle: &Handle, config: Config, observer: impl Observer) -> Res
         waiting: HashMap::new(),
         next_reply: 0,
         sessions: HashMap::new(),
+        closing: HashMap::new(),
         observer: Box::new(observer),
         store,
         config,
@@ -172,6 +173,8 @@ struct Pump {
     waiting: HashMap<ReplyTo, oneshot::Sender<Reply>>,
     next_reply: u64,
     sessions: HashMap<SessionId, Outbox>,
+    /// By the replies that say so.
+    closing: HashMap<ReplyTo, SessionId>,
     observer: Box<dyn Observer>,
     store: Arc<dyn Store>,
     config: Config,
@@ -218,7 +221,9 @@ impl Pump {
         self.events.begin(opened.epoch);
         self.pipeline.reloaded(machine, opened.seq);
         self.waiting.retain(|to, _| self.pipeline.keeps(*to));
-        self.sessions.retain(|id, _| self.pipeline.keeps_session(*id));
+        let lost: Vec<_> =
+            self.closing.extract_if(|to, _| !self.pipeline.keeps(*to)).map(|(_, id)| id).collect();
+        self.sessions.retain(|id, _| self.pipeline.keeps_session(*id) && !lost.contains(id));
         Ok(())
     }
 
@@ -321,7 +326,7 @@ impl Pump {
         let to = ReplyTo(self.next_reply);
         self.waiting.insert(to, call.reply);
         if let Command::CloseSession(id) = call.command {
-            self.sessions.remove(&id);
+            self.closing.insert(to, id);
         }
         self.pipeline.apply(now, to, call.command);
     }
@@ -349,6 +354,8 @@ impl Pump {
         }
         // Before the replies: whoever has an answer finds its event.
         self.events.append(output.events);
+        // What was on its way to a session before it closed is still told.
+        let closed: Vec<_> = output.replies.iter().filter_map(|(to, _)| self.closing.remove(to)).collect();
         for (to, reply) in output.replies {
             if let Some(waiting) = self.waiting.remove(&to) {
                 let _ = waiting.send(reply);
@@ -359,7 +366,7 @@ impl Pump {
                 self.cut(id);
             }
         }
-        for id in output.closed {
+        for id in output.closed.into_iter().chain(closed) {
             self.sessions.remove(&id);
         }
     }

@@ -10,13 +10,12 @@ mod risks;
 use std::{
     collections::BTreeMap,
     fmt,
-    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use docket::{
     identity::{self, bearer::Bearer, tls},
-    listener::Bounds,
+    listener::settings::{Grpc, Http},
 };
 use figment::{
     Figment,
@@ -51,28 +50,6 @@ pub struct Config {
     pub log: Log,
     pub telemetry: Telemetry,
     pub runtime: Runtime,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Grpc {
-    pub listen: SocketAddr,
-    pub connections: usize,
-    pub connections_per_peer: usize,
-}
-
-impl Grpc {
-    pub fn bounds(&self) -> Bounds {
-        Bounds { connections: self.connections, connections_per_peer: self.connections_per_peer }
-    }
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Http {
-    pub listen: SocketAddr,
-    pub tls: bool,
-    pub open_metrics: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -216,6 +193,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.archive.check()?;
+        self.grpc.check().map_err(ConfigError)?;
         self.auth.check(self.grpc.listen).map_err(ConfigError)?;
         if self.tls.open().map_err(ConfigError)?.is_none() && self.http.tls {
             return Err(ConfigError("http.tls needs tls.cert_file and tls.key_file".into()));
@@ -237,14 +215,6 @@ impl Config {
             return Err(ConfigError(
                 "worker.kinds is empty; name at least one, or set worker.slots to 0".into(),
             ));
-        }
-        for (key, value) in [
-            ("grpc.connections", self.grpc.connections),
-            ("grpc.connections_per_peer", self.grpc.connections_per_peer),
-        ] {
-            if !(1..=100_000).contains(&value) {
-                return Err(ConfigError(format!("{key} is {value}; it must be 1 to 100000")));
-            }
         }
         if self.limits.mailboxes_per_namespace == 0 {
             return Err(ConfigError("limits.mailboxes_per_namespace is 0; it must be at least 1".into()));

@@ -49,10 +49,6 @@ use crate::metrics::Metrics;
 const MESSAGE_BYTES: usize = 4 << 20;
 const HEADER_BYTES: u32 = 8 << 10;
 const STREAMS: u32 = 100;
-/// A connection takes no more calls after this, so that clients find new replicas, and certificates are looked at again;
-/// what is under way on it, streams included, has the grace to end.
-const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
-const CONNECTION_GRACE: Duration = Duration::from_secs(5 * 60);
 /// Streams of one connection that were reset before they were looked at; with more, it is closed as a flood. Callers that
 /// give up on a service that stood still for a while are none: each of their streams may be reset a few times over.
 const RESETS: usize = 3 * STREAMS as usize;
@@ -113,8 +109,7 @@ pub async fn serve(listener: TcpListener, services: Services) -> anyhow::Result<
         .http2_max_header_list_size(Some(HEADER_BYTES))
         .http2_keepalive_interval(Some(Duration::from_secs(10)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .max_connection_age(CONNECTION_AGE)
-        .max_connection_age_grace(CONNECTION_GRACE)
+        .max_connection_age(services.bounds.age)
         .initial_connection_window_size(Some(4 << 20))
         .initial_stream_window_size(Some(1 << 20))
         .add_service(health_service)

@@ -64,11 +64,12 @@ pub fn watch(
     identity: &Identity,
     body: &pb::WatchEventsRequest,
     deadline: Option<Instant>,
+    until: Option<Instant>,
 ) -> Result<EventStream, Status> {
     let namespace = field::id("namespace", identity.namespace(&body.namespace)?)?;
     let filter = Filter::new(namespace, body.filter.as_ref())?;
     let asked = cursor(&body.cursor)?;
-    let ends = Ends { stopping: services.stopping.clone(), over: services.shard.over(), deadline };
+    let ends = Ends { stopping: services.stopping.clone(), over: services.shard.over(), deadline, until };
     let log = services.shard.events().clone();
     let watcher = log.watch().map_err(|_| {
         errors::quota(

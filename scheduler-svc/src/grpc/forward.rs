@@ -58,19 +58,21 @@ pub struct Forward {
     /// How the leader is known over TLS; None = it is called in the clear.
     trust: Option<Trust>,
     links: Arc<Mutex<Links>>,
+    /// Connections are left for new ones at this age, before the leader ends them.
+    age: Duration,
 }
 
-/// Connections to the leader that is known.
+/// Connections to the leader that is known, and since when.
 #[derive(Default)]
 struct Links {
     leader: Peer,
-    channels: HashMap<usize, Channel>,
+    channels: HashMap<usize, (Channel, Instant)>,
     next: usize,
 }
 
 impl Forward {
-    pub fn new(leadership: watch::Receiver<Leadership>, trust: Option<Trust>) -> Self {
-        Self { leadership, trust, links: Arc::default() }
+    pub fn new(leadership: watch::Receiver<Leadership>, trust: Option<Trust>, age: Duration) -> Self {
+        Self { leadership, trust, links: Arc::default(), age }
     }
 }
 
@@ -191,7 +193,9 @@ impl Forward {
         }
         links.next += 1;
         let place = if streaming { UNARY + links.next % STREAMS } else { links.next % UNARY };
-        if let Some(channel) = links.channels.get(&place) {
+        if let Some((channel, since)) = links.channels.get(&place)
+            && since.elapsed() < self.age
+        {
             return Ok(channel.clone());
         }
         let bad = |error: tonic::transport::Error| {
@@ -207,7 +211,7 @@ impl Forward {
                 .initial_connection_window_size(4 << 20)
         };
         let channel = channel(&format!("{scheme}://{}", peer.address), &trust, set).map_err(bad)?;
-        links.channels.insert(place, channel.clone());
+        links.channels.insert(place, (channel.clone(), Instant::now()));
         Ok(channel)
     }
 }

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Services, call_error, convert, deadline, event, field, history, mismatch, page, refusal, request_id,
-    validate,
+    streams_until, validate,
 };
 use crate::shard::CallError;
 use crate::state_machine::{
@@ -148,7 +148,8 @@ impl RunService for Api {
 
     async fn watch_events(&self, request: Request<pb::WatchEventsRequest>) -> Reply<event::EventStream> {
         let identity = identity::of(&request)?;
-        let events = event::watch(&self.0, &identity, request.get_ref(), deadline(&request))?;
+        let events =
+            event::watch(&self.0, &identity, request.get_ref(), deadline(&request), streams_until(&request))?;
         Ok(Response::new(events))
     }
 }

@@ -15,7 +15,7 @@ use self::{
     message::Terms,
     stream::{CloseOnDrop, JobStream},
 };
-use super::{Services, call_error, deadline, field, mismatch};
+use super::{Services, call_error, deadline, field, mismatch, streams_until};
 use crate::{
     shard,
     state_machine::{command::Command, id::SessionId, output::Answer},
@@ -31,7 +31,7 @@ impl WorkerService for Api {
 
     async fn stream_due_jobs(&self, request: Request<pb::StreamDueJobsRequest>) -> Reply<JobStream> {
         let identity = identity::of(&request)?;
-        let id = SessionId(rand::random());
+        let (id, until) = (SessionId(rand::random()), streams_until(&request));
         let open = message::open_session(&identity, id, request.get_ref())?;
         let (outbox, messages) = shard::outbox(open.slots);
         let services = &self.0;
@@ -47,6 +47,7 @@ impl WorkerService for Api {
             welcome,
             messages,
             services.stopping.clone(),
+            until,
             services.traces,
             guard,
         )))

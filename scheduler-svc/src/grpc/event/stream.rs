@@ -23,6 +23,8 @@ pub struct Ends {
     /// The leadership under which the log was written.
     pub over: CancellationToken,
     pub deadline: Option<Instant>,
+    /// Of the connection.
+    pub until: Option<Instant>,
 }
 
 type Message = Result<pb::WatchEventsResponse, Status>;
@@ -55,6 +57,10 @@ async fn next(watch: Option<Watch>, ends: Ends) -> Option<(Message, Option<Watch
         }
         () = ends.over.cancelled() => {
             let why = "another scheduler leads now; watch again from the last cursor";
+            Some((Err(errors::status(Reason::NotServing, why)), None))
+        }
+        () = passed(ends.until) => {
+            let why = "the connection has reached its age; watch again from the last cursor";
             Some((Err(errors::status(Reason::NotServing, why)), None))
         }
         () = passed(ends.deadline) => {

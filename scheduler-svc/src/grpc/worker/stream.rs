@@ -4,6 +4,7 @@ use std::{
     future::Future as _,
     pin::Pin,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use docket::{
@@ -11,6 +12,7 @@ use docket::{
     schedule::v1::{self as pb, stream_due_jobs_response::Message as Sent},
 };
 use futures_util::Stream;
+use tokio::time::{Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
@@ -28,9 +30,12 @@ pub struct JobStream {
     welcome: Option<pb::Welcome>,
     messages: Messages,
     stopping: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Until then. The session gets nothing more after that, and what was sent to it before is still told.
+    until: Option<Pin<Box<Sleep>>>,
+    closing: bool,
     ended: bool,
     traces: f64,
-    _guard: CloseOnDrop,
+    guard: CloseOnDrop,
 }
 
 impl JobStream {
@@ -38,11 +43,14 @@ impl JobStream {
         welcome: pb::Welcome,
         messages: Messages,
         stopping: CancellationToken,
+        until: Option<Instant>,
         traces: f64,
         guard: CloseOnDrop,
     ) -> Self {
         let stopping = Box::pin(stopping.cancelled_owned());
-        Self { welcome: Some(welcome), messages, stopping, ended: false, traces, _guard: guard }
+        let until = until.map(|until| Box::pin(sleep_until(until.into())));
+        let (welcome, closing, ended) = (Some(welcome), false, false);
+        Self { welcome, messages, stopping, until, closing, ended, traces, guard }
     }
 }
 
@@ -56,11 +64,15 @@ impl CloseOnDrop {
     pub fn new(shard: Handle, id: SessionId) -> Self {
         Self { shard, id }
     }
+
+    fn close(&self) {
+        self.shard.close(self.id);
+    }
 }
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.shard.close(self.id);
+        self.close();
     }
 }
 
@@ -81,9 +93,18 @@ impl Stream for JobStream {
                 "the scheduler is stopping; connect again",
             ))));
         }
+        if self.until.as_mut().is_some_and(|until| until.as_mut().poll(context).is_ready()) {
+            self.until = None;
+            self.closing = true;
+            self.guard.close();
+        }
         match self.messages.poll_recv(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(message)) => Poll::Ready(Some(Ok(convert_message(message, self.traces)))),
+            Poll::Ready(None) if self.closing => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
             Poll::Ready(None) => {
                 self.ended = true;
                 Poll::Ready(Some(Err(errors::status(
