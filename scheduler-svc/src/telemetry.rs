@@ -294,7 +294,7 @@ fn log(event: &Event) {
             let Some(failure) = failure else { return };
             info!(
                 schedule = %definition.key.id, run = %id, attempt, worker = %worker_id, trace_id = %trace(*id),
-                class = ?failure.class, code = %failure.code, message = %failure.message, "attempt failed"
+                class = ?failure.class, code = %failure.code, why = %failure.message, "attempt failed"
             );
         }
         Event::Finished { definition, finished } => log_finished(definition, finished),
@@ -350,7 +350,7 @@ fn log_finished(definition: &Definition, finished: &Finished) {
     let (schedule, run, trace_id) = (&definition.key.id, finished.id, trace(finished.id));
     match (finished.outcome, finished.failure.as_deref()) {
         (Outcome::Failed, Some(failure)) => warn!(
-            %schedule, %run, %trace_id, class = ?failure.class, code = %failure.code, message = %failure.message,
+            %schedule, %run, %trace_id, class = ?failure.class, code = %failure.code, why = %failure.message,
             "run failed"
         ),
         (outcome, _) => debug!(%schedule, %run, %trace_id, ?outcome, "run finished"),

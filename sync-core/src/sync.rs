@@ -201,11 +201,16 @@ impl Syncer {
         );
         let result = self.attempt(job, &progress, cancel).instrument(span.clone()).await;
         span.in_scope(|| match &result {
-            Ok(outcome) => tracing::info!(?outcome, "mailbox synced"),
+            Ok(Outcome { documents_new, duplicates, messages_read, messages_failed }) => {
+                tracing::info!(documents_new, duplicates, messages_read, messages_failed, "mailbox synced")
+            }
             Err(failure) => tracing::info!(
                 code = failure.code,
-                message = %clean(&failure.message, 300),
-                outcome = ?failure.outcome,
+                why = %clean(&failure.message, 300),
+                documents_new = failure.outcome.documents_new,
+                duplicates = failure.outcome.duplicates,
+                messages_read = failure.outcome.messages_read,
+                messages_failed = failure.outcome.messages_failed,
                 "sync ended early"
             ),
         });

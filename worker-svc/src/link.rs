@@ -254,7 +254,7 @@ impl Link {
             }
             Some(status) => {
                 let (code, message) = (status.code(), status.message());
-                info!(?code, message, "the scheduler is not connected; trying again");
+                info!(?code, why = message, "the scheduler is not connected; trying again");
                 self.agent.stream_ended(now);
             }
             None => self.agent.stream_ended(now),
