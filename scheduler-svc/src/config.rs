@@ -42,6 +42,7 @@ pub struct Config {
     pub events: Events,
     pub history: History,
     pub schedules: Schedules,
+    pub workers: Workers,
     pub log: Log,
     pub telemetry: Telemetry,
     pub runtime: Runtime,
@@ -153,6 +154,12 @@ pub struct Schedules {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Workers {
+    pub archive_id: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
@@ -201,7 +208,7 @@ impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
 fn environment() -> Env {
-    const SECTIONS: [&str; 14] = [
+    const SECTIONS: [&str; 15] = [
         "grpc",
         "tls",
         "http",
@@ -213,6 +220,7 @@ fn environment() -> Env {
         "events",
         "history",
         "schedules",
+        "workers",
         "log",
         "telemetry",
         "runtime",

@@ -293,7 +293,8 @@ pub fn refusal(refusal: Refusal) -> Status {
             Reason::ArchiveMismatch,
             format!(
                 "documents are filed into archive {known}: give all workers the same archive.database_url, so that \
-                 they do not end up in two places"
+                 they do not end up in two places; to go on with another archive, set the scheduler's \
+                 workers.archive_id"
             ),
         ),
         R::Conflict(conflict) => errors::status(Reason::ScheduleConflict, import::about_conflict(conflict)),

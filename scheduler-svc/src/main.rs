@@ -135,6 +135,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         schedules_per_namespace: config.limits.schedules_per_namespace,
         live_runs_per_namespace: config.limits.live_runs_per_namespace,
         live_runs_max: config.limits.live_runs_per_schedule,
+        archive: Some(&*config.workers.archive_id.clone().leak()).filter(|id| !id.is_empty()),
         history: config.history.kept(),
         history_of: config.history.of_namespaces().collect::<Vec<_>>().leak(),
         history_bytes_max: config.history.bytes_max,

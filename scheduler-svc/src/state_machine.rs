@@ -111,6 +111,8 @@ pub struct Config {
     pub losses_per_turn: usize,
     /// Jobs in one message.
     pub max_batch: usize,
+    /// The one archive that workers which file documents have to have. Leaked, as below. None = that of the first.
+    pub archive: Option<&'static str>,
     pub history: Kept,
     /// Of namespaces that have their own, by name. Leaked at the start, so that all of this is `Copy`.
     pub history_of: &'static [(Box<str>, Kept)],
@@ -131,6 +133,7 @@ impl Default for Config {
             assignments_per_turn: 4_000,
             losses_per_turn: 1_000,
             max_batch: 1_000,
+            archive: None,
             history: Kept::default(),
             history_of: &[],
             history_bytes_max: 8 << 30,

@@ -4,7 +4,7 @@
 //! way are the exception: until a heartbeat lists them they live from the moment they were sent.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -74,6 +74,9 @@ impl Session {
     }
 }
 
+/// The namespace of archives that are every namespace's.
+const EVERYWHERE: &str = "*";
+
 impl StateMachine {
     pub(super) fn open_session(&mut self, to: ReplyTo, open: &OpenSession) {
         if let Err(refusal) = self.check_archive(open) {
@@ -127,7 +130,6 @@ impl StateMachine {
         else {
             return Ok(());
         };
-        const EVERYWHERE: &str = "*";
         let mut known: Vec<&Box<str>> = match &open.namespaces {
             // It serves every namespace, so every archive that is known has to be its own.
             None => self.archives.values().collect(),
@@ -144,6 +146,16 @@ impl StateMachine {
             }
         }
         Ok(())
+    }
+
+    /// An archive that is configured takes the place of those that were known.
+    pub(super) fn bind_archive(&mut self) {
+        let Some(only) = self.config.archive else { return };
+        let bound = BTreeMap::from([(EVERYWHERE.to_owned(), Box::from(only))]);
+        if self.archives != bound {
+            self.archives = bound;
+            self.meta_pending = true;
+        }
     }
 
     /// Sessions of the same process: its stream broke and this one takes their place.

@@ -188,6 +188,7 @@ impl StateMachine {
         // The record of its last run may be what cannot be read.
         let over: Vec<_> = deleted.filter(|(_, it)| it.live.is_empty()).map(|(slot, _)| slot).collect();
         over.into_iter().for_each(|slot| machine.remove_if_over(slot));
+        machine.bind_archive();
         Ok(machine)
     }
 

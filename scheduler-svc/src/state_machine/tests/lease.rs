@@ -409,6 +409,29 @@ fn d3_a_worker_with_another_archive_is_refused() {
 }
 
 #[test]
+fn d3_an_archive_that_is_configured_replaces_what_was_known() {
+    let mut bench = Bench::new();
+    for namespaces in [None, Some(&["shop"][..])] {
+        let hello = filing(&mut bench, "1", "trial", namespaces);
+        bench.open(hello);
+    }
+    bench.config.archive = Some("real");
+    bench.restart(0);
+    let hello = filing(&mut bench, "2", "trial", None);
+    let refusal = bench.refused(&Command::OpenSession(Box::new(hello)));
+    assert_eq!(refusal, Refusal::ArchiveMismatch { known: "real".into() });
+    let hello = filing(&mut bench, "3", "real", Some(&["shop"]));
+    bench.open(hello);
+
+    bench.config.archive = None;
+    bench.restart(0);
+    let hello = filing(&mut bench, "4", "trial", None);
+    assert!(bench.ask(&Command::OpenSession(Box::new(hello))).is_err(), "it is remembered");
+    let hello = filing(&mut bench, "5", "real", None);
+    bench.open(hello);
+}
+
+#[test]
 fn an_unknown_session_is_told_to_open_anew() {
     let mut bench = Bench::new();
     assert_eq!(bench.beat(SessionId(77), 0, vec![]), (vec![], true));
