@@ -99,7 +99,7 @@ impl Catalog {
             .await?;
             let Some(row) = row else { return Ok(erased) };
             let mailbox_id: String = row.try_get(0)?;
-            erased.documents += super::mailboxes::forget(&mut tx, namespace, &mailbox_id, now).await?;
+            erased.documents += super::mailboxes::forget(&mut tx, namespace, &mailbox_id, now).await?.deleted;
             sqlx::query("DELETE FROM mailboxes WHERE namespace = $1 AND mailbox_id = $2")
                 .bind(namespace)
                 .bind(&mailbox_id)

@@ -1,7 +1,9 @@
 //! What every catalog must do, whatever database is under it.
 
+mod duplicates;
 mod mailboxes;
 
+pub use duplicates::*;
 pub use mailboxes::*;
 
 use sync_core::archive::blobs::Put;
@@ -371,18 +373,6 @@ pub async fn processing_again_updates_documents_in_place(catalog: Catalog) {
     let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: vec![] };
     let message = catalog.list_messages(&filter, None, 10).await.unwrap().remove(0);
     assert_eq!((message.state, message.document_ids), (MessageState::Filed, vec![before.document_id]));
-}
-
-pub async fn a_dropped_duplicate_returns_when_its_twin_goes(catalog: Catalog) {
-    let line = "Acme|1|2026-01-01|1.00";
-    file(&catalog, "mb-1", "alice", "m1", &[line]).await;
-    file(&catalog, "mb-2", "alice", "m2", &[line]).await;
-    catalog.disconnect_mailbox(NS, "mb-1", None, true, NOW).await.unwrap();
-    let mut next = claim(&catalog, "mb-2", "next", 1).await.unwrap();
-    let retries = catalog.retries(&next, None, 10).await.unwrap();
-    assert_eq!(retries.len(), 1);
-    let done = catalog.commit(&mut next, &batch(vec![message("m2", &[line])], "c"), NOW).await.unwrap();
-    assert_eq!(done.documents_new, 1);
 }
 
 pub async fn an_owner_is_erased_entirely(catalog: Catalog) {

@@ -138,7 +138,7 @@ impl MailboxService for Api {
             let mailbox = self.mailbox(namespace, mailbox_id).await?;
             if mailbox.state == MailboxState::Disconnected {
                 let mailbox = Some(convert::mailbox(mailbox));
-                return Ok(Response::new(pb::DisconnectMailboxResponse { mailbox, documents_deleted: 0 }));
+                return Ok(Response::new(pb::DisconnectMailboxResponse { mailbox, ..Default::default() }));
             }
         }
         let now = (self.0.clock)();
@@ -150,11 +150,13 @@ impl MailboxService for Api {
             mailbox_id,
             actor = identity.name(),
             documents_deleted = done.documents_deleted,
+            documents_moved = done.documents_moved,
             "mailbox disconnected"
         );
         Ok(Response::new(pb::DisconnectMailboxResponse {
             mailbox: Some(convert::mailbox(done.mailbox)),
             documents_deleted: count(done.documents_deleted),
+            documents_moved: count(done.documents_moved),
         }))
     }
 

@@ -195,6 +195,30 @@ async fn messages_say_what_became_of_them() {
 }
 
 #[tokio::test]
+async fn deleting_documents_leaves_what_another_mailbox_received() {
+    let world = World::new().await;
+    let (shared, own) = ("DOC invoice|Acme|BOTH|2026-05-03|9.00", "DOC invoice|Acme|ONE|2026-05-04|8.00");
+    world.mail("first/a.eml", &[shared, own]);
+    world.mail("second/b.eml", &["hello", shared]);
+    for id in ["first", "second"] {
+        world.connect(mailbox(id, "alice")).await.unwrap();
+        synced(world.sync(id, &format!("run-{id}")).await);
+    }
+    let mut client = world.mailboxes.clone();
+    let done = client.disconnect_mailbox(disconnect("first", true)).await.unwrap().into_inner();
+    assert_eq!((done.documents_deleted, done.documents_moved), (1, 1));
+    let left = world.list(pb::DocumentFilter::default()).await.unwrap();
+    assert_eq!((left.len(), left[0].mailbox_id.as_str()), (1, "second"));
+    assert_eq!(left[0].message.as_ref().unwrap().subject, "b");
+    let second = world.messages("second", &[]).await.remove(0);
+    assert_eq!(second.document_ids, [left[0].document_id.clone()]);
+    synced(world.sync("second", "again").await);
+    assert_eq!(world.numbers(pb::DocumentFilter::default()).await, ["BOTH"]);
+    let done = client.disconnect_mailbox(disconnect("second", true)).await.unwrap().into_inner();
+    assert_eq!((done.documents_deleted, done.documents_moved), (1, 0));
+}
+
+#[tokio::test]
 async fn disconnecting_keeps_or_deletes_documents() {
     let world = World::new().await;
     world.mail("mb/a.eml", &["DOC invoice|Acme|1|2026-05-03|9.00"]);
