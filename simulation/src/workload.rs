@@ -132,6 +132,7 @@ impl Ask {
                 definition: (**definition).clone(),
                 uid: self.uid,
                 etag: etag.clone(),
+                create_only: false,
                 request,
                 validate_only: *trial,
                 actor,

@@ -108,6 +108,8 @@ pub struct Upsert {
     /// The uid if this creates it.
     pub uid: Uid,
     pub etag: Option<String>,
+    /// Refuse if it is there already.
+    pub create_only: bool,
     pub request: Option<Request>,
     pub validate_only: bool,
     pub actor: Arc<str>,
@@ -169,7 +171,8 @@ pub struct CancelRun {
     pub actor: Arc<str>,
 }
 
-/// One page of failed runs that are to run again; the caller has found them in the history.
+/// One page of failed runs that are to run again; the caller has found them in the history. In the order of their
+/// schedules, unless the page has no `through`: then it runs whole or not at all.
 #[derive(Clone, Debug)]
 pub struct RetryRuns {
     pub namespace: Arc<str>,

@@ -4,7 +4,9 @@ use docket::{
     errors::{Reason, reason_of},
     schedule::v1 as pb,
 };
+use scheduler_svc::state_machine::Config;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use super::served::{Served, every, hello, schedule};
 
@@ -198,4 +200,80 @@ async fn h_status_shows_what_history_takes() {
     let status =
         served.status.get_status(pb::GetStatusRequest::default()).await.expect("status").into_inner();
     assert_eq!(status.history_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_full_quota_is_named_with_its_setting() {
+    let config = Config { schedules_per_namespace: 1, live_runs_per_namespace: 1, ..Config::default() };
+    let mut served = Served::start_with(config).await;
+    served.upsert(schedule("a", every(3600))).await.expect("upsert");
+    served.upsert(schedule("a", every(60))).await.expect("changes need no room");
+    let full = served.upsert(schedule("b", every(3600))).await.expect_err("full");
+    refused(&full, Code::ResourceExhausted, Reason::TooManySchedules);
+    served.trigger("a").await;
+    let upsert = pb::Schedule { overlap: pb::OverlapPolicy::Allow.into(), ..schedule("a", every(3600)) };
+    served.upsert(upsert).await.expect("upsert");
+    let trigger = pb::TriggerScheduleRequest { schedule_id: "a".into(), ..Default::default() };
+    let busy = served.schedules.trigger_schedule(trigger).await.expect_err("full");
+    refused(&busy, Code::ResourceExhausted, Reason::TooManyRuns);
+    for (status, setting) in
+        [(full, "limits.schedules_per_namespace"), (busy, "limits.live_runs_per_namespace")]
+    {
+        let quota = status.get_details_quota_failure().expect("QuotaFailure");
+        let [violation] = &quota.violations[..] else { panic!("{quota:?}") };
+        assert_eq!((&*violation.subject, &*violation.description), (setting, status.message()));
+        assert!(status.message().contains(setting), "{}", status.message());
+    }
+}
+
+#[tokio::test]
+async fn create_only_is_refused_when_there_is_one() {
+    let mut served = Served::start().await;
+    let saved = served.upsert(schedule("a", every(60))).await.expect("upsert").schedule.expect("it");
+    let create = |id: &str| pb::UpsertScheduleRequest {
+        schedule: Some(schedule(id, every(3600))),
+        create_only: true,
+        ..Default::default()
+    };
+    let status = served.schedules.upsert_schedule(create("a")).await.expect_err("it is there");
+    refused(&status, Code::AlreadyExists, Reason::ScheduleExists);
+    assert!(status.message().contains(&saved.etag), "{}", status.message());
+    let created = served.schedules.upsert_schedule(create("b")).await.expect("created").into_inner();
+    assert_eq!(created.change(), pb::Change::Created);
+    let both = pb::UpsertScheduleRequest { etag: saved.etag, ..create("c") };
+    let status = served.schedules.upsert_schedule(both).await.expect_err("both");
+    refused(&status, Code::InvalidArgument, Reason::InvalidField);
+    assert!(status.message().starts_with("etag"), "{}", status.message());
+}
+
+/// What the first call did, on what is there by now; or why that cannot be said.
+#[tokio::test]
+async fn p5_a_repeat_never_speaks_of_another_schedule() {
+    let mut served = Served::start().await;
+    let upsert = pb::UpsertScheduleRequest {
+        schedule: Some(schedule("a", every(3600))),
+        request_id: "save".into(),
+        ..Default::default()
+    };
+    let trigger = pb::TriggerScheduleRequest {
+        schedule_id: "a".into(),
+        request_id: "click".into(),
+        ..Default::default()
+    };
+    served.schedules.upsert_schedule(upsert.clone()).await.expect("saved");
+    served.schedules.trigger_schedule(trigger.clone()).await.expect("triggered");
+    let other = served.upsert(schedule("a", every(60))).await.expect("changed").schedule.expect("it");
+    let again = served.schedules.upsert_schedule(upsert.clone()).await.expect("repeated").into_inner();
+    assert_eq!(again.change(), pb::Change::Created);
+    assert_eq!(again.schedule.expect("it").etag, other.etag, "the schedule is shown as it is now");
+
+    let delete = pb::DeleteScheduleRequest { schedule_id: "a".into(), ..Default::default() };
+    served.schedules.delete_schedule(delete).await.expect("deleted");
+    let gone = served.schedules.trigger_schedule(trigger.clone()).await.expect_err("gone");
+    refused(&gone, Code::NotFound, Reason::ScheduleNotFound);
+    served.upsert(schedule("a", every(60))).await.expect("created again");
+    let replaced = served.schedules.trigger_schedule(trigger).await.expect_err("another one");
+    refused(&replaced, Code::FailedPrecondition, Reason::ScheduleReplaced);
+    let replaced = served.schedules.upsert_schedule(upsert).await.expect_err("another one");
+    refused(&replaced, Code::FailedPrecondition, Reason::ScheduleReplaced);
 }

@@ -237,11 +237,7 @@ impl Catalog {
         };
         let mailbox = find(&mut tx, namespace, mailbox_id).await?.ok_or(Error::NotFound("mailbox"))?;
         tx.commit().await?;
-        Ok(Disconnected {
-            mailbox,
-            documents_deleted: forgotten.deleted,
-            documents_moved: forgotten.moved,
-        })
+        Ok(Disconnected { mailbox, documents_deleted: forgotten.deleted, documents_moved: forgotten.moved })
     }
 }
 

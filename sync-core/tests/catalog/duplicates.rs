@@ -91,7 +91,8 @@ pub async fn a_document_that_moved_is_read_again_in_place(catalog: Catalog) {
     }
     assert_eq!(list(&catalog, all()).await.len(), 2);
     assert_eq!(catalog.get_document(NS, &moved).await.unwrap().mailbox_id, "mb-2");
-    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb-2".into(), ..MessageFilter::default() };
+    let filter =
+        MessageFilter { namespace: NS.into(), mailbox_id: "mb-2".into(), ..MessageFilter::default() };
     let message = catalog.list_messages(&filter, None, 10).await.unwrap().remove(0);
     assert_eq!(message.document_ids, [moved]);
 }
@@ -119,7 +120,8 @@ pub async fn a_note_without_a_part_moves_the_document_too(catalog: &Catalog, for
     assert_eq!(forget(catalog, "mb-1").await, (0, 1));
     let run = "next";
     let mut next = claim(catalog, "mb-2", run, 1).await.unwrap();
-    let done = catalog.commit(&mut next, &batch(vec![message("m2", &[OTHER, LINE])], run), NOW).await.unwrap();
+    let done =
+        catalog.commit(&mut next, &batch(vec![message("m2", &[OTHER, LINE])], run), NOW).await.unwrap();
     assert_eq!(done, Committed::default());
     let mut parts: Vec<(String, String)> = Vec::new();
     for document in catalog.list_documents(&all(), None, 10).await.unwrap() {

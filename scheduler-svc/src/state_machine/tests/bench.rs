@@ -291,6 +291,7 @@ impl Bench {
             definition,
             uid: Uid(u128::from(self.number()) << 96 | u128::from(self.next_number)),
             etag: None,
+            create_only: false,
             request: None,
             validate_only: false,
             actor: "tester".into(),
