@@ -152,6 +152,7 @@ impl Ask {
                 prefix: (&*self.key.id).into(),
                 labels: BTreeMap::new(),
                 states: Vec::new(),
+                pause_reasons: Vec::new(),
                 limit: 10,
             }),
             Op::SetLimit { key, limit } => Command::SetLimit(Box::new(SetLimit {
@@ -228,6 +229,7 @@ fn owned(after: Option<Box<str>>, limit: usize) -> ListSchedules {
         prefix: "".into(),
         labels: BTreeMap::from([(OWNED.to_owned(), "yes".to_owned())]),
         states: Vec::new(),
+        pause_reasons: Vec::new(),
         limit,
     }
 }

@@ -10,7 +10,7 @@ use super::{
     gate::limit::Limit,
     history::Rings,
     id::{RunId, SessionId, Uid},
-    schedule::{Span, Status},
+    schedule::{PauseReason, Span, Status},
     snapshot::Snapshot,
 };
 
@@ -244,6 +244,8 @@ pub struct ListSchedules {
     pub labels: BTreeMap<String, String>,
     /// Empty = all.
     pub states: Vec<Status>,
+    /// Paused for any of these. Empty = all, paused or not.
+    pub pause_reasons: Vec<PauseReason>,
     pub limit: usize,
 }
 

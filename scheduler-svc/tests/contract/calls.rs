@@ -41,6 +41,91 @@ impl Served {
     }
 }
 
+/// Takes one job at a time.
+struct Worker {
+    stream: tonic::Streaming<pb::StreamDueJobsResponse>,
+    welcome: pb::Welcome,
+}
+
+impl Worker {
+    async fn join(served: &mut Served) -> Self {
+        let mut stream = served.workers.stream_due_jobs(hello()).await.expect("a stream").into_inner();
+        let welcome = stream.message().await.expect("a stream").expect("a message");
+        let Some(pb::stream_due_jobs_response::Message::Welcome(welcome)) = welcome.message else {
+            panic!("{welcome:?}")
+        };
+        Self { stream, welcome }
+    }
+
+    /// Runs a schedule, and has the run fail.
+    async fn fail(&mut self, served: &mut Served, id: &str, class: pb::FailureClass) {
+        let run = served.trigger(id).await;
+        let due = self.stream.message().await.expect("a stream").expect("a message");
+        let Some(pb::stream_due_jobs_response::Message::DueJobs(jobs)) = due.message else {
+            panic!("{due:?}")
+        };
+        let failure = pb::Failure { class: class.into(), code: "BROKEN".into(), ..Default::default() };
+        let report = pb::Report {
+            run_id: run.run_id,
+            attempt: jobs.jobs[0].attempt,
+            lease_token: jobs.jobs[0].lease_token,
+            outcome: Some(pb::report::Outcome::Failure(failure)),
+            ..Default::default()
+        };
+        let reports = pb::ReportResultsRequest {
+            worker_id: "w".into(),
+            session_id: self.welcome.session_id.clone(),
+            epoch: self.welcome.epoch,
+            reports: vec![report],
+        };
+        served.workers.report_results(reports).await.expect("report");
+    }
+}
+
+#[tokio::test]
+async fn paused_schedules_are_found_by_their_reason() {
+    use pb::PauseReason::{Failures, Reauthorize, Requested, Unspecified};
+    let mut served = Served::start().await;
+    let mut worker = Worker::join(&mut served).await;
+    for id in ["active", "broken", "held", "revoked-1", "revoked-2"] {
+        let schedule = pb::Schedule { pause_after_failures: 1, ..schedule(id, every(3600)) };
+        served.upsert(schedule).await.expect("upsert");
+    }
+    worker.fail(&mut served, "broken", pb::FailureClass::Permanent).await;
+    worker.fail(&mut served, "revoked-1", pb::FailureClass::Reauthorize).await;
+    worker.fail(&mut served, "revoked-2", pb::FailureClass::Reauthorize).await;
+    let pause = pb::PauseScheduleRequest { schedule_id: "held".into(), ..Default::default() };
+    served.schedules.pause_schedule(pause).await.expect("paused");
+    let list = |reasons: &[pb::PauseReason], page_size, page_token: &str| pb::ListSchedulesRequest {
+        filter: Some(pb::ScheduleFilter {
+            pause_reasons: reasons.iter().map(|reason| i32::from(*reason)).collect(),
+            ..Default::default()
+        }),
+        page_size,
+        page_token: page_token.into(),
+        ..Default::default()
+    };
+    for (reasons, expected) in [
+        (&[Requested][..], &["held"][..]),
+        (&[Reauthorize], &["revoked-1", "revoked-2"]),
+        (&[Failures, Requested], &["broken", "held"]),
+    ] {
+        let found = served.schedules.list_schedules(list(reasons, 0, "")).await.expect("a list").into_inner();
+        let ids: Vec<_> = found.schedules.iter().map(|schedule| schedule.schedule_id.as_str()).collect();
+        assert_eq!(ids, expected, "{reasons:?}");
+    }
+    let first = served.schedules.list_schedules(list(&[Reauthorize], 1, "")).await.expect("a page");
+    let token = first.into_inner().next_page_token;
+    let status = served.schedules.list_schedules(list(&[Failures], 1, &token)).await.expect_err("other");
+    refused(&status, Code::InvalidArgument, Reason::InvalidPageToken);
+    let status = served.schedules.list_schedules(list(&[Unspecified], 0, "")).await.expect_err("none");
+    refused(&status, Code::InvalidArgument, Reason::InvalidField);
+    assert!(status.message().starts_with("filter.pause_reasons"), "{}", status.message());
+    let filter = list(&[Failures], 0, "").filter;
+    let resume = pb::ResumeScheduleRequest { filter, ..Default::default() };
+    assert_eq!(served.schedules.resume_schedule(resume).await.expect("resumed").into_inner().resumed, 1);
+}
+
 #[tokio::test]
 async fn schedules_are_paused_resumed_and_deleted_by_label() {
     let mut served = Served::start().await;
@@ -113,37 +198,10 @@ async fn a_run_is_cancelled_once() {
 #[tokio::test]
 async fn failed_runs_that_match_run_again() {
     let mut served = Served::start().await;
-    let mut stream = served.workers.stream_due_jobs(hello()).await.expect("a stream").into_inner();
-    let welcome = stream.message().await.expect("a stream").expect("a message");
-    let Some(pb::stream_due_jobs_response::Message::Welcome(welcome)) = welcome.message else {
-        panic!("{welcome:?}")
-    };
+    let mut worker = Worker::join(&mut served).await;
     for id in ["a", "b"] {
         served.upsert(schedule(id, every(3600))).await.expect("upsert");
-        let run = served.trigger(id).await;
-        let due = stream.message().await.expect("a stream").expect("a message");
-        let Some(pb::stream_due_jobs_response::Message::DueJobs(jobs)) = due.message else {
-            panic!("{due:?}")
-        };
-        let failure = pb::Failure {
-            class: pb::FailureClass::Permanent.into(),
-            code: "BROKEN".into(),
-            ..Default::default()
-        };
-        let report = pb::Report {
-            run_id: run.run_id,
-            attempt: jobs.jobs[0].attempt,
-            lease_token: jobs.jobs[0].lease_token,
-            outcome: Some(pb::report::Outcome::Failure(failure)),
-            ..Default::default()
-        };
-        let reports = pb::ReportResultsRequest {
-            worker_id: "w".into(),
-            session_id: welcome.session_id.clone(),
-            epoch: welcome.epoch,
-            reports: vec![report],
-        };
-        served.workers.report_results(reports).await.expect("report");
+        worker.fail(&mut served, id, pb::FailureClass::Permanent).await;
     }
     let filter =
         pb::RunFilter { failure_classes: vec![pb::FailureClass::Permanent.into()], ..Default::default() };

@@ -171,6 +171,7 @@ impl World {
                 prefix: "".into(),
                 labels: chosen,
                 states: Vec::new(),
+                pause_reasons: Vec::new(),
                 limit: 0,
             };
             self.command(&Command::Bulk(Box::new(Bulk { filter, change, done: 0, request, actor })));

@@ -7,7 +7,7 @@ use sqlx::{Any, Row, Transaction};
 
 use super::likely::{self, number_key};
 use super::query::QueryBuilder;
-use super::record::{MessageRef, named, push_any};
+use super::record::{MessageRef, named, push_any, push_span};
 use super::{Catalog, Document, DocumentFilter, DocumentPlace, Error, Result, duplicates};
 use crate::text::clean;
 
@@ -155,12 +155,7 @@ fn push_filter(query: &mut QueryBuilder, filter: &DocumentFilter) {
     }
     push_any(query, "d.kind", &filter.kinds);
     push_any(query, "d.state", &filter.states);
-    if let Some(from) = filter.created_from {
-        query.push(" AND d.create_time >= ").push_bind(from);
-    }
-    if let Some(to) = filter.created_to {
-        query.push(" AND d.create_time < ").push_bind(to);
-    }
+    push_span(query, "d.create_time", filter.created_from, filter.created_to);
     if let Some(supplier) = &filter.supplier {
         let literal = supplier.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         query.push(" AND d.supplier LIKE ").push_bind(format!("%{literal}%")).push(" ESCAPE '\\'");

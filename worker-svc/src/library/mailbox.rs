@@ -168,16 +168,22 @@ impl MailboxService for Api {
         let body = request.get_ref();
         let (namespace, mailbox_id) = key(&identity, &body.namespace, &body.mailbox_id)?;
         let size = field::page_size(body.page_size)?;
-        let states = validate::message_states(&body.states)?;
-        let filtered = pb::ListMessagesRequest { states: body.states.clone(), ..Default::default() };
+        let filter = MessageFilter {
+            namespace: namespace.to_owned(),
+            mailbox_id: mailbox_id.to_owned(),
+            states: validate::message_states(&body.states)?,
+            received_from: field::time("received_from", body.received_from.as_ref())?,
+            received_to: field::time("received_to", body.received_to.as_ref())?,
+        };
+        field::range("received_to", filter.received_from.as_ref(), filter.received_to.as_ref(), false)?;
+        let filtered =
+            pb::ListMessagesRequest { page_size: 0, page_token: String::new(), ..body.clone() };
         let parts: [&[u8]; 4] =
             [b"ListMessages", namespace.as_bytes(), mailbox_id.as_bytes(), &filtered.encode_to_vec()];
         let binding = page::binding(&parts);
         let after = page::position(binding, &body.page_token)?;
         let after = after.map(|place| MessagePlace { received_time: place.time, message_key: place.key });
         self.mailbox(namespace, mailbox_id).await?;
-        let filter =
-            MessageFilter { namespace: namespace.to_owned(), mailbox_id: mailbox_id.to_owned(), states };
         let listed = self.0.archive.catalog.list_messages(&filter, after.as_ref(), size + 1).await;
         let place = |message: &Message| {
             let MessagePlace { received_time: time, message_key: key } = MessagePlace::of(message);

@@ -187,6 +187,26 @@ async fn messages_say_what_became_of_them() {
     assert!(rest.next_page_token.is_empty());
     let other = client.list_messages(request("mb", vec![1], &token)).await;
     refused(other, Reason::InvalidPageToken, "page_token");
+    let span = |from, to| pb::ListMessagesRequest {
+        received_from: from,
+        received_to: to,
+        page_token: String::new(),
+        ..request("mb", vec![], "")
+    };
+    let all = world.messages("mb", &[]).await;
+    let newest = all[0].received_time.unwrap();
+    let newer = all.iter().filter(|message| message.received_time == Some(newest)).count();
+    let from = client.list_messages(span(Some(newest), None)).await.unwrap().into_inner();
+    assert_eq!(from.messages.len(), newer.min(2), "from is inclusive");
+    let to = client.list_messages(span(None, Some(newest))).await.unwrap().into_inner();
+    assert_eq!(to.messages.len(), (3 - newer).min(2), "to is not");
+    let other = client.list_messages(pb::ListMessagesRequest { page_token: token, ..span(Some(newest), None) });
+    refused(other.await, Reason::InvalidPageToken, "page_token");
+    refused(
+        client.list_messages(span(Some(newest), Some(newest))).await,
+        Reason::InvalidField,
+        "received_to",
+    );
     for unknown in [0, 9] {
         let answer = client.list_messages(request("mb", vec![1, unknown], "")).await;
         refused(answer, Reason::InvalidField, "states[1]");

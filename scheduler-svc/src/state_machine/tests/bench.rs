@@ -405,6 +405,7 @@ impl Bench {
             prefix: prefix.into(),
             labels: BTreeMap::new(),
             states: Vec::new(),
+            pause_reasons: Vec::new(),
             limit: 0,
         };
         Command::Bulk(Box::new(Bulk { filter, change, done: 0, request: None, actor: "tester".into() }))

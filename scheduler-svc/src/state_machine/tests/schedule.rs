@@ -331,6 +331,7 @@ fn a_list_goes_page_by_page() {
         prefix: "mb-".into(),
         labels: Default::default(),
         states: Vec::new(),
+        pause_reasons: Vec::new(),
         limit: 3,
     };
     let mut pages = Vec::new();
