@@ -20,6 +20,7 @@ mod schedule;
 mod status;
 mod text;
 mod validate;
+mod warning;
 pub mod worker;
 
 use std::{

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     Services, bulk, call_error, convert, deadline, export, field, history, import, mismatch, page,
-    request_id, validate,
+    request_id, validate, warning,
 };
 use crate::shard::CallError;
 use crate::state_machine::{
@@ -108,14 +108,7 @@ impl ScheduleService for Api {
         };
         let answer = self.ask(&request, Command::Upsert(Box::new(upsert))).await?;
         let Answer::Upserted { schedule, change, no_worker, crowd } = answer else { return Err(mismatch()) };
-        let mut warnings = Vec::new();
-        if no_worker {
-            warnings.push(format!("no connected worker takes kind {}", schedule.definition.task.kind));
-        }
-        if let Timing::Cron(cron) = &schedule.definition.timing {
-            warnings.extend(cron.warnings());
-        }
-        warnings.extend(super::forecast::crowd_warning(crowd, next_times(&schedule).next()));
+        let warnings = warning::of(&schedule, no_worker, crowd, next_times(&schedule).next());
         Ok(Response::new(pb::UpsertScheduleResponse {
             next_times: next_times(&schedule).take(NEXT_TIMES).map(convert::timestamp).collect(),
             change: change as i32,
