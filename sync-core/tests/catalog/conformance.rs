@@ -196,7 +196,8 @@ pub async fn exact_duplicates_are_dropped_per_owner(catalog: Catalog) {
     let second = file(&catalog, "mb-2", "alice", "m2", &[line, line]).await;
     assert_eq!((second.documents_new, second.duplicates), (0, 2));
     assert_eq!(file(&catalog, "mb-3", "bob", "m3", &[line]).await.documents_new, 1, "owners share nothing");
-    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb-2".into(), ..MessageFilter::default() };
+    let filter =
+        MessageFilter { namespace: NS.into(), mailbox_id: "mb-2".into(), ..MessageFilter::default() };
     let message = catalog.list_messages(&filter, None, 10).await.unwrap().remove(0);
     assert_eq!(message.state, MessageState::Filed);
     let alice = list(&catalog, DocumentFilter { owner: Some("alice".into()), ..all() }).await;
@@ -242,8 +243,12 @@ pub async fn failed_messages_are_retried_a_bounded_number_of_times(catalog: Cata
         catalog.commit(&mut claim, &batch(vec![failed(), failed()], "c"), NOW).await.unwrap();
         assert!(catalog.unprocessed(&claim, vec![item.clone()]).await.unwrap().is_empty(), "once per run");
     }
-    let filter =
-        MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: vec![MessageState::Failed], ..MessageFilter::default() };
+    let filter = MessageFilter {
+        namespace: NS.into(),
+        mailbox_id: "mb".into(),
+        states: vec![MessageState::Failed],
+        ..MessageFilter::default()
+    };
     let message = catalog.list_messages(&filter, None, 10).await.unwrap().remove(0);
     assert_eq!((message.attempts, message.retry), (4, false));
 }
@@ -385,7 +390,8 @@ pub async fn an_owner_is_erased_entirely(catalog: Catalog) {
     let late = catalog.commit(&mut running, &batch(vec![], "c"), NOW).await;
     assert!(matches!(late, Err(Refused::Superseded)));
     assert_eq!(list(&catalog, all()).await.len(), 1);
-    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb-1".into(), ..MessageFilter::default() };
+    let filter =
+        MessageFilter { namespace: NS.into(), mailbox_id: "mb-1".into(), ..MessageFilter::default() };
     assert!(catalog.list_messages(&filter, None, 10).await.unwrap().is_empty());
 }
 

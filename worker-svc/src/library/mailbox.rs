@@ -176,8 +176,7 @@ impl MailboxService for Api {
             received_to: field::time("received_to", body.received_to.as_ref())?,
         };
         field::range("received_to", filter.received_from.as_ref(), filter.received_to.as_ref(), false)?;
-        let filtered =
-            pb::ListMessagesRequest { page_size: 0, page_token: String::new(), ..body.clone() };
+        let filtered = pb::ListMessagesRequest { page_size: 0, page_token: String::new(), ..body.clone() };
         let parts: [&[u8]; 4] =
             [b"ListMessages", namespace.as_bytes(), mailbox_id.as_bytes(), &filtered.encode_to_vec()];
         let binding = page::binding(&parts);

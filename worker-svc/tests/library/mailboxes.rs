@@ -200,7 +200,8 @@ async fn messages_say_what_became_of_them() {
     assert_eq!(from.messages.len(), newer.min(2), "from is inclusive");
     let to = client.list_messages(span(None, Some(newest))).await.unwrap().into_inner();
     assert_eq!(to.messages.len(), (3 - newer).min(2), "to is not");
-    let other = client.list_messages(pb::ListMessagesRequest { page_token: token, ..span(Some(newest), None) });
+    let other =
+        client.list_messages(pb::ListMessagesRequest { page_token: token, ..span(Some(newest), None) });
     refused(other.await, Reason::InvalidPageToken, "page_token");
     refused(
         client.list_messages(span(Some(newest), Some(newest))).await,
