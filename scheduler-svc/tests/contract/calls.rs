@@ -319,11 +319,21 @@ async fn p5_a_repeat_never_speaks_of_another_schedule() {
         ..Default::default()
     };
     served.schedules.upsert_schedule(upsert.clone()).await.expect("saved");
-    served.schedules.trigger_schedule(trigger.clone()).await.expect("triggered");
+    let first = served.schedules.trigger_schedule(trigger.clone()).await.expect("triggered").into_inner();
+    served.cancel(&first.run.expect("a run").run_id).await.expect("cancelled");
     let other = served.upsert(schedule("a", every(60))).await.expect("changed").schedule.expect("it");
     let again = served.schedules.upsert_schedule(upsert.clone()).await.expect("repeated").into_inner();
     assert_eq!(again.change(), pb::Change::Created);
     assert_eq!(again.schedule.expect("it").etag, other.etag, "the schedule is shown as it is now");
+
+    for _ in 0..10 {
+        served.schedules.trigger_schedule(trigger.clone()).await.expect("still in the history");
+        let run = served.trigger("a").await;
+        served.cancel(&run.run_id).await.expect("cancelled");
+    }
+    let left = served.schedules.trigger_schedule(trigger.clone()).await.expect_err("left the history");
+    refused(&left, Code::NotFound, Reason::RunNotFound);
+    assert!(left.message().contains("new request_id"), "{}", left.message());
 
     let delete = pb::DeleteScheduleRequest { schedule_id: "a".into(), ..Default::default() };
     served.schedules.delete_schedule(delete).await.expect("deleted");
