@@ -69,6 +69,10 @@ reasons! {
     EtagMismatch = "ETAG_MISMATCH", Aborted;
     /// The schedule that is there does not go together with the imported record: ImportError says why.
     ScheduleConflict = "SCHEDULE_CONFLICT", Aborted;
+    /// There is a schedule of this id already, and the call was to create one.
+    ScheduleExists = "SCHEDULE_EXISTS", AlreadyExists;
+    /// The request id was used on a schedule that is deleted since; another one has its id: make a new request id.
+    ScheduleReplaced = "SCHEDULE_REPLACED", FailedPrecondition;
     /// The schedule is paused: resume it first.
     SchedulePaused = "SCHEDULE_PAUSED", FailedPrecondition;
     /// The schedule was set aside: save it again.

@@ -32,7 +32,7 @@ use std::{
 use tonic::Status;
 
 pub use access::roles_for;
-pub use gate::{CertificateName, Gate, Gated, PASSED_ON};
+pub use gate::{CLIENT, CertificateName, Gate, Gated, PASSED_ON};
 pub use settings::Settings;
 
 use crate::errors::{Reason, retry, status};

@@ -201,7 +201,22 @@ async fn s1_links_between_services_are_secure() {
     let shop = world.authority.sign("shop", "URI:spiffe://docket.test/shop");
     let channel = secure_channel(&standby, &world.trust(Some(&shop)));
     upsert(channel.clone()).await.expect("passed on");
-    until_logged(&leader, "rpc=\"docket.schedule.v1.ScheduleService/UpsertSchedule\" caller=\"shop\"");
+    let upserted = "rpc=\"docket.schedule.v1.ScheduleService/UpsertSchedule\" caller=\"shop\"";
+    until_logged(&leader, upserted);
+    until_logged(&standby, upserted);
+    let address = |scheduler: &Service, field: &str| {
+        let log = log(scheduler);
+        let line = log.lines().find(|line| line.contains(upserted)).expect("a line");
+        line.split_whitespace().find_map(|word| word.strip_prefix(field)).map(str::to_owned)
+    };
+    let client = address(&standby, "peer=");
+    assert_eq!(
+        address(&leader, "peer="),
+        client,
+        "the leader shows the client's address, as the standby saw it"
+    );
+    assert!(address(&leader, "via=").is_some_and(|via| Some(via) != client));
+    assert_eq!(address(&standby, "via="), None);
 
     let fleet = world.authority.sign("fleet", "DNS:worker.docket.test");
     let worker = Plan::new("worker-svc", world.folder.path())

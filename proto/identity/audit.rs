@@ -38,18 +38,27 @@ static LASTING: LazyLock<HashSet<String>> = LazyLock::new(|| {
         .collect()
 });
 
+/// Where a call comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Whence {
+    /// The client's address.
+    pub peer: Option<SocketAddr>,
+    /// That of the standby which passed the call on.
+    pub via: Option<SocketAddr>,
+}
+
 /// What is known of a call before it is answered.
 pub struct Call {
     uri: Uri,
-    peer: Option<SocketAddr>,
+    whence: Whence,
     trace_id: Option<u128>,
 }
 
 impl Call {
-    pub fn new(request: &Request<Body>, peer: Option<SocketAddr>) -> Self {
+    pub fn new(request: &Request<Body>, whence: Whence) -> Self {
         let trace = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
         let trace_id = trace.and_then(TraceParent::parse).map(|trace| trace.trace_id);
-        Self { uri: request.uri().clone(), peer, trace_id }
+        Self { uri: request.uri().clone(), whence, trace_id }
     }
 
     fn rpc(&self) -> &str {
@@ -66,7 +75,8 @@ impl Call {
             namespace = some(subject.namespace),
             id = some(subject.id),
             outcome = CODES[code as usize],
-            peer = self.peer.map(tracing::field::display),
+            peer = self.whence.peer.map(tracing::field::display),
+            via = self.whence.via.map(tracing::field::display),
             trace_id = self.trace_id.map(|id| format!("{id:032x}")),
             "audit"
         );
@@ -108,7 +118,7 @@ impl Log {
     }
 
     pub(super) fn refused(&self, call: &Call, identity: Option<&Identity>, code: Code) {
-        let ip = call.peer.map(|peer| peer.ip());
+        let ip = call.whence.peer.map(|peer| peer.ip());
         let told = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).count(ip, Instant::now());
         let Told::Yes { left_out } = told else { return };
         let namespace = identity.map(|identity| identity.subject().namespace);
@@ -118,7 +128,8 @@ impl Log {
             caller = identity.map(Identity::name),
             namespace = namespace.filter(|namespace| !namespace.is_empty()),
             outcome = CODES[code as usize],
-            peer = call.peer.map(tracing::field::display),
+            peer = call.whence.peer.map(tracing::field::display),
+            via = call.whence.via.map(tracing::field::display),
             trace_id = call.trace_id.map(|id| format!("{id:032x}")),
             left_out = Some(left_out).filter(|count| *count > 0),
             "audit: refused"

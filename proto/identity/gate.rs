@@ -16,7 +16,7 @@ use tonic::{
 
 use super::{
     Identity, Role, Scope, access,
-    audit::{Call, Log},
+    audit::{Call, Log, Whence},
     rates::Rates,
     tokens::Tokens,
 };
@@ -27,6 +27,8 @@ use crate::{
 
 /// Whose certificate a standby has seen, of a call that it passes on. Believed of the role scheduler only.
 pub const PASSED_ON: &str = "docket-certificate";
+/// The address of the client whose call a standby passes on. Believed like [`PASSED_ON`].
+pub const CLIENT: &str = "docket-client";
 
 /// The name by which a caller was known, where it was that of a certificate: a standby passes it on.
 #[derive(Clone, Debug)]
@@ -142,6 +144,22 @@ impl Gate {
         }
     }
 
+    /// For the audit log: a standby's word counts, and nobody else's.
+    fn whence(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Whence {
+        let connection = Whence { peer: peer.map(|peer| peer.address), via: None };
+        let Admission::Known(tokens) = &self.admission else { return connection };
+        let told = || headers.get(CLIENT)?.to_str().ok()?.parse().ok();
+        let is_scheduler = |peer: &Peer| {
+            tokens.by_certificate(&peer.names).is_some_and(|(_, identity)| identity.has(Role::Scheduler))
+        };
+        match told() {
+            Some(client) if peer.is_some_and(is_scheduler) => {
+                Whence { peer: Some(client), via: connection.peer }
+            }
+            Some(_) | None => connection,
+        }
+    }
+
     /// Without a file everybody has one name, and a line per change would tell nothing.
     fn audits(&self, path: &str) -> bool {
         matches!(self.admission, Admission::Known(_)) && access::is_audited(path)
@@ -205,7 +223,7 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let peer = request.extensions().get::<Option<Peer>>().cloned().flatten();
         let path = request.uri().path();
-        let call = Call::new(&request, peer.as_ref().map(|peer| peer.address));
+        let call = Call::new(&request, self.gate.whence(peer.as_ref(), request.headers()));
         let log = self.gate.log.clone();
         match self.gate.admit(From::peer(peer.as_ref()), request.headers(), path) {
             Ok((identity, certificate)) => {
@@ -299,6 +317,36 @@ mod tests {
         assert_eq!(known("standby", Some("nobody")), None);
         assert_eq!(known("standby", None), None, "it calls nothing in its own name");
         assert_eq!(known("nobody", Some("shop")), None);
+    }
+
+    #[test]
+    fn only_another_scheduler_says_whose_call_it_passes_on() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let entry = |name: &str, role: &str| {
+            format!(
+                "[[identity]]\nname = \"{name}\"\nroles = [\"{role}\"]\nnamespaces = [\"*\"]\n\
+                 certificate = \"spiffe://x/{name}\"\n"
+            )
+        };
+        std::fs::write(file.path(), entry("standby", "scheduler") + &entry("shop", "app")).unwrap();
+        let gate = Gate::known(Tokens::open(file.path()).unwrap());
+        let (connection, client) = ("10.0.0.2:7310".parse().unwrap(), "[2001:db8::7]:4711".parse().unwrap());
+        let whence = |gate: &Gate, name: &str, told: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CLIENT, told.parse().unwrap());
+            let peer = Peer { address: connection, names: [format!("spiffe://x/{name}")].into() };
+            let Whence { peer, via } = gate.whence(Some(&peer), &headers);
+            (peer.unwrap(), via)
+        };
+        assert_eq!(whence(&gate, "standby", "[2001:db8::7]:4711"), (client, Some(connection)));
+        for (gate, name, told) in [
+            (&gate, "shop", "[2001:db8::7]:4711"),
+            (&gate, "nobody", "[2001:db8::7]:4711"),
+            (&gate, "standby", "somewhere"),
+            (&Gate::open(), "standby", "[2001:db8::7]:4711"),
+        ] {
+            assert_eq!(whence(gate, name, told), (connection, None), "{name} {told}");
+        }
     }
 
     #[test]

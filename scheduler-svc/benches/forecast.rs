@@ -87,6 +87,7 @@ fn filled(count: usize, timing: impl Fn(usize) -> (Timing, u32)) -> StateMachine
             definition: definition(n, timing(n)),
             uid: Uid((n as u128 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)),
             etag: None,
+            create_only: false,
             request: None,
             validate_only: false,
             actor: "bench".into(),

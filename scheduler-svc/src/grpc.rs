@@ -20,6 +20,7 @@ mod schedule;
 mod status;
 mod text;
 mod validate;
+mod warning;
 pub mod worker;
 
 use std::{
@@ -226,6 +227,15 @@ pub fn refusal(refusal: Refusal) -> Status {
     use Refusal as R;
     match refusal {
         R::ScheduleNotFound => errors::status(Reason::ScheduleNotFound, "there is no schedule of this id"),
+        R::ScheduleExists { etag } => errors::status(
+            Reason::ScheduleExists,
+            format!("there is a schedule of this id already (its etag is {etag}), and create_only is set"),
+        ),
+        R::ScheduleReplaced => errors::status(
+            Reason::ScheduleReplaced,
+            "the schedule that this request_id was used on has been deleted, and another one has its id; make a new \
+             request_id for that one",
+        ),
         R::RunNotFound => {
             errors::status(Reason::RunNotFound, "there is no run of this id, or it has left the history")
         }

@@ -108,12 +108,14 @@ async fn who_joins_a_crowd_is_warned() {
     let crowded = |id: String| schedule(&id, cron(&["0 6 * * *"], "Europe/Berlin"));
     for n in 0..1_000 {
         let saved = served.upsert(crowded(format!("mb-{n}"))).await.expect("upsert");
-        assert!(saved.warnings.iter().all(|warning| !warning.contains("other schedules")), "{n}");
+        assert!(saved.warnings.iter().all(|warning| warning.code != "CROWD"), "{n}");
     }
     let saved = served.upsert(crowded("one-more".into())).await.expect("upsert");
     let warning = saved.warnings.last().expect("a warning");
-    assert!(warning.starts_with("1000 other schedules have this timing and no spread"), "{warning}");
+    assert_eq!(warning.code, "CROWD");
+    let text = &warning.message;
+    assert!(text.starts_with("1000 other schedules have this timing and no spread"), "{text}");
     let spread = pb::Schedule { spread: span(600), ..crowded("one-more".into()) };
     let saved = served.upsert(spread).await.expect("upsert");
-    assert!(saved.warnings.iter().all(|warning| !warning.contains("other schedules")));
+    assert!(saved.warnings.iter().all(|warning| warning.code != "CROWD"));
 }

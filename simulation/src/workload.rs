@@ -132,6 +132,7 @@ impl Ask {
                 definition: (**definition).clone(),
                 uid: self.uid,
                 etag: etag.clone(),
+                create_only: false,
                 request,
                 validate_only: *trial,
                 actor,
@@ -151,6 +152,7 @@ impl Ask {
                 prefix: (&*self.key.id).into(),
                 labels: BTreeMap::new(),
                 states: Vec::new(),
+                pause_reasons: Vec::new(),
                 limit: 10,
             }),
             Op::SetLimit { key, limit } => Command::SetLimit(Box::new(SetLimit {
@@ -227,6 +229,7 @@ fn owned(after: Option<Box<str>>, limit: usize) -> ListSchedules {
         prefix: "".into(),
         labels: BTreeMap::from([(OWNED.to_owned(), "yes".to_owned())]),
         states: Vec::new(),
+        pause_reasons: Vec::new(),
         limit,
     }
 }

@@ -16,6 +16,7 @@ pub mod commit;
 pub mod credentials;
 pub mod database;
 pub mod documents;
+mod duplicates;
 pub mod erase;
 mod filing;
 mod likely;

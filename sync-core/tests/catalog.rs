@@ -44,7 +44,9 @@ conformance!(
     pages_hold_still_under_insertion,
     reauthorization_stops_the_mailbox,
     processing_again_updates_documents_in_place,
-    a_dropped_duplicate_returns_when_its_twin_goes,
+    what_another_mailbox_received_stays,
+    a_document_that_moved_is_read_again_in_place,
+    deleted_for_good_is_deleted_wherever_it_came_from,
     a_credential_belongs_to_one_source,
     settings_change_without_source_and_state,
     an_owner_is_erased_entirely,
@@ -81,6 +83,19 @@ async fn s5_a_schema_from_the_future_is_used_or_refused_as_it_says() {
     sqlx::query("UPDATE schema_version SET version = 99, least_reader = 98").execute(&pool).await.unwrap();
     pool.close().await;
     assert!(matches!(Catalog::open_sqlite(&file, 1).await, Err(Error::Unusable(_))));
+}
+
+#[tokio::test]
+async fn s5_what_an_older_release_noted_moves_documents_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("archive.db");
+    let catalog = Catalog::open_sqlite(&file, 1).await.unwrap();
+    let pool = sqlx::SqlitePool::connect(file.to_str().unwrap()).await.unwrap();
+    conformance::a_note_without_a_part_moves_the_document_too(&catalog, async || {
+        let parts = sqlx::query("UPDATE dropped_duplicates SET part = NULL, file_name = NULL");
+        assert_eq!(parts.execute(&pool).await.unwrap().rows_affected(), 1);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ const BY_REASON: Record<string, Shown> = {
   SCHEDULE_NOT_FOUND: { status: 404, text: "There is no schedule yet." },
   RUN_NOT_FOUND: { status: 404, text: "This sync is too long ago." },
   ETAG_MISMATCH: { status: 409, text: "Somebody has changed the schedule meanwhile." },
+  SCHEDULE_EXISTS: { status: 409, text: "Somebody has saved a schedule meanwhile." },
+  SCHEDULE_REPLACED: { status: 409, text: "The schedule was made anew meanwhile. Please load the page again." },
   REQUEST_ID_REUSED: { status: 409, text: "This was sent already. Please load the page again." },
   SCHEDULE_PAUSED: { status: 409, text: "The schedule is paused. Resume it first." },
   SCHEDULE_QUARANTINED: { status: 409, text: "The schedule was set aside. Save it again." },

@@ -19,12 +19,14 @@ const OFFICE = { times: ["08:00", "17:30"], weekdays: [1, 2, 3, 4, 5], zone: "Am
 test("what is saved is read back from Docket, in the form's own words", async () => {
   const user = somebody();
   assert.equal((await app.call(GET, undefined, user)).body.reason, "SCHEDULE_NOT_FOUND");
+  let etag = "";
   for (const [n, form] of [NIGHTLY, OFFICE].entries()) {
-    const saved = await app.call(PUT, { form, etag: "", saveId: `s${n}` }, user);
+    const saved = await app.call(PUT, { form, etag, saveId: `s${n}` }, user);
     assert.equal(saved.status, 200, JSON.stringify(saved));
     const read = await app.call(GET, undefined, user);
     assert.deepEqual(read.body.form, form);
     assert.equal(read.body.etag, saved.body.etag);
+    etag = read.body.etag;
     assert.ok(Date.parse(read.body.next) > Date.now());
     assert.equal(read.body.last, undefined);
   }
@@ -76,6 +78,15 @@ test("a preview tells the next times and saves nothing", async () => {
   assert.equal(preview.body.times.length, 5);
   for (const time of preview.body.times) assert.match(time, /T02:00:00.000Z$/);
   assert.equal((await app.call(GET, undefined, user)).status, 404);
+});
+
+test("a page that was filled in when there was no schedule overwrites none", async () => {
+  const user = somebody();
+  const first = await app.call(PUT, { form: NIGHTLY, etag: "", saveId: "s1" }, user);
+  const repeated = await app.call(PUT, { form: NIGHTLY, etag: "", saveId: "s1" }, user);
+  assert.deepEqual([repeated.status, repeated.body.etag], [200, first.body.etag]);
+  const { status, body } = await app.call(PUT, { form: OFFICE, etag: "", saveId: "s2" }, user);
+  assert.deepEqual([status, body.reason, body.theirs.etag], [409, "SCHEDULE_EXISTS", first.body.etag]);
 });
 
 test("switched off it has no next time; switched on it has, and the etag follows", async () => {

@@ -126,7 +126,7 @@ impl Client {
         let etag = if self.chance.happens(50) { before.etag.clone() } else { String::new() };
         let schedule = Some(self.schedule(n, before.version + 1));
         let request_id = self.request_id();
-        let message = pb::UpsertScheduleRequest { schedule, etag, request_id, validate_only: false };
+        let message = pb::UpsertScheduleRequest { schedule, etag, request_id, ..Default::default() };
         let answer = self
             .insist("upsert", message, |to, request| async move {
                 to.schedules.clone().upsert_schedule(request).await
@@ -154,7 +154,7 @@ impl Client {
         }
         let schedule = Some(self.schedule(n, 1_000_000));
         let request_id = self.request_id();
-        let message = pb::UpsertScheduleRequest { schedule, etag, request_id, validate_only: false };
+        let message = pb::UpsertScheduleRequest { schedule, etag, request_id, ..Default::default() };
         let answer = self
             .insist("upsert", message, |to, request| async move {
                 to.schedules.clone().upsert_schedule(request).await

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use docket::{errors::Violation, identity::Identity, schedule::v1 as pb};
+use prost::Message as _;
 use tonic::Status;
 
 use super::{call_error, field, history, mismatch, refusal, validate};
@@ -12,7 +13,7 @@ use crate::{
         command::{self, BulkChange, Command},
         id::Trigger,
         output::{Answer, Refusal},
-        schedule::{Span, Status as ScheduleStatus, Verdict},
+        schedule::{PauseReason, Span, Status as ScheduleStatus, Verdict},
     },
 };
 
@@ -61,8 +62,8 @@ pub fn filter(
     namespace: &str,
     filter: &pb::ScheduleFilter,
 ) -> Result<command::ListSchedules, Status> {
-    if filter.labels.is_empty() && filter.states.is_empty() && filter.id_prefix.is_empty() {
-        let remedy = "is empty and would name every schedule; set labels, states or id_prefix";
+    if filter.encoded_len() == 0 {
+        let remedy = "is empty and would name every schedule; set labels, states, id_prefix or pause_reasons";
         return Err(Violation::new("filter", remedy).into());
     }
     identity.about("(filter)");
@@ -91,8 +92,21 @@ pub fn matching(
         prefix: field::optional_id(&format!("{name}.id_prefix"), &filter.id_prefix)?.into(),
         labels: validate::labels(&format!("{name}.labels"), &filter.labels)?,
         states: states(&format!("{name}.states"), &filter.states)?,
+        pause_reasons: pause_reasons(&format!("{name}.pause_reasons"), &filter.pause_reasons)?,
         limit: 0,
     })
+}
+
+fn pause_reasons(field: &str, reasons: &[i32]) -> Result<Vec<PauseReason>, Violation> {
+    let reason = |number: &i32| match pb::PauseReason::try_from(*number) {
+        Ok(pb::PauseReason::Requested) => Ok(PauseReason::Requested),
+        Ok(pb::PauseReason::Reauthorize) => Ok(PauseReason::Reauthorize),
+        Ok(pb::PauseReason::Failures) => Ok(PauseReason::Failures),
+        Ok(pb::PauseReason::Unspecified) | Err(_) => {
+            Err(Violation::new(field, "must be of REQUESTED, REAUTHORIZE, FAILURES"))
+        }
+    };
+    reasons.iter().map(reason).collect()
 }
 
 fn states(field: &str, states: &[i32]) -> Result<Vec<ScheduleStatus>, Violation> {

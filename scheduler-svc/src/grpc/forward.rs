@@ -1,9 +1,9 @@
 //! On a standby: passes calls on to the leader, byte for byte (rules S1, S2).
 //!
 //! The call has been authenticated here, and is again by the leader, with the caller's own token or the name of its
-//! certificate. What a client put into `docket-*` metadata is dropped; the leader is told under
-//! which epoch it is taken for the leader, and refuses when it is not, so that a call is passed on once at the most. While
-//! nobody leads, calls wait a moment: a hand-over takes less.
+//! certificate. What a client put into `docket-*` metadata is dropped; the leader is told the client's address, for its
+//! audit log, and under which epoch it is taken for the leader. It refuses when it is not, so that a call is passed on once
+//! at the most. While nobody leads, calls wait a moment: a hand-over takes less.
 
 use std::{
     collections::HashMap,
@@ -16,9 +16,10 @@ use std::{
 use docket::{
     errors::{Reason, status},
     identity::{
-        CertificateName, PASSED_ON,
+        CLIENT, CertificateName, PASSED_ON,
         tls::client::{Trust, channel},
     },
+    listener,
 };
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::watch;
@@ -152,11 +153,16 @@ impl Forward {
         // Who came with a token has it with the call; a certificate stays with its connection.
         let certificate = request.extensions().get::<CertificateName>();
         let certificate = certificate.and_then(|CertificateName(name)| HeaderValue::from_str(name).ok());
+        let client = request.extensions().get::<Option<listener::Peer>>().cloned().flatten();
+        let client = client.and_then(|client| HeaderValue::try_from(client.address.to_string()).ok());
         let headers = request.headers_mut();
         strip(headers);
         headers.insert(EXPECTED, HeaderValue::from(peer.epoch));
         if let Some(name) = certificate {
             headers.insert(PASSED_ON, name);
+        }
+        if let Some(address) = client {
+            headers.insert(CLIENT, address);
         }
         remaining(headers, begin.elapsed());
         let unreachable = |error: &dyn std::fmt::Display| {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use docket::{
-    errors::Violation,
+    errors::{self, Reason, Violation},
     identity::{self, Identity},
     schedule::v1::{self as pb, schedule_service_server::ScheduleService},
     trace::TraceParent,
@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::{
     Services, bulk, call_error, convert, deadline, export, field, history, import, mismatch, page,
-    request_id, validate,
+    request_id, validate, warning,
 };
 use crate::shard::CallError;
 use crate::state_machine::{
@@ -89,25 +89,26 @@ impl ScheduleService for Api {
         identity.about(&asked.schedule_id);
         let mut definition = validate::schedule(namespace, asked, self.0.default_spread)?;
         definition.saved_by = caller(request.metadata());
+        if body.create_only && !body.etag.is_empty() {
+            return Err(Violation::new(
+                "etag",
+                "is of a schedule that is there: leave it out with create_only",
+            )
+            .into());
+        }
         let without_id = pb::UpsertScheduleRequest { request_id: String::new(), ..body.clone() };
         let upsert = command::Upsert {
             definition,
             uid: Uid(rand::random()),
             etag: Some(body.etag.clone()).filter(|etag| !etag.is_empty()),
+            create_only: body.create_only,
             request: request_id("UpsertSchedule", &body.request_id, &without_id)?,
             validate_only: body.validate_only,
             actor: identity.name().into(),
         };
         let answer = self.ask(&request, Command::Upsert(Box::new(upsert))).await?;
         let Answer::Upserted { schedule, change, no_worker, crowd } = answer else { return Err(mismatch()) };
-        let mut warnings = Vec::new();
-        if no_worker {
-            warnings.push(format!("no connected worker takes kind {}", schedule.definition.task.kind));
-        }
-        if let Timing::Cron(cron) = &schedule.definition.timing {
-            warnings.extend(cron.warnings());
-        }
-        warnings.extend(super::forecast::crowd_warning(crowd, next_times(&schedule).next()));
+        let warnings = warning::of(&schedule, no_worker, crowd, next_times(&schedule).next());
         Ok(Response::new(pb::UpsertScheduleResponse {
             next_times: next_times(&schedule).take(NEXT_TIMES).map(convert::timestamp).collect(),
             change: change as i32,
@@ -274,7 +275,7 @@ impl ScheduleService for Api {
         let Answer::Triggered { run, created } = self.ask(&request, Command::Trigger(trigger)).await? else {
             return Err(mismatch());
         };
-        let run = Some(history::run(&self.0.shard, *run).await?);
+        let run = Some(history::run(&self.0.shard, *run).await.map_err(no_such_run)?);
         Ok(Response::new(pb::TriggerScheduleResponse { run, created }))
     }
 
@@ -348,6 +349,15 @@ impl ScheduleService for Api {
     async fn export_schedules(&self, request: Request<pb::ExportSchedulesRequest>) -> Reply<export::Records> {
         export::records(&self.0, &request).map(Response::new)
     }
+}
+
+/// A run that was just made is there; one that a repeated call asks for again need not be.
+fn no_such_run(status: Status) -> Status {
+    if errors::reason_of(&status) != Some(Reason::RunNotFound) {
+        return status;
+    }
+    let why = "the run of the first call with this request_id has left the history; make a new request_id to run it again";
+    errors::status(Reason::RunNotFound, why)
 }
 
 fn backfill_span(body: &pb::BackfillScheduleRequest, now: i64) -> Result<Span, Violation> {

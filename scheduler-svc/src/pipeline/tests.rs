@@ -70,6 +70,7 @@ fn upsert(n: u64) -> Command {
         definition,
         uid,
         etag: None,
+        create_only: false,
         request: None,
         validate_only: false,
         actor: "".into(),

@@ -63,6 +63,7 @@ fn upsert(id: &str) -> Command {
         definition,
         uid: Uid(rand::random()),
         etag: None,
+        create_only: false,
         request: None,
         validate_only: false,
         actor: "".into(),

@@ -42,9 +42,16 @@ impl StateMachine {
         let slot = self.index.get(&upsert.definition.key).copied();
         if let Some(seen) = seen {
             return match slot {
+                Some(slot) if seen.is_of_another(self.schedules[slot].uid) => {
+                    self.refuse(to, Refusal::ScheduleReplaced);
+                }
                 Some(slot) => self.answer_upserted(to, slot, seen.change.unwrap_or(Change::Unchanged)),
                 None => self.refuse(to, Refusal::ScheduleNotFound),
             };
+        }
+        if let Some(slot) = slot.filter(|_| upsert.create_only) {
+            let etag = self.schedules[slot].etag();
+            return self.refuse(to, Refusal::ScheduleExists { etag });
         }
         if let Err(refusal) = self.check_etag(slot, upsert.etag.as_deref()) {
             return self.refuse(to, refusal);
@@ -52,7 +59,11 @@ impl StateMachine {
         match self.save(&upsert.definition, upsert.uid, upsert.validate_only, &upsert.actor) {
             Err(refusal) => self.refuse(to, refusal),
             Ok(Saved::Stored(slot, change)) => {
-                self.remember(namespace, upsert.request.as_ref(), Seen::change(change));
+                self.remember(
+                    namespace,
+                    upsert.request.as_ref(),
+                    Seen::change(change).about(self.schedules[slot].uid),
+                );
                 self.answer_upserted(to, slot, change);
             }
             Ok(Saved::Checked(schedule, change)) => self.answer_view(to, &schedule, change),
@@ -302,7 +313,8 @@ impl StateMachine {
             None => self.begin_pause(slot, &command.note, command.until, &command.actor),
         };
         if seen.is_none() {
-            self.remember(&command.key.namespace, request, Seen::count(changed.into()));
+            let seen = Seen::count(changed.into()).about(self.schedules[slot].uid);
+            self.remember(&command.key.namespace, request, seen);
         }
         let schedule = Box::new(self.view(slot));
         self.answer(to, Answer::Paused { schedule, changed });
@@ -370,10 +382,11 @@ impl StateMachine {
         let paused = self.schedules[slot].status == Status::Paused;
         let changed = seen.as_ref().map_or(paused, |seen| seen.count > 0);
         if seen.is_none() {
+            let uid = self.schedules[slot].uid;
             if paused {
                 self.resume(slot, self.now.wall, command.catch_up, &command.actor);
             }
-            self.remember(&command.key.namespace, request, Seen::count(changed.into()));
+            self.remember(&command.key.namespace, request, Seen::count(changed.into()).about(uid));
         }
         if !self.schedules.contains(slot) {
             // No time was left, and the schedule was to be deleted then.
@@ -458,6 +471,9 @@ impl StateMachine {
         let Some((slot, seen)) = self.named(to, &command.key, request) else { return };
         if let Some(seen) = seen {
             let Some(id) = seen.run else { return self.refuse(to, Refusal::RunNotFound) };
+            if id.uid != self.schedules[slot].uid && self.run_of(id).is_none() {
+                return self.refuse(to, Refusal::ScheduleReplaced);
+            }
             let run = Box::new(self.run_view(slot, id));
             return self.answer(to, Answer::Triggered { run, created: seen.created });
         }
@@ -530,9 +546,14 @@ impl StateMachine {
             }
         };
         let slot = self.index.get(key).copied().filter(|slot| seen.is_some() || self.settle(*slot));
-        if slot.is_none() {
+        let Some(slot) = slot else {
             self.refuse(to, Refusal::ScheduleNotFound);
+            return None;
+        };
+        if seen.as_ref().is_some_and(|seen| seen.is_of_another(self.schedules[slot].uid)) {
+            self.refuse(to, Refusal::ScheduleReplaced);
+            return None;
         }
-        Some((slot?, seen))
+        Some((slot, seen))
     }
 }

@@ -80,30 +80,57 @@ impl StateMachine {
             Asked::Before(seen) => return self.answer_progress(to, &seen),
             Asked::Otherwise => return self.refuse(to, Refusal::RequestIdReused),
         }
-        let accepted = retry.ids.iter().filter(|id| self.retry_run(retry, **id)).count() as u64;
+        let Some((fitting, through)) = self.fitting(retry) else {
+            let refusal = self.too_many_runs();
+            return self.refuse(to, refusal);
+        };
+        let accepted = fitting.iter().filter(|id| self.retry_run(retry, **id)).count() as u64;
         let progress = Seen {
-            skipped: retry.page.skipped + retry.ids.len() as u64 - accepted,
-            after: retry.page.through.clone(),
-            complete: retry.page.last,
+            skipped: retry.page.skipped + fitting.len() as u64 - accepted,
+            after: through.clone().unwrap_or_else(|| retry.page.through.clone()),
+            complete: retry.page.last && through.is_none(),
             ..Seen::count(retry.page.done + accepted)
         };
         self.close_page(to, &retry.namespace, retry.request.as_ref(), progress);
     }
 
-    fn retry_run(&mut self, retry: &RetryRuns, failed: RunId) -> bool {
-        let slot = self.slot_of(failed.uid);
-        let Some(slot) =
-            slot.filter(|slot| self.schedules[*slot].definition.key.namespace == retry.namespace)
-        else {
-            return false;
-        };
-        let runs = self.settle(slot)
+    /// What of a page the namespace has room for; if that is not all, with the schedule after which the call goes on.
+    /// None = it has none. One run per schedule is counted.
+    fn fitting<'a>(&mut self, retry: &'a RetryRuns) -> Option<(&'a [RunId], Option<Box<str>>)> {
+        let room = self.runs_left(&retry.namespace);
+        let mut slots: Vec<SlotKey> = Vec::new();
+        for id in &retry.ids {
+            if let Some(slot) = self.retriable(retry, *id)
+                && !slots.contains(&slot)
+            {
+                slots.push(slot);
+            }
+        }
+        if slots.len() <= room {
+            return Some((&retry.ids, None));
+        }
+        let last = *slots.get(room.checked_sub(1)?).filter(|_| !retry.page.through.is_empty())?;
+        let end = retry.ids.iter().rposition(|id| self.slot_of(id.uid) == Some(last))? + 1;
+        Some((&retry.ids[..end], Some(self.schedules[last].definition.key.id.as_ref().into())))
+    }
+
+    /// The schedule of a failed run, if it has room for another one.
+    fn retriable(&mut self, retry: &RetryRuns, failed: RunId) -> Option<SlotKey> {
+        let slot = self.slot_of(failed.uid)?;
+        let ours = self.schedules[slot].definition.key.namespace == retry.namespace;
+        (ours
+            && self.settle(slot)
             && matches!(self.schedules[slot].status, Status::Active | Status::Ended)
-            && self.room(slot) == Room::Free;
-        if runs && !planted(Bug::RetryForgotten) {
+            && self.room(slot) == Room::Free)
+            .then_some(slot)
+    }
+
+    fn retry_run(&mut self, retry: &RetryRuns, failed: RunId) -> bool {
+        let Some(slot) = self.retriable(retry, failed) else { return false };
+        if !planted(Bug::RetryForgotten) {
             self.create_manual(slot, Room::Free, &retry.actor);
         }
-        runs
+        true
     }
 
     fn close_page(&mut self, to: ReplyTo, namespace: &Arc<str>, request: Option<&Request>, progress: Seen) {

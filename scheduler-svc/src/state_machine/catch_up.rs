@@ -134,7 +134,7 @@ impl StateMachine {
         self.schedules[slot].set_rare(|rare| rare.backfill = spans.into());
         self.touch(slot);
         let existing = named - accepted;
-        let seen = Seen { skipped: existing, ..Seen::count(accepted) };
+        let seen = Seen { skipped: existing, ..Seen::count(accepted) }.about(self.schedules[slot].uid);
         self.remember(&command.key.namespace, request, seen);
         self.answer(to, Answer::Backfilled { accepted, existing });
         self.advance(slot);

@@ -10,7 +10,7 @@ use super::{
     gate::limit::Limit,
     history::Rings,
     id::{RunId, SessionId, Uid},
-    schedule::{Span, Status},
+    schedule::{PauseReason, Span, Status},
     snapshot::Snapshot,
 };
 
@@ -108,6 +108,8 @@ pub struct Upsert {
     /// The uid if this creates it.
     pub uid: Uid,
     pub etag: Option<String>,
+    /// Refuse if it is there already.
+    pub create_only: bool,
     pub request: Option<Request>,
     pub validate_only: bool,
     pub actor: Arc<str>,
@@ -169,7 +171,8 @@ pub struct CancelRun {
     pub actor: Arc<str>,
 }
 
-/// One page of failed runs that are to run again; the caller has found them in the history.
+/// One page of failed runs that are to run again; the caller has found them in the history. In the order of their
+/// schedules, unless the page has no `through`: then it runs whole or not at all.
 #[derive(Clone, Debug)]
 pub struct RetryRuns {
     pub namespace: Arc<str>,
@@ -241,6 +244,8 @@ pub struct ListSchedules {
     pub labels: BTreeMap<String, String>,
     /// Empty = all.
     pub states: Vec<Status>,
+    /// Paused for any of these. Empty = all, paused or not.
+    pub pause_reasons: Vec<PauseReason>,
     pub limit: usize,
 }
 

@@ -137,11 +137,18 @@ fn lane(definition: &Definition) -> (Arc<str>, Arc<str>) {
 }
 
 impl StateMachine {
-    /// Whether somebody may start one more run by hand, as of the last seal.
-    pub(super) fn room_in_namespace(&self, namespace: &str) -> Result<(), Refusal> {
-        let limit = self.config.live_runs_per_namespace;
+    /// How many runs may be started by hand, as of the last seal.
+    pub(super) fn runs_left(&self, namespace: &str) -> usize {
         let live = self.tally.live.get(namespace).copied().unwrap_or(0);
-        if live >= limit as u64 { Err(Refusal::TooManyRuns { limit }) } else { Ok(()) }
+        self.config.live_runs_per_namespace.saturating_sub(usize::try_from(live).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn room_in_namespace(&self, namespace: &str) -> Result<(), Refusal> {
+        if self.runs_left(namespace) == 0 { Err(self.too_many_runs()) } else { Ok(()) }
+    }
+
+    pub(super) fn too_many_runs(&self) -> Refusal {
+        Refusal::TooManyRuns { limit: self.config.live_runs_per_namespace }
     }
 
     /// Counts a run where it is now. Called for all that a batch has changed, when it is closed.

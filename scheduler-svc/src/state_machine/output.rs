@@ -145,6 +145,12 @@ impl Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     ScheduleNotFound,
+    /// It was to be created, and is there.
+    ScheduleExists {
+        etag: String,
+    },
+    /// What was asked before was about a schedule that is gone, and another one has its id.
+    ScheduleReplaced,
     RunNotFound,
     EtagMismatch {
         current: String,

@@ -67,7 +67,11 @@ impl StateMachine {
             last = Some((&*key.id).into());
             let schedule = &self.schedules[*slot];
             let in_state = list.states.is_empty() || list.states.contains(&schedule.status);
-            if in_state && schedule.definition.has_labels(&list.labels) {
+            let reason = schedule.pause.as_ref().map(|pause| pause.reason);
+            let for_reason = list.pause_reasons.is_empty()
+                || schedule.status == Status::Paused
+                    && reason.is_some_and(|reason| list.pause_reasons.contains(&reason));
+            if in_state && for_reason && schedule.definition.has_labels(&list.labels) {
                 slots.push(*slot);
             }
         }

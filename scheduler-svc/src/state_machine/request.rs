@@ -5,7 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use super::{StateMachine, command::Request, id::RunId, output::Change, timer::ElapsedTimer};
+use super::{
+    StateMachine,
+    command::Request,
+    id::{RunId, Uid},
+    output::Change,
+    timer::ElapsedTimer,
+};
 use crate::{
     planted::{Bug, planted},
     {record, store::key::Name},
@@ -31,6 +37,8 @@ pub struct Seen {
     pub body: [u8; 16],
     pub time: i64,
     pub change: Option<Change>,
+    /// The schedule that it was about, where the answer shows it. None = not known, or it is that of the run.
+    pub schedule: Option<Uid>,
     pub run: Option<RunId>,
     pub created: bool,
     pub count: u64,
@@ -56,6 +64,15 @@ impl Seen {
 
     pub fn count(count: u64) -> Self {
         Self { count, ..Self::default() }
+    }
+
+    pub fn about(self, schedule: Uid) -> Self {
+        Self { schedule: Some(schedule), ..self }
+    }
+
+    /// Whether it was about another schedule than the one that has the id now.
+    pub fn is_of_another(&self, schedule: Uid) -> bool {
+        self.schedule.is_some_and(|uid| uid != schedule)
     }
 
     pub fn run(id: RunId, created: bool) -> Self {

@@ -17,7 +17,7 @@ mod properties;
 
 use std::sync::{Arc, Weak};
 
-pub use cron::{Cron, CronError, CronSource, Fold, Gap};
+pub use cron::{Cron, CronError, CronSource, Fold, Gap, Oddity};
 
 /// Version of the tz database that times are computed with.
 pub const TZDB: &str = chrono_tz::IANA_TZDB_VERSION;

@@ -129,7 +129,7 @@ impl World {
     /// `upsert mb-1 mb-2 …`: several with the same options.
     fn upsert(&mut self, line: &mut Line) -> Result<(), String> {
         let (request, etag) = (request(line), line.option("etag"));
-        let validate_only = line.flag("validate_only");
+        let (validate_only, create_only) = (line.flag("validate_only"), line.flag("create_only"));
         let definition = schedule::definition(line, self.now.wall)?;
         for id in line.rest() {
             let uid = self.next_uid();
@@ -139,7 +139,7 @@ impl World {
             let etag = etag.clone();
             let request = request.clone();
             let actor = show::ACTOR.into();
-            let upsert = Upsert { definition, uid, etag, request, validate_only, actor };
+            let upsert = Upsert { definition, uid, etag, create_only, request, validate_only, actor };
             if !known && !validate_only {
                 self.know(uid, &id);
             }
@@ -171,6 +171,7 @@ impl World {
                 prefix: "".into(),
                 labels: chosen,
                 states: Vec::new(),
+                pause_reasons: Vec::new(),
                 limit: 0,
             };
             self.command(&Command::Bulk(Box::new(Bulk { filter, change, done: 0, request, actor })));

@@ -80,6 +80,11 @@ async fn an_upsert_warns_of_a_zone_that_is_seldom_meant() {
     let mut served = Served::start().await;
     let timing = crate::served::cron(&["@daily", "0 0 * * *"], "EST");
     let warnings = served.upsert(schedule("a", timing)).await.expect("accepted").warnings;
-    assert!(warnings.iter().any(|text| text.contains("write America/New_York")), "{warnings:?}");
-    assert!(warnings.iter().any(|text| text.contains("the same times as expressions[0]")), "{warnings:?}");
+    let has = |code: &str, text: &str| {
+        warnings.iter().any(|warning| warning.code == code && warning.message.contains(text))
+    };
+    assert!(has("NO_WORKER", "takes kind sync"), "{warnings:?}");
+    assert!(has("SELDOM_ZONE", "write America/New_York"), "{warnings:?}");
+    assert!(has("REPEATED_EXPRESSION", "the same times as expressions[0]"), "{warnings:?}");
+    assert_eq!(warnings.len(), 3);
 }

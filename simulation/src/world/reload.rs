@@ -32,6 +32,7 @@ pub(super) fn schedules_question() -> (ReplyTo, Command) {
         prefix: "".into(),
         labels: BTreeMap::new(),
         states: Vec::new(),
+        pause_reasons: Vec::new(),
         limit: 1_000,
     };
     (SCHEDULES, Command::ListSchedules(schedules))

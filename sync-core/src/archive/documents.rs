@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row, Transaction};
 
-use super::likely::number_key;
+use super::likely::{self, number_key};
 use super::query::QueryBuilder;
-use super::record::{MessageRef, named, push_any};
-use super::{Catalog, Document, DocumentFilter, DocumentPlace, Error, Result};
+use super::record::{MessageRef, named, push_any, push_span};
+use super::{Catalog, Document, DocumentFilter, DocumentPlace, Error, Result, duplicates};
 use crate::text::clean;
 
 const SELECT: &str = "SELECT d.namespace, d.document_id, d.owner, d.mailbox_id, d.run_id, d.kind, d.state, \
@@ -74,7 +74,8 @@ impl Catalog {
         query.build().fetch_all(self.reader()).await?.iter().map(read).collect()
     }
 
-    /// Deletes a document for good: reading its message again does not bring it back.
+    /// Deletes a document for good: reading its message again does not bring it back, nor does another message that
+    /// had brought it before.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -83,14 +84,21 @@ impl Catalog {
         let mut tx = self.begin_for(namespace, &owner).await?;
         let row = sqlx::query(
             "DELETE FROM documents WHERE namespace = $1 AND document_id = $2 \
-             RETURNING document_id, blob_key, mailbox_id",
+             RETURNING document_id, blob_key, mailbox_id, message_key, part",
         )
         .bind(namespace)
         .bind(document_id)
         .fetch_optional(&mut *tx)
         .await?;
         let row = row.ok_or(Error::NotFound("document"))?;
-        bury(&mut tx, namespace, &row, true, now).await?;
+        let blob_key: String = row.try_get("blob_key")?;
+        let mut ids = duplicates::ids_elsewhere(&mut tx, namespace, document_id).await?;
+        // One that has moved here has the id of the message that brought it first.
+        ids.push(super::commit::document_id(row.try_get("message_key")?, row.try_get("part")?));
+        for id in ids {
+            leave_tombstone(&mut tx, namespace, &id, &blob_key, true, now).await?;
+        }
+        bury(&mut tx, namespace, document_id, &blob_key, true, now).await?;
         sqlx::query(
             "UPDATE mailboxes SET documents = documents - 1 WHERE namespace = $1 AND mailbox_id = $2",
         )
@@ -147,12 +155,7 @@ fn push_filter(query: &mut QueryBuilder, filter: &DocumentFilter) {
     }
     push_any(query, "d.kind", &filter.kinds);
     push_any(query, "d.state", &filter.states);
-    if let Some(from) = filter.created_from {
-        query.push(" AND d.create_time >= ").push_bind(from);
-    }
-    if let Some(to) = filter.created_to {
-        query.push(" AND d.create_time < ").push_bind(to);
-    }
+    push_span(query, "d.create_time", filter.created_from, filter.created_to);
     if let Some(supplier) = &filter.supplier {
         let literal = supplier.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         query.push(" AND d.supplier LIKE ").push_bind(format!("%{literal}%")).push(" ESCAPE '\\'");
@@ -210,9 +213,7 @@ pub(super) async fn delete_of_mailbox(
     .fetch_all(&mut **tx)
     .await?;
     for row in &rows {
-        // What another mailbox brought, too, is filed again from there.
-        super::filing::release_duplicates(tx, namespace, row.try_get("document_id")?).await?;
-        bury(tx, namespace, row, false, now).await?;
+        bury(tx, namespace, row.try_get("document_id")?, row.try_get("blob_key")?, false, now).await?;
     }
     Ok(rows.len() as u64)
 }
@@ -220,12 +221,24 @@ pub(super) async fn delete_of_mailbox(
 async fn bury(
     tx: &mut Transaction<'_, Any>,
     namespace: &str,
-    row: &AnyRow,
+    id: &str,
+    blob_key: &str,
     is_final: bool,
     now: i64,
 ) -> Result<()> {
-    let id: String = row.try_get("document_id")?;
-    super::likely::unlink(tx, namespace, &id).await?;
+    likely::unlink(tx, namespace, id).await?;
+    duplicates::forget(tx, namespace, id).await?;
+    leave_tombstone(tx, namespace, id, blob_key, is_final, now).await
+}
+
+async fn leave_tombstone(
+    tx: &mut Transaction<'_, Any>,
+    namespace: &str,
+    id: &str,
+    blob_key: &str,
+    is_final: bool,
+    now: i64,
+) -> Result<()> {
     sqlx::query(
         "INSERT INTO tombstones (namespace, document_id, blob_key, final, delete_time) \
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (namespace, document_id) DO UPDATE SET \
@@ -233,7 +246,7 @@ async fn bury(
     )
     .bind(namespace)
     .bind(id)
-    .bind(row.try_get::<String, _>("blob_key")?)
+    .bind(blob_key)
     .bind(i64::from(is_final))
     .bind(now)
     .execute(&mut **tx)

@@ -6,7 +6,7 @@ use object_store::path::Path as Key;
 use sqlx::Row;
 
 use super::query::QueryBuilder;
-use super::record::push_any;
+use super::record::{push_any, push_span};
 use super::{Archive, Catalog, Error, MessageState, Result, blobs};
 
 /// Which messages of a mailbox; a message matches when it meets all that is set.
@@ -52,12 +52,7 @@ impl Catalog {
         query.push_bind(namespace.to_owned());
         query.push(" AND mailbox_id = ").push_bind(mailbox_id.to_owned()).push(")");
         push_any(&mut query, "state", &selection.states);
-        if let Some(from) = selection.received_from {
-            query.push(" AND received_time >= ").push_bind(from);
-        }
-        if let Some(to) = selection.received_to {
-            query.push(" AND received_time < ").push_bind(to);
-        }
+        push_span(&mut query, "received_time", selection.received_from, selection.received_to);
         if let Some(below) = selection.extractor_below {
             query.push(" AND extractor_version < ").push_bind(i64::from(below));
         }
@@ -99,7 +94,7 @@ impl Catalog {
             .await?;
             let Some(row) = row else { return Ok(erased) };
             let mailbox_id: String = row.try_get(0)?;
-            erased.documents += super::mailboxes::forget(&mut tx, namespace, &mailbox_id, now).await?;
+            erased.documents += super::mailboxes::forget(&mut tx, namespace, &mailbox_id, now).await?.deleted;
             sqlx::query("DELETE FROM mailboxes WHERE namespace = $1 AND mailbox_id = $2")
                 .bind(namespace)
                 .bind(&mailbox_id)

@@ -19,7 +19,7 @@ use sqlx::{Any, Row, Transaction};
 use super::database::{for_update, retrying};
 use super::query::QueryBuilder;
 use super::record::{name_of, named};
-use super::{Catalog, Error, Mailbox, MailboxSpec, MailboxState, Result, Settings, credentials};
+use super::{Catalog, Error, Mailbox, MailboxSpec, MailboxState, Result, Settings, credentials, duplicates};
 use crate::credential::vault::{Place, Sealed};
 
 const COLUMNS: &str = "namespace, mailbox_id, owner, address, source, since, folders, labels, state, \
@@ -36,6 +36,15 @@ pub enum Change {
 pub struct Disconnected {
     pub mailbox: Mailbox,
     pub documents_deleted: u64,
+    /// Those that another mailbox had received, too: they are that one's now.
+    pub documents_moved: u64,
+}
+
+/// What became of the documents of a mailbox that is forgotten.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Forgotten {
+    pub deleted: u64,
+    pub moved: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,8 +201,9 @@ impl Catalog {
         Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
     }
 
-    /// Ends syncing and forgets the credential; a running attempt is superseded. With `delete_documents`, documents leave tombstones
-    /// and messages are forgotten, so that connecting again files everything anew.
+    /// Ends syncing and forgets the credential; a running attempt is superseded. With `delete_documents`, documents
+    /// leave tombstones and messages are forgotten, so that connecting again files everything anew; documents that
+    /// another mailbox of the owner has received, too, stay and become that one's.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::VersionMismatch`].
@@ -220,30 +230,36 @@ impl Catalog {
         .execute(&mut *tx)
         .await?;
         credentials::forget(&mut tx, Place { namespace, mailbox_id }).await?;
-        let documents_deleted =
-            if delete_documents { forget(&mut tx, namespace, mailbox_id, now).await? } else { 0 };
+        let forgotten = if delete_documents {
+            forget(&mut tx, namespace, mailbox_id, now).await?
+        } else {
+            Forgotten::default()
+        };
         let mailbox = find(&mut tx, namespace, mailbox_id).await?.ok_or(Error::NotFound("mailbox"))?;
         tx.commit().await?;
-        Ok(Disconnected { mailbox, documents_deleted })
+        Ok(Disconnected { mailbox, documents_deleted: forgotten.deleted, documents_moved: forgotten.moved })
     }
 }
 
-/// Removes all that a mailbox filed, and says how many documents.
+/// Removes all that a mailbox filed, but for what others have received, too.
 pub(super) async fn forget(
     tx: &mut Transaction<'_, Any>,
     namespace: &str,
     mailbox_id: &str,
     now: i64,
-) -> Result<u64> {
+) -> Result<Forgotten> {
+    let moved = duplicates::move_received_elsewhere(tx, namespace, mailbox_id).await?;
     let deleted = super::documents::delete_of_mailbox(tx, namespace, mailbox_id, now).await?;
     for statement in [
+        "DELETE FROM dropped_duplicates WHERE namespace = $1 AND message_key IN \
+         (SELECT message_key FROM messages WHERE namespace = $1 AND mailbox_id = $2)",
         "DELETE FROM messages WHERE namespace = $1 AND mailbox_id = $2",
         "UPDATE mailboxes SET source_cursor = NULL, cursor_version = cursor_version + 1, messages = 0, \
          documents = 0, duplicates = 0 WHERE namespace = $1 AND mailbox_id = $2",
     ] {
         sqlx::query(statement).bind(namespace).bind(mailbox_id).execute(&mut **tx).await?;
     }
-    Ok(deleted)
+    Ok(Forgotten { deleted, moved })
 }
 
 async fn insert(tx: &mut Transaction<'_, Any>, spec: &MailboxSpec, now: i64) -> Result<()> {

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use super::claim::Claim;
 use super::commit::message_key;
 use super::query::QueryBuilder;
-use super::record::{named, push_any};
+use super::record::{named, push_any, push_span};
 use super::{Catalog, Message, MessageFilter, MessagePlace, Result};
 use crate::source::Item;
 
@@ -33,6 +33,7 @@ impl Catalog {
         query.push_bind(filter.namespace.clone());
         query.push(" AND mailbox_id = ").push_bind(filter.mailbox_id.clone());
         push_any(&mut query, "state", &filter.states);
+        push_span(&mut query, "received_time", filter.received_from, filter.received_to);
         if let Some(after) = after {
             query.push(" AND (received_time, message_key) < (").push_bind(after.received_time);
             query.push(", ").push_bind(after.message_key.clone()).push(")");

@@ -158,6 +158,9 @@ pub struct MessageFilter {
     pub mailbox_id: String,
     /// Any of these; empty = all.
     pub states: Vec<MessageState>,
+    /// Unix milliseconds, from (inclusive) and to (exclusive).
+    pub received_from: Option<i64>,
+    pub received_to: Option<i64>,
 }
 
 /// Newest received first.
@@ -224,6 +227,16 @@ pub(super) fn name_of<T: Serialize>(value: &T) -> String {
 pub(super) fn push_any<T: Serialize>(query: &mut QueryBuilder, column: &str, values: &[T]) {
     if !values.is_empty() {
         query.push_in(column, values.iter().map(name_of));
+    }
+}
+
+/// ` AND column >= from AND column < to`, as far as they are there.
+pub(super) fn push_span(query: &mut QueryBuilder, column: &str, from: Option<i64>, to: Option<i64>) {
+    if let Some(from) = from {
+        query.push(format_args!(" AND {column} >= ")).push_bind(from);
+    }
+    if let Some(to) = to {
+        query.push(format_args!(" AND {column} < ")).push_bind(to);
     }
 }
 

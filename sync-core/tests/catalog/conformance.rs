@@ -1,7 +1,9 @@
 //! What every catalog must do, whatever database is under it.
 
+mod duplicates;
 mod mailboxes;
 
+pub use duplicates::*;
 pub use mailboxes::*;
 
 use sync_core::archive::blobs::Put;
@@ -194,7 +196,8 @@ pub async fn exact_duplicates_are_dropped_per_owner(catalog: Catalog) {
     let second = file(&catalog, "mb-2", "alice", "m2", &[line, line]).await;
     assert_eq!((second.documents_new, second.duplicates), (0, 2));
     assert_eq!(file(&catalog, "mb-3", "bob", "m3", &[line]).await.documents_new, 1, "owners share nothing");
-    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb-2".into(), states: vec![] };
+    let filter =
+        MessageFilter { namespace: NS.into(), mailbox_id: "mb-2".into(), ..MessageFilter::default() };
     let message = catalog.list_messages(&filter, None, 10).await.unwrap().remove(0);
     assert_eq!(message.state, MessageState::Filed);
     let alice = list(&catalog, DocumentFilter { owner: Some("alice".into()), ..all() }).await;
@@ -240,8 +243,12 @@ pub async fn failed_messages_are_retried_a_bounded_number_of_times(catalog: Cata
         catalog.commit(&mut claim, &batch(vec![failed(), failed()], "c"), NOW).await.unwrap();
         assert!(catalog.unprocessed(&claim, vec![item.clone()]).await.unwrap().is_empty(), "once per run");
     }
-    let filter =
-        MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: vec![MessageState::Failed] };
+    let filter = MessageFilter {
+        namespace: NS.into(),
+        mailbox_id: "mb".into(),
+        states: vec![MessageState::Failed],
+        ..MessageFilter::default()
+    };
     let message = catalog.list_messages(&filter, None, 10).await.unwrap().remove(0);
     assert_eq!((message.attempts, message.retry), (4, false));
 }
@@ -310,7 +317,7 @@ pub async fn pages_hold_still_under_insertion(catalog: Catalog) {
     let before = list(&catalog, all()).await;
     let (mut documents, mut messages) = (Vec::new(), Vec::new());
     let (mut place, mut message_place): (Option<DocumentPlace>, Option<MessagePlace>) = (None, None);
-    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: vec![] };
+    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), ..MessageFilter::default() };
     for n in 0..20 {
         let page = catalog.list_documents(&all(), place.as_ref(), 3).await.unwrap();
         if let Some(last) = page.last() {
@@ -368,21 +375,9 @@ pub async fn processing_again_updates_documents_in_place(catalog: Catalog) {
     let mut third = claim(&catalog, "mb", "third", 1).await.unwrap();
     let failed = processed("m1", Outcome::Failed { retry_below: 0 });
     catalog.commit(&mut third, &batch(vec![failed], "c"), NOW).await.unwrap();
-    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: vec![] };
+    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), ..MessageFilter::default() };
     let message = catalog.list_messages(&filter, None, 10).await.unwrap().remove(0);
     assert_eq!((message.state, message.document_ids), (MessageState::Filed, vec![before.document_id]));
-}
-
-pub async fn a_dropped_duplicate_returns_when_its_twin_goes(catalog: Catalog) {
-    let line = "Acme|1|2026-01-01|1.00";
-    file(&catalog, "mb-1", "alice", "m1", &[line]).await;
-    file(&catalog, "mb-2", "alice", "m2", &[line]).await;
-    catalog.disconnect_mailbox(NS, "mb-1", None, true, NOW).await.unwrap();
-    let mut next = claim(&catalog, "mb-2", "next", 1).await.unwrap();
-    let retries = catalog.retries(&next, None, 10).await.unwrap();
-    assert_eq!(retries.len(), 1);
-    let done = catalog.commit(&mut next, &batch(vec![message("m2", &[line])], "c"), NOW).await.unwrap();
-    assert_eq!(done.documents_new, 1);
 }
 
 pub async fn an_owner_is_erased_entirely(catalog: Catalog) {
@@ -395,7 +390,8 @@ pub async fn an_owner_is_erased_entirely(catalog: Catalog) {
     let late = catalog.commit(&mut running, &batch(vec![], "c"), NOW).await;
     assert!(matches!(late, Err(Refused::Superseded)));
     assert_eq!(list(&catalog, all()).await.len(), 1);
-    let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb-1".into(), states: vec![] };
+    let filter =
+        MessageFilter { namespace: NS.into(), mailbox_id: "mb-1".into(), ..MessageFilter::default() };
     assert!(catalog.list_messages(&filter, None, 10).await.unwrap().is_empty());
 }
 

@@ -159,7 +159,8 @@ impl World {
     }
 
     pub async fn messages(&self) -> Vec<Message> {
-        let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: vec![] };
+        let filter =
+            MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), ..MessageFilter::default() };
         self.archive.catalog.list_messages(&filter, None, 20_000).await.unwrap()
     }
 

@@ -132,7 +132,12 @@ impl World {
     }
 
     pub async fn messages(&self, states: &[MessageState]) -> Vec<Message> {
-        let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: states.to_vec() };
+        let filter = MessageFilter {
+            namespace: NS.into(),
+            mailbox_id: "mb".into(),
+            states: states.to_vec(),
+            ..MessageFilter::default()
+        };
         self.archive.catalog.list_messages(&filter, None, 10_000).await.unwrap()
     }
 

@@ -71,7 +71,8 @@ impl World {
     }
 
     pub async fn messages(&self) -> Vec<Message> {
-        let filter = MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), states: vec![] };
+        let filter =
+            MessageFilter { namespace: NS.into(), mailbox_id: "mb".into(), ..MessageFilter::default() };
         self.archive.catalog.list_messages(&filter, None, 1000).await.unwrap()
     }
 

@@ -138,7 +138,7 @@ impl MailboxService for Api {
             let mailbox = self.mailbox(namespace, mailbox_id).await?;
             if mailbox.state == MailboxState::Disconnected {
                 let mailbox = Some(convert::mailbox(mailbox));
-                return Ok(Response::new(pb::DisconnectMailboxResponse { mailbox, documents_deleted: 0 }));
+                return Ok(Response::new(pb::DisconnectMailboxResponse { mailbox, ..Default::default() }));
             }
         }
         let now = (self.0.clock)();
@@ -150,11 +150,13 @@ impl MailboxService for Api {
             mailbox_id,
             actor = identity.name(),
             documents_deleted = done.documents_deleted,
+            documents_moved = done.documents_moved,
             "mailbox disconnected"
         );
         Ok(Response::new(pb::DisconnectMailboxResponse {
             mailbox: Some(convert::mailbox(done.mailbox)),
             documents_deleted: count(done.documents_deleted),
+            documents_moved: count(done.documents_moved),
         }))
     }
 
@@ -166,16 +168,21 @@ impl MailboxService for Api {
         let body = request.get_ref();
         let (namespace, mailbox_id) = key(&identity, &body.namespace, &body.mailbox_id)?;
         let size = field::page_size(body.page_size)?;
-        let states = validate::message_states(&body.states)?;
-        let filtered = pb::ListMessagesRequest { states: body.states.clone(), ..Default::default() };
+        let filter = MessageFilter {
+            namespace: namespace.to_owned(),
+            mailbox_id: mailbox_id.to_owned(),
+            states: validate::message_states(&body.states)?,
+            received_from: field::time("received_from", body.received_from.as_ref())?,
+            received_to: field::time("received_to", body.received_to.as_ref())?,
+        };
+        field::range("received_to", filter.received_from.as_ref(), filter.received_to.as_ref(), false)?;
+        let filtered = pb::ListMessagesRequest { page_size: 0, page_token: String::new(), ..body.clone() };
         let parts: [&[u8]; 4] =
             [b"ListMessages", namespace.as_bytes(), mailbox_id.as_bytes(), &filtered.encode_to_vec()];
         let binding = page::binding(&parts);
         let after = page::position(binding, &body.page_token)?;
         let after = after.map(|place| MessagePlace { received_time: place.time, message_key: place.key });
         self.mailbox(namespace, mailbox_id).await?;
-        let filter =
-            MessageFilter { namespace: namespace.to_owned(), mailbox_id: mailbox_id.to_owned(), states };
         let listed = self.0.archive.catalog.list_messages(&filter, after.as_ref(), size + 1).await;
         let place = |message: &Message| {
             let MessagePlace { received_time: time, message_key: key } = MessagePlace::of(message);

@@ -187,11 +187,56 @@ async fn messages_say_what_became_of_them() {
     assert!(rest.next_page_token.is_empty());
     let other = client.list_messages(request("mb", vec![1], &token)).await;
     refused(other, Reason::InvalidPageToken, "page_token");
+    let span = |from, to| pb::ListMessagesRequest {
+        received_from: from,
+        received_to: to,
+        page_token: String::new(),
+        ..request("mb", vec![], "")
+    };
+    let all = world.messages("mb", &[]).await;
+    let newest = all[0].received_time.unwrap();
+    let newer = all.iter().filter(|message| message.received_time == Some(newest)).count();
+    let from = client.list_messages(span(Some(newest), None)).await.unwrap().into_inner();
+    assert_eq!(from.messages.len(), newer.min(2), "from is inclusive");
+    let to = client.list_messages(span(None, Some(newest))).await.unwrap().into_inner();
+    assert_eq!(to.messages.len(), (3 - newer).min(2), "to is not");
+    let other =
+        client.list_messages(pb::ListMessagesRequest { page_token: token, ..span(Some(newest), None) });
+    refused(other.await, Reason::InvalidPageToken, "page_token");
+    refused(
+        client.list_messages(span(Some(newest), Some(newest))).await,
+        Reason::InvalidField,
+        "received_to",
+    );
     for unknown in [0, 9] {
         let answer = client.list_messages(request("mb", vec![1, unknown], "")).await;
         refused(answer, Reason::InvalidField, "states[1]");
     }
     refused(client.list_messages(request("no", vec![], "")).await, Reason::MailboxNotFound, "");
+}
+
+#[tokio::test]
+async fn deleting_documents_leaves_what_another_mailbox_received() {
+    let world = World::new().await;
+    let (shared, own) = ("DOC invoice|Acme|BOTH|2026-05-03|9.00", "DOC invoice|Acme|ONE|2026-05-04|8.00");
+    world.mail("first/a.eml", &[shared, own]);
+    world.mail("second/b.eml", &["hello", shared]);
+    for id in ["first", "second"] {
+        world.connect(mailbox(id, "alice")).await.unwrap();
+        synced(world.sync(id, &format!("run-{id}")).await);
+    }
+    let mut client = world.mailboxes.clone();
+    let done = client.disconnect_mailbox(disconnect("first", true)).await.unwrap().into_inner();
+    assert_eq!((done.documents_deleted, done.documents_moved), (1, 1));
+    let left = world.list(pb::DocumentFilter::default()).await.unwrap();
+    assert_eq!((left.len(), left[0].mailbox_id.as_str()), (1, "second"));
+    assert_eq!(left[0].message.as_ref().unwrap().subject, "b");
+    let second = world.messages("second", &[]).await.remove(0);
+    assert_eq!(second.document_ids, [left[0].document_id.clone()]);
+    synced(world.sync("second", "again").await);
+    assert_eq!(world.numbers(pb::DocumentFilter::default()).await, ["BOTH"]);
+    let done = client.disconnect_mailbox(disconnect("second", true)).await.unwrap().into_inner();
+    assert_eq!((done.documents_deleted, done.documents_moved), (1, 0));
 }
 
 #[tokio::test]

@@ -291,6 +291,7 @@ impl Bench {
             definition,
             uid: Uid(u128::from(self.number()) << 96 | u128::from(self.next_number)),
             etag: None,
+            create_only: false,
             request: None,
             validate_only: false,
             actor: "tester".into(),
@@ -404,6 +405,7 @@ impl Bench {
             prefix: prefix.into(),
             labels: BTreeMap::new(),
             states: Vec::new(),
+            pause_reasons: Vec::new(),
             limit: 0,
         };
         Command::Bulk(Box::new(Bulk { filter, change, done: 0, request: None, actor: "tester".into() }))

@@ -2,11 +2,12 @@
 
 use super::{bench::*, *};
 use crate::state_machine::{
+    Config,
     command::{BulkChange, Command, Page, RetryRuns},
     definition::Definition,
     failure::Class,
     id::{RunId, Trigger},
-    output::Answer,
+    output::{Answer, Refusal},
     schedule::Status,
 };
 
@@ -94,4 +95,61 @@ fn failed_runs_run_again_as_manual_runs_of_their_schedules() {
     let job = bench.job();
     assert_eq!(job.id.trigger, Trigger::Manual);
     assert_eq!(job.id.uid, first.uid);
+}
+
+/// Failed runs of so many schedules, in their order, with room for `limit` live runs.
+fn failures(count: usize, limit: usize) -> (Bench, Vec<RunId>) {
+    let mut bench = Bench::with(Config { live_runs_per_namespace: limit, ..Config::default() });
+    bench.worker(1);
+    let ids = (0..count).map(|n| {
+        let id = format!("s{n}");
+        bench.save(definition(&id, every(HOUR)));
+        bench.run_now(&id);
+        failed_run(&mut bench)
+    });
+    let ids = ids.collect();
+    (bench, ids)
+}
+
+#[test]
+fn named_runs_run_again_whole_or_not_at_all() {
+    let (mut bench, ids) = failures(4, 3);
+    let all = retry(ids.clone(), request("r", 1));
+    assert_eq!(bench.refused(&all), Refusal::TooManyRuns { limit: 3 });
+    let Answer::Progress { done: 3, skipped: 0, next: None } = bench.call(&retry(ids[..3].to_vec(), None))
+    else {
+        panic!("three")
+    };
+    assert_eq!(bench.refused(&retry(ids[3..].to_vec(), None)), Refusal::TooManyRuns { limit: 3 });
+    let skipped = bench.call(&retry(ids[..3].to_vec(), None));
+    assert!(matches!(skipped, Answer::Progress { done: 0, skipped: 3, next: None }), "none needs room");
+}
+
+#[test]
+fn p5_matching_runs_run_as_far_as_there_is_room_and_the_call_goes_on_there() {
+    let (mut bench, ids) = failures(5, 2);
+    let page = |bench: &mut Bench, ids: &[RunId], done| {
+        let Command::RetryRuns(mut page) = retry(ids.to_vec(), request("r", 1)) else { panic!("retry") };
+        page.page = Page { done, through: "\u{7f}".into(), ..page.page };
+        bench.ask(&Command::RetryRuns(page))
+    };
+    let Ok(Answer::Progress { done: 2, skipped: 0, next: Some(next) }) = page(&mut bench, &ids, 0) else {
+        panic!("two")
+    };
+    assert_eq!(&*next, "s1", "the schedule after which to go on");
+    assert_eq!(page(&mut bench, &ids[2..], 2).unwrap_err(), Refusal::TooManyRuns { limit: 2 });
+    let job = bench.job();
+    bench.succeed(&job);
+    let Ok(Answer::Progress { done: 3, skipped: 0, next: Some(next) }) = page(&mut bench, &ids[2..], 2)
+    else {
+        panic!("one more")
+    };
+    assert_eq!(&*next, "s2");
+    for _ in 0..2 {
+        let job = bench.job();
+        bench.succeed(&job);
+    }
+    let Ok(Answer::Progress { done: 5, skipped: 0, next: None }) = page(&mut bench, &ids[3..], 3) else {
+        panic!("the rest")
+    };
 }

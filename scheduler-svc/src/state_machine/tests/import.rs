@@ -22,6 +22,7 @@ pub fn export(bench: &mut Bench) -> Vec<Snapshot> {
         prefix: "".into(),
         labels: BTreeMap::new(),
         states: Vec::new(),
+        pause_reasons: Vec::new(),
         limit: 3,
     };
     let mut all = Vec::new();

@@ -76,6 +76,57 @@ fn p5_repeated_delete_pause_and_resume_act_once() {
 }
 
 #[test]
+fn p5_a_repeat_says_that_its_schedule_was_replaced_by_another() {
+    let mut bench = Bench::new();
+    bench.save(definition("a", every(10 * DAY)));
+    let mut upsert = bench.upsert(definition("a", every(5 * DAY)));
+    upsert.request = request("u", 1);
+    let upsert = Command::Upsert(Box::new(upsert));
+    let pause = Command::Pause(Pause {
+        key: key("a"),
+        note: "".into(),
+        until: None,
+        request: request("p", 1),
+        actor: "t".into(),
+    });
+    let resume = Command::Resume(Resume {
+        key: key("a"),
+        catch_up: false,
+        request: request("q", 1),
+        actor: "t".into(),
+    });
+    let asked = [trigger("r", 1), upsert, pause, resume];
+    for command in &asked {
+        bench.call(command);
+    }
+    bench.delete("a", true);
+    for command in &asked {
+        assert_eq!(bench.refused(command), Refusal::ScheduleNotFound);
+    }
+    bench.save(definition("a", every(10 * DAY)));
+    bench.restart(HOUR);
+    for command in &asked {
+        assert_eq!(bench.refused(command), Refusal::ScheduleReplaced, "{command:?}");
+    }
+    assert!(triggered(bench.call(&trigger("another", 1))).1);
+}
+
+/// The run of a schedule that was deleted goes on, and is still the answer.
+#[test]
+fn p5_a_repeated_trigger_names_a_live_run_of_a_deleted_schedule() {
+    let mut bench = Bench::new();
+    bench.save(definition("a", every(10 * DAY)));
+    bench.worker(1);
+    let first = triggered(bench.call(&trigger("r", 1)));
+    let job = bench.job();
+    bench.delete("a", false);
+    bench.save(definition("a", every(10 * DAY)));
+    assert_eq!(triggered(bench.call(&trigger("r", 1))), first);
+    bench.succeed(&job);
+    assert_eq!(bench.refused(&trigger("r", 1)), Refusal::ScheduleReplaced);
+}
+
+#[test]
 fn p5_request_ids_are_forgotten_after_a_day() {
     let mut bench = Bench::new();
     bench.save(definition("a", every(10 * DAY)));

@@ -2,7 +2,7 @@
 
 use super::{bench::*, *};
 use crate::state_machine::{
-    command::Command,
+    command::{Command, Upsert},
     id::Trigger,
     output::{Answer, Change, Event, Refusal, ScheduleChange},
     run::Outcome,
@@ -282,6 +282,25 @@ fn the_namespace_has_its_bound() {
 }
 
 #[test]
+fn create_only_leaves_alone_what_is_there() {
+    let mut bench = Bench::new();
+    let mut default = bench.upsert(definition("a", every(HOUR)));
+    (default.create_only, default.request) = (true, request("r", 1));
+    let create = Command::Upsert(Box::new(default.clone()));
+    let Answer::Upserted { change: Change::Created, .. } = bench.call(&create) else { panic!("created") };
+    let Answer::Upserted { change: Change::Created, .. } = bench.call(&create) else { panic!("repeated") };
+    let etag = bench.save(definition("a", every(2 * HOUR))).0.etag;
+    default.request = None;
+    for validate_only in [false, true] {
+        let again = Command::Upsert(Box::new(Upsert { validate_only, ..default.clone() }));
+        assert_eq!(bench.refused(&again), Refusal::ScheduleExists { etag: etag.clone() });
+    }
+    assert_eq!(bench.view("a").definition.timing, every(2 * HOUR));
+    bench.delete("a", false);
+    assert_eq!(bench.send_upsert(default).1, Change::Created);
+}
+
+#[test]
 fn the_namespaces_live_runs_have_their_bound() {
     let config = crate::state_machine::Config { live_runs_per_namespace: 2, ..Default::default() };
     let mut bench = Bench::with(config);
@@ -312,6 +331,7 @@ fn a_list_goes_page_by_page() {
         prefix: "mb-".into(),
         labels: Default::default(),
         states: Vec::new(),
+        pause_reasons: Vec::new(),
         limit: 3,
     };
     let mut pages = Vec::new();

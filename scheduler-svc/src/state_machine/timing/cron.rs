@@ -15,6 +15,8 @@ mod stretch;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use stretch::Stretch;
 
 use super::{
@@ -39,6 +41,33 @@ pub enum Fold {
     First = 1,
     Last = 2,
     Both = 3,
+}
+
+/// What is accepted and looks like a mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// The zone exists, and another one is meant most often.
+    SeldomZone {
+        name: String,
+        meant: &'static str,
+    },
+    RepeatedExpression {
+        index: usize,
+        same: usize,
+    },
+}
+
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SeldomZone { name, meant } => {
+                write!(f, "{name} has no summer time; write {meant} for the time that clocks show there")
+            }
+            Self::RepeatedExpression { index, same } => {
+                write!(f, "expressions[{index}] names the same times as expressions[{same}]")
+            }
+        }
+    }
 }
 
 /// What a user wrote, and what it means.
@@ -93,15 +122,15 @@ impl Cron {
         &self.source
     }
 
-    /// For people: what is allowed but looks like a mistake.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = zone::warning(self.zone.name()).into_iter().collect();
-        for (index, expression) in self.expressions.iter().enumerate() {
-            if let Some(same) = self.expressions[..index].iter().position(|other| other == expression) {
-                warnings.push(format!("expressions[{index}] names the same times as expressions[{same}]"));
-            }
-        }
-        warnings
+    pub fn oddities(&self) -> Vec<Oddity> {
+        let name = self.zone.name();
+        let meant = zone::seldom_meant(name);
+        let seldom = meant.map(|meant| Oddity::SeldomZone { name: name.to_owned(), meant });
+        let repeated = self.expressions.iter().enumerate().filter_map(|(index, expression)| {
+            let same = self.expressions[..index].iter().position(|other| other == expression)?;
+            Some(Oddity::RepeatedExpression { index, same })
+        });
+        seldom.into_iter().chain(repeated).collect()
     }
 
     /// The first time after `after`, in Unix seconds. None when there is none before the horizon (2100).

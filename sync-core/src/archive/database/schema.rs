@@ -8,9 +8,10 @@ use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection, Row};
 use super::{is_postgres, postgres, single};
 use crate::archive::{Error, Result};
 
-const MIGRATIONS: [Migration; 2] = [
+const MIGRATIONS: [Migration; 3] = [
     Migration { sql: include_str!("../../../migrations/0001_archive.sql"), least_reader: 1 },
     Migration { sql: include_str!("../../../migrations/0002_credentials.sql"), least_reader: 1 },
+    Migration { sql: include_str!("../../../migrations/0003_received_twice.sql"), least_reader: 1 },
 ];
 
 struct Migration {

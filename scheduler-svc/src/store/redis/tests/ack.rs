@@ -185,6 +185,7 @@ async fn o10_fires_and_reads_go_on_while_a_change_waits_for_a_replica() {
             definition: bench::definition(name, bench::every(1_000)),
             uid: Uid(rand::random()),
             etag: None,
+            create_only: false,
             request: None,
             validate_only: false,
             actor: "".into(),

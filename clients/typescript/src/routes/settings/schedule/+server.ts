@@ -24,12 +24,13 @@ type Save = { form: Form; etag: string; saveId: string };
 export async function PUT({ request, locals: { user, docket } }: RequestEvent): Promise<Response> {
   const { form, etag, saveId } = (await request.json()) as Save;
   try {
-    const saved = await docket.schedules.upsertSchedule({ schedule: toSchedule(user, form), etag, requestId: requestId(user, saveId) });
+    const schedule = toSchedule(user, form);
+    const saved = await docket.schedules.upsertSchedule({ schedule, etag, createOnly: etag === "", requestId: requestId(user, saveId) });
     // For whoever runs the app, as in "no connected worker takes kind …".
-    for (const warning of saved.warnings) console.warn(`schedule ${user.mailboxId}: ${warning}`);
+    for (const { code, message } of saved.warnings) console.warn(`schedule ${user.mailboxId}: ${code}: ${message}`);
     return json(page(saved.schedule!));
   } catch (error) {
-    if (refusal(error).reason !== "ETAG_MISMATCH") return shown(error);
+    if (!["ETAG_MISMATCH", "SCHEDULE_EXISTS"].includes(refusal(error).reason)) return shown(error);
     // Both are shown. Saving again, with the new etag, is the user's decision.
     const { schedule } = await docket.schedules.getSchedule({ scheduleId: user.mailboxId });
     return shown(error, { yours: form, theirs: page(schedule!) });
