@@ -334,7 +334,8 @@ mod tests {
         let whence = |gate: &Gate, name: &str, told: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(CLIENT, told.parse().unwrap());
-            let peer = Peer { address: connection, names: [format!("spiffe://x/{name}")].into() };
+            let names = [format!("spiffe://x/{name}")].into();
+            let peer = Peer { address: connection, streams_until: std::time::Instant::now(), names };
             let Whence { peer, via } = gate.whence(Some(&peer), &headers);
             (peer.unwrap(), via)
         };
