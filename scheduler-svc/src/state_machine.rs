@@ -43,6 +43,7 @@ mod fire;
 pub mod forecast;
 pub mod gate;
 mod import;
+mod index;
 mod lease;
 mod load;
 mod lost;
@@ -54,6 +55,7 @@ mod quarantine;
 mod queue;
 mod read;
 mod retime;
+mod slots;
 
 mod work;
 
@@ -70,10 +72,10 @@ use slab::Slab;
 
 use command::Command;
 use crowd::Crowds;
-use definition::ScheduleKey;
 use gate::Gates;
 use history::{History, Kept};
 use id::{ReplyTo, RunId, SessionId, Uid};
+use index::Index;
 use lease::Session;
 pub use load::LoadError;
 use look::Tally;
@@ -84,6 +86,7 @@ use queue::Queue;
 use request::Requests;
 use run::{Run, RunKey};
 use schedule::{Schedule, SlotKey};
+use slots::Slots;
 use timer::{ElapsedTimer, Now, Timers, Wake, WallTimer};
 use timing::Interner;
 use view::RunView;
@@ -148,10 +151,9 @@ pub struct StateMachine {
     epoch: u64,
     now: Now,
 
-    schedules: Slab<Schedule>,
-    index: BTreeMap<ScheduleKey, SlotKey>,
+    schedules: Slots,
+    index: Index,
     by_uid: HashTable<SlotKey>,
-    per_namespace: hashbrown::HashMap<Arc<str>, usize>,
     runs: Slab<Run>,
     queue: Queue,
     gates: Gates,
@@ -162,6 +164,7 @@ pub struct StateMachine {
     archives: BTreeMap<String, Box<str>>,
 
     crons: Interner,
+    terms: definition::Pool,
     crowds: Crowds,
     pace: Pace,
     history: History,
@@ -336,7 +339,7 @@ impl StateMachine {
 
     /// A live run.
     fn run_of(&self, id: RunId) -> Option<RunKey> {
-        let live = &self.schedules[self.slot_of(id.uid)?].live;
+        let live = self.schedules[self.slot_of(id.uid)?].live();
         live.iter().copied().find(|key| self.runs[*key].id == id)
     }
 
@@ -357,7 +360,6 @@ impl StateMachine {
         let named = schedule.status != schedule::Status::Deleted;
         let slot = self.add_schedule(schedule);
         if named {
-            *self.per_namespace.entry(definition.key.namespace.clone()).or_default() += 1;
             self.gates.count_uses(None, Some(&definition));
             self.crowds.count_uses(None, Some(&definition));
             self.index.insert(definition.key.clone(), slot);
@@ -385,13 +387,10 @@ impl StateMachine {
     /// From now on nobody finds it by its name.
     fn hide_schedule(&mut self, slot: SlotKey) {
         let key = self.schedules[slot].definition.key.clone();
-        if self.index.get(&key) == Some(&slot) {
+        if self.index.get(&key) == Some(slot) {
             self.index.remove(&key);
             self.gates.count_uses(Some(&self.schedules[slot].definition), None);
             self.crowds.count_uses(Some(&self.schedules[slot].definition), None);
-            if let Some(count) = self.per_namespace.get_mut(&key.namespace) {
-                *count -= 1;
-            }
         }
     }
 
@@ -399,7 +398,7 @@ impl StateMachine {
     fn remove_if_over(&mut self, slot: SlotKey) {
         let schedule = &self.schedules[slot];
         let ended = schedule.status == schedule::Status::Ended && schedule.definition.delete_when_ended;
-        if !schedule.live.is_empty() || !(ended || schedule.status == schedule::Status::Deleted) {
+        if !schedule.live().is_empty() || !(ended || schedule.status == schedule::Status::Deleted) {
             return;
         }
         if ended {
@@ -425,7 +424,7 @@ impl StateMachine {
     /// Drops the definition of a generation that is neither current nor pinned by a live run.
     fn forget_generation(&mut self, slot: SlotKey, generation: u32) {
         let schedule = &self.schedules[slot];
-        let pinned = schedule.live.iter().any(|key| self.runs[*key].generation == generation);
+        let pinned = schedule.live().iter().any(|key| self.runs[*key].generation == generation);
         if generation != schedule.generation && !pinned {
             let uid = schedule.uid;
             self.delete(&Name::Definition(uid, generation));

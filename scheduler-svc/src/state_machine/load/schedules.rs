@@ -1,14 +1,13 @@
 //! Schedules come back, with what is derived of them: next times, the index of names, timers.
 
-use std::{mem, sync::Arc};
+use std::mem;
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 
 use super::{
     definitions::Definitions,
     parts, readable,
-    texts::{Near, Texts},
+    texts::{Known, Near, Texts},
 };
 use crate::{
     planted::{Bug, planted},
@@ -19,6 +18,7 @@ use crate::{
         definition::ScheduleKey,
         gate::Gates,
         id::Uid,
+        index::Index,
         schedule::{Schedule, Status},
     },
     store::key::Name,
@@ -27,7 +27,11 @@ use crate::{
 impl StateMachine {
     pub(super) fn load_definitions(&mut self, stored: Vec<((Uid, u32), Bytes)>) -> Definitions {
         let count = stored.len();
-        let texts = Texts::new(mem::take(&mut self.crons), mem::take(&mut self.names));
+        let texts = Texts::new(Known {
+            crons: mem::take(&mut self.crons),
+            terms: mem::take(&mut self.terms),
+            names: mem::take(&mut self.names),
+        });
         let (read, _) = parts::map(stored, |near: &mut Near, (of, value)| {
             let name = Name::Definition(of.0, of.1);
             (of, readable(&name, || texts.definition(near, value)))
@@ -40,14 +44,11 @@ impl StateMachine {
                 self.unreadable_of.entry(of.0).or_default().push(Name::Definition(of.0, of.1));
             }
         }
-        (self.crons, self.names) = texts.into_inner();
+        Known { crons: self.crons, terms: self.terms, names: self.names } = texts.into_inner();
         Definitions::new(definitions)
     }
 
     fn add_uses(&mut self, uses: Uses) {
-        for (namespace, count) in uses.namespaces {
-            *self.per_namespace.entry(namespace).or_default() += count;
-        }
         self.gates.add_uses(uses.gates);
         self.crowds.add(uses.crowds);
     }
@@ -86,7 +87,7 @@ impl StateMachine {
         }
         parts::sort(&mut named);
         parts::sort(&mut timers);
-        self.index = named.into_iter().collect();
+        self.index = Index::of(named);
         self.timers.set_all_wall(timers);
         unknown
     }
@@ -95,7 +96,6 @@ impl StateMachine {
 /// What the named schedules of one part share with others.
 #[derive(Default)]
 struct Uses {
-    namespaces: HashMap<Arc<str>, usize>,
     gates: Gates,
     crowds: Crowds,
 }
@@ -114,7 +114,6 @@ impl Met {
         let named = schedule.status != Status::Deleted;
         named.then(|| {
             let definition = &*schedule.definition;
-            *self.uses.namespaces.entry(definition.key.namespace.clone()).or_default() += 1;
             self.uses.gates.count_uses(None, Some(definition));
             self.uses.crowds.count_uses(None, Some(definition));
             definition.key.clone()
@@ -138,7 +137,7 @@ fn read_schedule(
     }
     let stored_next = schedule.next;
     schedule.next = schedule.times().next(schedule.decided_through);
-    if schedule.definition.max_runs > 0 && schedule.runs >= schedule.definition.max_runs {
+    if schedule.definition.max_runs > 0 && schedule.past().runs >= schedule.definition.max_runs {
         schedule.next = None;
     }
     Ok((schedule, stored_next))

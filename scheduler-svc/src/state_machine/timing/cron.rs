@@ -15,6 +15,8 @@ mod stretch;
 #[cfg(test)]
 mod tests;
 
+use std::hash::{Hash, Hasher};
+
 use stretch::Stretch;
 
 use super::{
@@ -69,6 +71,14 @@ pub enum CronError {
 impl PartialEq for Cron {
     fn eq(&self, other: &Self) -> bool {
         self.source == other.source
+    }
+}
+
+impl Eq for Cron {}
+
+impl Hash for Cron {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.source.hash(state);
     }
 }
 
