@@ -137,7 +137,7 @@ pub fn read_definition(
     compile: impl FnOnce(CronSource) -> Compiled,
 ) -> Result<Definition, Unreadable> {
     use stored::definition::Timing as Stored;
-    let stored = stored::Definition::decode(&*value)?;
+    let stored = stored::Definition::decode(value)?;
     let timing = match stored.timing.ok_or("a definition without timing")? {
         Stored::Cron(cron) => Timing::Cron(read_cron(cron, compile)?),
         Stored::Every(every) if every.interval > 0 => {

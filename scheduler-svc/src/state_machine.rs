@@ -5,7 +5,7 @@
 //! fails: a refusal is a reply. It holds every schedule, live run, queue, lease and timer in memory, and nothing that
 //! is history. No step is unbounded: what could be long is done in turns.
 //!
-//! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
+//! Read in this order: [`definition`], [`schedule`] and [`run`] are the things, `slots` and `index` hold the schedules; [`command`] and [`output`] the
 //! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
 //! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs,
 //! [`history`] keeps what became of them; `api` changes schedules, `bulk` many of them, `import` takes and [`snapshot`] gives them

@@ -278,3 +278,38 @@ impl Definition {
         wanted.iter().all(|(key, value)| self.labels.get(key) == Some(value.as_str()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_machine::tests::bench::{cron, definition, every, with};
+
+    #[test]
+    fn equal_terms_are_held_once_and_go_with_the_last_schedule() {
+        let mut pool = Pool::default();
+        let shared = |pool: &mut Pool, definition: Definition| pool.share(definition.terms);
+        let one = shared(&mut pool, definition("a", cron("0 2 * * *", "Europe/Berlin")));
+        let other = shared(&mut pool, definition("b", cron("0 2 * * *", "Europe/Berlin")));
+        assert!(Arc::ptr_eq(&one, &other));
+        let later = shared(&mut pool, with(definition("a", every(60_000)), |it| it.spread = 1));
+        assert!(!Arc::ptr_eq(&one, &later));
+        drop(later);
+        for interval in 1..5_000 {
+            shared(&mut pool, definition("a", every(interval * 1_000)));
+        }
+        assert!(pool.known.len() <= 1_024 + 1, "{}", pool.known.len());
+        assert!(Arc::ptr_eq(&one, &shared(&mut pool, definition("c", cron("0 2 * * *", "Europe/Berlin")))));
+    }
+
+    #[test]
+    fn a_change_of_shared_terms_is_for_one_definition() {
+        let one = definition("a", every(60_000));
+        let other = with(one.clone(), |it| it.priority = 9);
+        assert_eq!((one.priority, other.priority), (5, 9));
+    }
+
+    #[test]
+    fn a_definition_stays_small() {
+        assert!(size_of::<Definition>() <= 128, "{}", size_of::<Definition>());
+    }
+}

@@ -12,15 +12,15 @@ type Ids = BTreeMap<Arc<str>, SlotKey>;
 
 impl Index {
     /// Of keys that ascend: quicker than one after the other, and full.
-    pub fn of(sorted: impl IntoIterator<Item = (ScheduleKey, SlotKey)>) -> Self {
-        let mut namespaces = Vec::<(Arc<str>, Vec<(Arc<str>, SlotKey)>)>::new();
-        for (ScheduleKey { namespace, id }, slot) in sorted {
-            match namespaces.last_mut().filter(|(last, _)| *last == namespace) {
-                Some((_, ids)) => ids.push((id, slot)),
-                None => namespaces.push((namespace, vec![(id, slot)])),
-            }
-        }
-        Self(namespaces.into_iter().map(|(namespace, ids)| (namespace, ids.into_iter().collect())).collect())
+    pub fn of(sorted: Vec<(ScheduleKey, SlotKey)>) -> Self {
+        let of_one =
+            |(one, _): &(ScheduleKey, _), (next, _): &(ScheduleKey, _)| one.namespace == next.namespace;
+        let namespaces: Vec<(Arc<str>, usize)> =
+            sorted.chunk_by(of_one).map(|all| (all[0].0.namespace.clone(), all.len())).collect();
+        let mut rest = sorted.into_iter().map(|(key, slot)| (key.id, slot));
+        let ids =
+            namespaces.into_iter().map(|(namespace, count)| (namespace, rest.by_ref().take(count).collect()));
+        Self(ids.collect())
     }
 
     pub fn get(&self, key: &ScheduleKey) -> Option<SlotKey> {
@@ -59,5 +59,38 @@ impl Index {
     ) -> impl Iterator<Item = (&'a Arc<str>, SlotKey)> + use<'a> {
         let ids = self.0.get(namespace).map(|ids| ids.range::<str, _>((start, Bound::Unbounded)));
         ids.into_iter().flatten().map(|(id, slot)| (id, *slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(index: &Index, namespace: &str, start: Bound<&str>) -> Vec<(String, SlotKey)> {
+        index.from(namespace, start).map(|(id, slot)| (id.to_string(), slot)).collect()
+    }
+
+    #[test]
+    fn a_namespace_is_listed_in_the_order_of_its_ids_and_by_itself() {
+        let keys = [("b", "x"), ("a", "2"), ("b", "1"), ("a", "10")];
+        let mut sorted: Vec<_> = keys
+            .iter()
+            .zip(0..)
+            .map(|((namespace, id), slot)| (ScheduleKey::new(namespace, id), slot))
+            .collect();
+        let mut one_by_one = Index::default();
+        sorted.iter().cloned().for_each(|(key, slot)| one_by_one.insert(key, slot));
+        sorted.sort();
+        for mut index in [one_by_one, Index::of(sorted.clone())] {
+            assert_eq!(ids(&index, "a", Bound::Unbounded), [("10".into(), 3), ("2".into(), 1)]);
+            assert_eq!(ids(&index, "b", Bound::Excluded("1")), [("x".into(), 0)]);
+            assert_eq!(ids(&index, "c", Bound::Unbounded), []);
+            assert_eq!((index.len(), index.len_of("a"), index.len_of("c")), (4, 2, 0));
+            index.remove(&ScheduleKey::new("b", "x"));
+            assert_eq!(index.get(&ScheduleKey::new("b", "x")), None);
+            assert_eq!(index.get(&ScheduleKey::new("b", "1")), Some(2));
+            index.remove(&ScheduleKey::new("b", "1"));
+            assert_eq!((index.len(), index.slots().collect::<Vec<_>>()), (2, vec![3, 1]));
+        }
     }
 }

@@ -10,6 +10,11 @@ use super::schedule::{Schedule, SlotKey};
 pub struct Slots(Slab<Schedule>);
 
 impl Slots {
+    /// The slot that the next one gets.
+    pub fn next(&self) -> SlotKey {
+        short(self.0.vacant_key())
+    }
+
     pub fn insert(&mut self, schedule: Schedule) -> SlotKey {
         short(self.0.insert(schedule))
     }

@@ -32,8 +32,12 @@ use folder::{Lock, explain};
 use watermark::Watermark;
 
 const OWNER: &[u8] = b"owner";
-/// Bytes of one keyspace that are held in memory, beside the journal, until they are written as a table.
-const BUFFER: u64 = 64 << 20;
+/// Bytes of one keyspace that are held in memory, beside the journal, until they are written as a table. A start reads
+/// again what was not: little of it is a short start, also after a kill in the middle of an import. fjall keeps the
+/// number that a folder was created with.
+const BUFFER: u64 = 16 << 20;
+/// Bytes of tables that are held in memory. Only history is read while the service runs.
+const CACHE: u64 = 8 << 20;
 /// Bytes of journals from which on what holds back the oldest is written as a table. All of them are read at a start,
 /// so it is the least that fjall takes.
 const JOURNALS: u64 = 64 << 20;
@@ -154,7 +158,8 @@ impl EmbeddedStore {
 }
 
 fn open(folder: &Path, buffer: u64) -> fjall::Result<(Database, [Keyspace; 3])> {
-    let database = Database::builder(folder).worker_threads(1).max_journaling_size(JOURNALS).open()?;
+    let builder = Database::builder(folder).worker_threads(1).cache_size(CACHE);
+    let database = builder.max_journaling_size(JOURNALS).open()?;
     let keyspace =
         |name| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(buffer));
     let keyspaces = [keyspace("owner")?, keyspace("hot")?, keyspace("cold")?];

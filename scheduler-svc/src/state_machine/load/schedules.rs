@@ -1,6 +1,6 @@
 //! Schedules come back, with what is derived of them: next times, the index of names, timers.
 
-use std::mem;
+use std::{cmp::Ordering, mem, sync::Arc};
 
 use bytes::Bytes;
 
@@ -17,9 +17,10 @@ use crate::{
         crowd::Crowds,
         definition::ScheduleKey,
         gate::Gates,
+        hash,
         id::Uid,
         index::Index,
-        schedule::{Schedule, Status},
+        schedule::{Schedule, SlotKey, Status},
     },
     store::key::Name,
 };
@@ -59,25 +60,29 @@ impl StateMachine {
         states: Vec<(Uid, Bytes)>,
         definitions: &Definitions,
     ) -> Vec<Uid> {
-        self.reserve(states.len());
-        let (mut named, mut timers) = (Vec::with_capacity(states.len()), Vec::with_capacity(states.len()));
+        let count = states.len();
+        let (mut named, mut timers) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut unknown = Vec::new();
         let (read, met) = parts::map(states, |met: &mut Met, (uid, value)| {
             let read = readable(&Name::State(uid), || read_schedule(uid, value, definitions, &mut met.near));
-            read.map(|(schedule, stored_next)| (met.name(&schedule), schedule, stored_next))
-                .map_err(|error| (uid, error))
+            read.map(|(schedule, stored_next)| {
+                (met.name(&schedule), schedule.timer(ANY_SLOT), stored_next, schedule)
+            })
+            .map_err(|error| (uid, error))
         });
         met.into_iter().for_each(|met| self.add_uses(met.uses));
+        self.reserve(count);
         for schedule in read {
             match schedule {
-                Ok((name, schedule, stored_next)) => {
+                Ok((name, timer, stored_next, mut schedule)) => {
                     let has_moved = self.former_tzdb.is_some() && stored_next != schedule.next;
-                    let slot = self.add_schedule(schedule);
-                    named.extend(name.map(|name| (name, slot)));
-                    let timer = self.schedules[slot].timer(slot);
-                    self.schedules[slot].armed = timer;
-                    timers.extend(timer);
+                    let slot = self.schedules.next();
+                    schedule.armed = timer.map(|(at, timer)| (at, timer.of(slot)));
+                    named.extend(name.map(|key| Named::new(key, slot)));
+                    timers.extend(schedule.armed);
                     self.moved.extend(has_moved.then_some(slot));
+                    self.history.add(&schedule);
+                    self.schedules.insert(schedule);
                 }
                 Err((uid, error)) => {
                     self.unreadable.push(error);
@@ -85,11 +90,56 @@ impl StateMachine {
                 }
             }
         }
-        parts::sort(&mut named);
-        parts::sort(&mut timers);
-        self.index = Index::of(named);
-        self.timers.set_all_wall(timers);
+        // What takes much memory is made here: this thread has read the store, and left room free.
+        let Self { schedules, by_uid, index, timers: armed, .. } = self;
+        let find_by_uid = || {
+            for (slot, schedule) in schedules.iter() {
+                by_uid.insert_unique(hash(schedule.uid), slot, |slot| hash(schedules[*slot].uid));
+            }
+        };
+        parts::both(find_by_uid, || {
+            parts::sort(&mut named);
+            *index = Index::of(named.into_iter().map(|Named { key, slot, .. }| (key, slot)).collect());
+            parts::sort(&mut timers);
+            armed.set_all_wall(timers);
+        });
         unknown
+    }
+}
+
+/// A timer's, before its schedule has one.
+const ANY_SLOT: SlotKey = 0;
+
+/// A name to be sorted. Many are compared by their beginnings alone, without a look into the memory of the text.
+#[derive(PartialEq, Eq)]
+struct Named {
+    beginning: u128,
+    key: ScheduleKey,
+    slot: SlotKey,
+}
+
+impl Named {
+    fn new(key: ScheduleKey, slot: SlotKey) -> Self {
+        let mut beginning = [0; 16];
+        let length = key.id.len().min(beginning.len());
+        beginning[..length].copy_from_slice(&key.id.as_bytes()[..length]);
+        Self { beginning: u128::from_be_bytes(beginning), key, slot }
+    }
+}
+
+impl Ord for Named {
+    /// As the keys.
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.key.namespace, &other.key.namespace) && self.beginning != other.beginning {
+            return self.beginning.cmp(&other.beginning);
+        }
+        self.key.cmp(&other.key)
+    }
+}
+
+impl PartialOrd for Named {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -141,4 +191,24 @@ fn read_schedule(
         schedule.next = None;
     }
     Ok((schedule, stored_next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_as_their_keys_are() {
+        let long = "a-mailbox-of-many-letters";
+        let ids = ["", "a", "a\u{1}", "ab", "b", "ä", long, &format!("{long}-1"), &long[..16], &long[..15]];
+        let namespaces: [Arc<str>; 2] = ["one".into(), "other".into()];
+        let keys = namespaces.iter().flat_map(|namespace| {
+            ids.iter().map(|id| ScheduleKey { namespace: namespace.clone(), id: (*id).into() })
+        });
+        let mut keys: Vec<ScheduleKey> = keys.collect();
+        let mut named: Vec<Named> = keys.iter().map(|key| Named::new(key.clone(), 0)).collect();
+        keys.sort();
+        named.sort();
+        assert!(named.iter().map(|named| &named.key).eq(&keys));
+    }
 }
