@@ -5,7 +5,6 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use bytes::Bytes;
 use scheduler_svc::state_machine::{
     command::{
         Backfill, Bulk, BulkChange, CancelRun, Command, Delete, DeleteLimit, GetRun, ListLimits,
