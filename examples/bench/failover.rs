@@ -47,7 +47,7 @@ pub async fn fill(scheduler: &Scheduler, count: usize) -> anyhow::Result<()> {
     let first = pb::ImportSchedulesRequest { options: Some(options), schedules: Vec::new() };
     let record = |schedule| pb::ScheduleRecord { schedule: Some(schedule), ..Default::default() };
     let cron = |n: usize| format!("{} {} * * *", n % 60, n / 60 % 24);
-    let idle = move |n: usize| record(crate::schedule(format!("user-{n:08}"), &cron(n)));
+    let idle = move |n: usize| record(with_argument(crate::schedule(format!("user-{n:011}"), &cron(n))));
     let interval = Some(prost_types::Duration { seconds: 1, nanos: 0 });
     let tick = pb::Schedule {
         schedule_id: "tick".into(),
@@ -65,6 +65,14 @@ pub async fn fill(scheduler: &Scheduler, count: usize) -> anyhow::Result<()> {
     let answer = scheduler.schedules.clone().import_schedules(messages).await?.into_inner();
     anyhow::ensure!(answer.created == count as i64, "{answer:?}");
     Ok(())
+}
+
+/// As a sync of a mailbox has it: its own id, the one argument.
+fn with_argument(mut schedule: pb::Schedule) -> pb::Schedule {
+    let id = prost_types::value::Kind::StringValue(schedule.schedule_id.clone());
+    let fields = [("mailbox_id".into(), prost_types::Value { kind: Some(id) })].into();
+    schedule.task.get_or_insert_default().args = Some(prost_types::Struct { fields });
+    schedule
 }
 
 /// From `since` to the first decision that `service`, or whoever it passes the call on to, has made after it.

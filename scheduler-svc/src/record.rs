@@ -9,15 +9,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use docket::{stored::v1 as stored, trace::TraceParent};
 use prost::Message as _;
+use smallvec::SmallVec;
 
 use crate::state_machine::{
-    definition::{Caller, Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+    definition::{Caller, Definition, Input, Labels, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
     failure::{Budget, Class, Failure},
     history::{Rings, Sizes},
     id::{RunId, Trigger, Uid},
     request::Seen,
     run::{Attempt, Finished, Lease, Outcome, Phase, Run},
-    schedule::{Decision, LastRun, Pause, PauseReason, Rare, Schedule, Span, Status, Verdict},
+    schedule::{Decision, LastRun, Past, Pause, PauseReason, Rare, Schedule, SlotKey, Span, Status, Verdict},
     timing::{Compiled, Cron, CronSource, Fold, Gap, TZDB, Timing},
 };
 
@@ -94,7 +95,7 @@ pub fn definition(definition: &Definition) -> Bytes {
         }
         Timing::At(at) => Stored::At(*at),
     };
-    let Task { kind, args, payload, timeout, queue_timeout } = &definition.task;
+    let Task { kind, timeout, queue_timeout } = &definition.task;
     let (misfire, misfire_window, misfire_max_runs) = match definition.misfire {
         Misfire::Coalesce => (1, 0, 0),
         Misfire::Skip => (2, 0, 0),
@@ -105,8 +106,8 @@ pub fn definition(definition: &Definition) -> Bytes {
         schedule_id: definition.key.id.to_string(),
         timing: Some(timing),
         kind: kind.to_string(),
-        args: args.clone(),
-        payload: payload.clone(),
+        args: Bytes::copy_from_slice(definition.input.args()),
+        payload: Bytes::copy_from_slice(definition.input.payload()),
         timeout: *timeout,
         queue_timeout: *queue_timeout,
         spread: definition.spread,
@@ -125,7 +126,7 @@ pub fn definition(definition: &Definition) -> Bytes {
         max_runs: definition.max_runs,
         pause_after_failures: definition.pause_after_failures,
         delete_when_ended: definition.delete_when_ended,
-        labels: definition.labels.clone(),
+        labels: definition.labels.to_map(),
         traceparent: definition.saved_by.ids().map(traceparent).unwrap_or_default(),
     })
 }
@@ -136,7 +137,7 @@ pub fn read_definition(
     compile: impl FnOnce(CronSource) -> Compiled,
 ) -> Result<Definition, Unreadable> {
     use stored::definition::Timing as Stored;
-    let stored = stored::Definition::decode(&*value)?;
+    let stored = stored::Definition::decode(value)?;
     let timing = match stored.timing.ok_or("a definition without timing")? {
         Stored::Cron(cron) => Timing::Cron(read_cron(cron, compile)?),
         Stored::Every(every) if every.interval > 0 => {
@@ -145,16 +146,9 @@ pub fn read_definition(
         Stored::Every(_) => return Err("an interval below 1 ms".into()),
         Stored::At(at) => Timing::At(at),
     };
-    Ok(Definition {
-        key: ScheduleKey { namespace: stored.namespace.into(), id: stored.schedule_id.into() },
+    let terms = Terms {
         timing,
-        task: Task {
-            kind: stored.kind.into(),
-            args: stored.args,
-            payload: stored.payload,
-            timeout: stored.timeout,
-            queue_timeout: stored.queue_timeout,
-        },
+        task: Task { kind: stored.kind.into(), timeout: stored.timeout, queue_timeout: stored.queue_timeout },
         spread: stored.spread,
         overlap: Overlap::from_number(stored.overlap).ok_or("an unknown overlap policy")?,
         misfire: match stored.misfire {
@@ -168,16 +162,21 @@ pub fn read_definition(
             min_backoff: stored.min_backoff,
             max_backoff: stored.max_backoff,
         },
-        tenant: stored.tenant.into(),
-        limits: stored.limits.into_iter().map(Into::into).collect(),
         priority: u8::try_from(stored.priority).map_err(|_| "a priority above 255")?,
         start: stored.start,
         end: stored.end,
         max_runs: stored.max_runs,
         pause_after_failures: stored.pause_after_failures,
         delete_when_ended: stored.delete_when_ended,
+    };
+    Ok(Definition {
+        key: ScheduleKey { namespace: stored.namespace.into(), id: stored.schedule_id.into() },
+        terms: terms.into(),
+        input: Input::new(&stored.args, &stored.payload),
+        tenant: stored.tenant.into(),
+        limits: stored.limits.into_iter().map(Into::into).collect(),
+        labels: Labels::new(&stored.labels),
         saved_by: read_caller(&stored.traceparent),
-        labels: stored.labels,
     })
 }
 
@@ -216,7 +215,7 @@ pub fn state(schedule: &Schedule) -> Bytes {
         updated: schedule.updated,
         anchor: schedule.anchor,
         status: schedule.status as u32,
-        pause: schedule.pause.as_deref().map(|pause| stored::Pause {
+        pause: schedule.pause().map(|pause| stored::Pause {
             reason: pause.reason as u32,
             note: pause.note.to_string(),
             actor: pause.actor.to_string(),
@@ -224,23 +223,23 @@ pub fn state(schedule: &Schedule) -> Bytes {
             until: pause.until,
         }),
         decided_through: schedule.decided_through,
-        decision: schedule.decision.as_ref().map(store_decision),
-        decisions: schedule.rings.decisions,
-        succeeded: schedule.rings.succeeded,
-        unsucceeded: schedule.rings.unsucceeded,
+        decision: schedule.past().decision.as_ref().map(store_decision),
+        decisions: schedule.past().rings.decisions,
+        succeeded: schedule.past().rings.succeeded,
+        unsucceeded: schedule.past().rings.unsucceeded,
         last_manual: schedule.rare().last_manual,
-        runs: schedule.runs,
-        failures: schedule.failures,
+        runs: schedule.past().runs,
+        failures: schedule.past().failures,
         catch_up: schedule.rare().catch_up,
         backfill: schedule.rare().backfill.iter().flat_map(|range| [range.from, range.to]).collect(),
         acted: schedule.acted,
         quarantine: schedule.rare().quarantine.as_deref().unwrap_or_default().into(),
         next: schedule.next,
-        numbered: !schedule.rings.former,
-        kept_decisions: schedule.rings.kept_decisions.into(),
-        kept_succeeded: schedule.rings.kept_succeeded.into(),
-        sizes: Bytes::copy_from_slice(schedule.sizes.as_bytes()),
-        last_run: schedule.last_run.map(|last| stored::LastRun {
+        numbered: !schedule.past().rings.former,
+        kept_decisions: schedule.past().rings.kept_decisions.into(),
+        kept_succeeded: schedule.past().rings.kept_succeeded.into(),
+        sizes: Bytes::copy_from_slice(schedule.past().sizes.as_bytes()),
+        last_run: schedule.past().last_run.map(|last| stored::LastRun {
             trigger: last.trigger as u32,
             nominal: last.nominal,
             token: last.token,
@@ -266,20 +265,24 @@ pub fn read_state(
         updated: stored.updated,
         anchor: stored.anchor,
         status: statuses.into_iter().find(|s| *s as u32 == stored.status).ok_or("an unknown status")?,
-        pause: stored.pause.map(read_pause).transpose()?.map(Box::new),
         decided_through: stored.decided_through,
         next: stored.next,
+        acted: stored.acted,
+        ..Schedule::new(uid, definition, stored.created)
+    };
+    schedule.set_past(Past {
+        live: SmallVec::new(),
         decision: stored.decision.map(load_decision).transpose()?,
+        last_run: stored.last_run.map(read_last_run).transpose()?,
         rings,
         sizes: Sizes::from_bytes(&stored.sizes),
         runs: stored.runs,
         failures: stored.failures,
-        last_run: stored.last_run.map(read_last_run).transpose()?,
-        acted: stored.acted,
-        ..Schedule::new(uid, definition, stored.created)
-    };
+    });
+    let pause = stored.pause.map(read_pause).transpose()?;
     schedule.set_rare(|rare| {
         *rare = Rare {
+            pause,
             quarantine: Some(stored.quarantine).filter(|why| !why.is_empty()).map(Into::into),
             catch_up: stored.catch_up,
             backfill: stored
@@ -435,7 +438,7 @@ pub fn read_run(
     };
     Ok(Run {
         id,
-        schedule: usize::MAX,
+        schedule: SlotKey::MAX,
         definition,
         generation: stored.generation,
         due: stored.due,

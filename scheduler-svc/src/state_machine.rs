@@ -5,7 +5,7 @@
 //! fails: a refusal is a reply. It holds every schedule, live run, queue, lease and timer in memory, and nothing that
 //! is history. No step is unbounded: what could be long is done in turns.
 //!
-//! Read in this order: [`definition`], [`schedule`] and [`run`] are the things; [`command`] and [`output`] the
+//! Read in this order: [`definition`], [`schedule`] and [`run`] are the things, `slots` and `index` hold the schedules; [`command`] and [`output`] the
 //! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
 //! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs,
 //! [`history`] keeps what became of them; `api` changes schedules, `bulk` many of them, `import` takes and [`snapshot`] gives them
@@ -43,6 +43,7 @@ mod fire;
 pub mod forecast;
 pub mod gate;
 mod import;
+mod index;
 mod lease;
 mod load;
 mod lost;
@@ -54,6 +55,7 @@ mod quarantine;
 mod queue;
 mod read;
 mod retime;
+mod slots;
 
 mod work;
 
@@ -70,10 +72,10 @@ use slab::Slab;
 
 use command::Command;
 use crowd::Crowds;
-use definition::ScheduleKey;
 use gate::Gates;
 use history::{History, Kept};
 use id::{ReplyTo, RunId, SessionId, Uid};
+use index::Index;
 use lease::Session;
 pub use load::LoadError;
 use look::Tally;
@@ -84,6 +86,7 @@ use queue::Queue;
 use request::Requests;
 use run::{Run, RunKey};
 use schedule::{Schedule, SlotKey};
+use slots::Slots;
 use timer::{ElapsedTimer, Now, Timers, Wake, WallTimer};
 use timing::Interner;
 use view::RunView;
@@ -151,10 +154,9 @@ pub struct StateMachine {
     epoch: u64,
     now: Now,
 
-    schedules: Slab<Schedule>,
-    index: BTreeMap<ScheduleKey, SlotKey>,
+    schedules: Slots,
+    index: Index,
     by_uid: HashTable<SlotKey>,
-    per_namespace: hashbrown::HashMap<Arc<str>, usize>,
     runs: Slab<Run>,
     queue: Queue,
     gates: Gates,
@@ -165,6 +167,7 @@ pub struct StateMachine {
     archives: BTreeMap<String, Box<str>>,
 
     crons: Interner,
+    terms: definition::Pool,
     crowds: Crowds,
     pace: Pace,
     history: History,
@@ -339,7 +342,7 @@ impl StateMachine {
 
     /// A live run.
     fn run_of(&self, id: RunId) -> Option<RunKey> {
-        let live = &self.schedules[self.slot_of(id.uid)?].live;
+        let live = self.schedules[self.slot_of(id.uid)?].live();
         live.iter().copied().find(|key| self.runs[*key].id == id)
     }
 
@@ -360,7 +363,6 @@ impl StateMachine {
         let named = schedule.status != schedule::Status::Deleted;
         let slot = self.add_schedule(schedule);
         if named {
-            *self.per_namespace.entry(definition.key.namespace.clone()).or_default() += 1;
             self.gates.count_uses(None, Some(&definition));
             self.crowds.count_uses(None, Some(&definition));
             self.index.insert(definition.key.clone(), slot);
@@ -388,13 +390,10 @@ impl StateMachine {
     /// From now on nobody finds it by its name.
     fn hide_schedule(&mut self, slot: SlotKey) {
         let key = self.schedules[slot].definition.key.clone();
-        if self.index.get(&key) == Some(&slot) {
+        if self.index.get(&key) == Some(slot) {
             self.index.remove(&key);
             self.gates.count_uses(Some(&self.schedules[slot].definition), None);
             self.crowds.count_uses(Some(&self.schedules[slot].definition), None);
-            if let Some(count) = self.per_namespace.get_mut(&key.namespace) {
-                *count -= 1;
-            }
         }
     }
 
@@ -402,7 +401,7 @@ impl StateMachine {
     fn remove_if_over(&mut self, slot: SlotKey) {
         let schedule = &self.schedules[slot];
         let ended = schedule.status == schedule::Status::Ended && schedule.definition.delete_when_ended;
-        if !schedule.live.is_empty() || !(ended || schedule.status == schedule::Status::Deleted) {
+        if !schedule.live().is_empty() || !(ended || schedule.status == schedule::Status::Deleted) {
             return;
         }
         if ended {
@@ -428,7 +427,7 @@ impl StateMachine {
     /// Drops the definition of a generation that is neither current nor pinned by a live run.
     fn forget_generation(&mut self, slot: SlotKey, generation: u32) {
         let schedule = &self.schedules[slot];
-        let pinned = schedule.live.iter().any(|key| self.runs[*key].generation == generation);
+        let pinned = schedule.live().iter().any(|key| self.runs[*key].generation == generation);
         if generation != schedule.generation && !pinned {
             let uid = schedule.uid;
             self.delete(&Name::Definition(uid, generation));

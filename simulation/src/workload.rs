@@ -5,13 +5,12 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use bytes::Bytes;
 use scheduler_svc::state_machine::{
     command::{
         Backfill, Bulk, BulkChange, CancelRun, Command, Delete, DeleteLimit, GetRun, ListLimits,
         ListSchedules, Page, Pause, Request, Resume, RetryRuns, SetLimit, TriggerNow, Upsert,
     },
-    definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+    definition::{Definition, Input, Labels, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
     gate::limit::Limit,
     id::{RunId, Uid},
     schedule::Span,
@@ -100,7 +99,7 @@ impl fmt::Display for Op {
             Timing::Cron(cron) => format!("{:?}", cron.source().expressions),
             other => format!("{other:?}"),
         };
-        let Definition { spread, max_runs, start, end, overlap, misfire, .. } = definition.as_ref();
+        let Terms { spread, max_runs, start, end, overlap, misfire, .. } = &*definition.terms;
         write!(
             f,
             "Upsert {timing} {overlap:?} {misfire:?} spread {spread} max_runs {max_runs} start {start:?} end {end:?} queue_timeout {} \
@@ -108,7 +107,7 @@ impl fmt::Display for Op {
             definition.task.queue_timeout,
             definition.retry.max_attempts,
             definition.pause_after_failures,
-            definition.labels.values(),
+            definition.labels.iter().map(|(_, value)| value).collect::<Vec<_>>(),
         )
     }
 }
@@ -238,44 +237,57 @@ fn owned(after: Option<Box<str>>, limit: usize) -> ListSchedules {
 pub fn definition(chance: &mut Chance, id: &str, now: i64) -> Definition {
     let finite = chance.happens(200);
     let end = chance.happens(100).then(|| now + chance.between(60, 600) as i64 * 1_000);
-    Definition {
-        key: ScheduleKey::new(NAMESPACE, id),
-        timing: timing(chance, now),
-        task: Task {
-            kind: (*chance.pick(&KINDS)).into(),
-            args: Bytes::new(),
-            payload: Bytes::from(vec![7; chance.roll(20) as usize]),
-            timeout: *chance.pick(&[5_000, 10_000, 20_000, 40_000]),
-            queue_timeout: *chance.pick(&[0, 0, 0, 15_000]),
-        },
-        spread: *chance.pick(&[0, 0, 0, 8_000, 45_000]),
-        overlap: chance.weigh(&[
-            (4, Overlap::Skip),
-            (2, Overlap::BufferOne),
-            (2, Overlap::Allow),
-            (2, Overlap::CancelRunning),
-        ]),
-        misfire: chance.weigh(&[
-            (4, Misfire::Coalesce),
-            (2, Misfire::Skip),
-            (1, Misfire::All { window: 30_000, max_runs: 100 }),
-            (1, Misfire::All { window: 3_600_000, max_runs: 3 }),
-        ]),
-        retry: Retry {
-            max_attempts: *chance.pick(&[1, 2, 3, 5]),
-            min_backoff: *chance.pick(&[1_000, 4_000]),
-            max_backoff: *chance.pick(&[5_000, 20_000]),
-        },
-        tenant: (*chance.pick(&["", "a", "b"])).into(),
-        limits: limits(chance, id),
+    // One after the other, in the order that seeds have had.
+    let timing = timing(chance, now);
+    let kind = (*chance.pick(&KINDS)).into();
+    let payload = vec![7; chance.roll(20) as usize];
+    let task = Task {
+        kind,
+        timeout: *chance.pick(&[5_000, 10_000, 20_000, 40_000]),
+        queue_timeout: *chance.pick(&[0, 0, 0, 15_000]),
+    };
+    let spread = *chance.pick(&[0, 0, 0, 8_000, 45_000]);
+    let overlap = chance.weigh(&[
+        (4, Overlap::Skip),
+        (2, Overlap::BufferOne),
+        (2, Overlap::Allow),
+        (2, Overlap::CancelRunning),
+    ]);
+    let misfire = chance.weigh(&[
+        (4, Misfire::Coalesce),
+        (2, Misfire::Skip),
+        (1, Misfire::All { window: 30_000, max_runs: 100 }),
+        (1, Misfire::All { window: 3_600_000, max_runs: 3 }),
+    ]);
+    let retry = Retry {
+        max_attempts: *chance.pick(&[1, 2, 3, 5]),
+        min_backoff: *chance.pick(&[1_000, 4_000]),
+        max_backoff: *chance.pick(&[5_000, 20_000]),
+    };
+    let tenant = (*chance.pick(&["", "a", "b"])).into();
+    let limits = limits(chance, id);
+    let terms = Terms {
+        timing,
+        task,
+        spread,
+        overlap,
+        misfire,
+        retry,
         priority: *chance.pick(&[1, 5, 5, 9]),
         start: chance.happens(50).then(|| now + chance.between(1, 60) as i64 * 1_000),
         end,
         max_runs: if finite { chance.between(1, 5) } else { 0 },
         pause_after_failures: *chance.pick(&[0, 0, 0, 2]),
         delete_when_ended: chance.happens(300),
+    };
+    Definition {
+        key: ScheduleKey::new(NAMESPACE, id),
+        terms: terms.into(),
+        input: Input::new(&[], &payload),
+        tenant,
+        limits,
+        labels: Labels::new(&labels(chance)),
         saved_by: Default::default(),
-        labels: labels(chance),
     }
 }
 

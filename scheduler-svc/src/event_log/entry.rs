@@ -1,9 +1,9 @@
 //! One event as the log keeps it: what the machine has said, not copied. It becomes a message when somebody reads it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use crate::state_machine::{
-    definition::Definition,
+    definition::{Definition, Terms},
     failure::Failure,
     id::RunId,
     output::{Event, ScheduleChange},
@@ -125,20 +125,17 @@ fn attempts_bytes(attempts: &[Attempt]) -> usize {
 }
 
 fn definition_bytes(definition: &Definition) -> usize {
-    /// A compiled expression, and a node of a map, roughly.
+    /// A compiled expression, and two texts, roughly.
     const EXPRESSION: usize = 512;
-    const NODE: usize = 64;
+    const LABEL: usize = 64;
     let timing = match &definition.timing {
         Timing::Cron(cron) => {
             cron.source().expressions.iter().map(|expression| EXPRESSION + expression.len()).sum()
         }
         Timing::Every { .. } | Timing::At(_) => 0,
     };
-    let labels = |labels: &BTreeMap<String, String>| -> usize {
-        labels.iter().map(|(key, value)| NODE + key.len() + value.len()).sum()
-    };
+    let labels: usize = definition.labels.iter().map(|(key, value)| LABEL + key.len() + value.len()).sum();
     let limits: usize = definition.limits.iter().map(|limit| size_of::<Box<str>>() + limit.len()).sum();
-    let task = definition.task.args.len() + definition.task.payload.len();
     let names = definition.key.id.len() + definition.tenant.len();
-    size_of::<Definition>() + timing + labels(&definition.labels) + limits + task + names
+    size_of::<Definition>() + size_of::<Terms>() + timing + labels + limits + definition.input.size() + names
 }

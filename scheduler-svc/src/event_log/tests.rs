@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::state_machine::{
-    definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+    definition::{Definition, Input, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
     id::{SessionId, Uid},
     output::ScheduleChange,
     schedule::Schedule,
@@ -18,26 +18,24 @@ use crate::state_machine::{
 fn saved(id: &str) -> Event {
     let definition = Definition {
         key: ScheduleKey::new("default", id),
-        timing: Timing::Every { interval: 60_000, anchor: None },
-        task: Task {
-            kind: "sync".into(),
-            args: Default::default(),
-            payload: vec![0; 1_000].into(),
-            timeout: 60_000,
-            queue_timeout: 0,
-        },
-        spread: 0,
-        overlap: Overlap::Skip,
-        misfire: Misfire::Coalesce,
-        retry: Retry::default(),
+        terms: Terms {
+            timing: Timing::Every { interval: 60_000, anchor: None },
+            task: Task { kind: "sync".into(), timeout: 60_000, queue_timeout: 0 },
+            spread: 0,
+            overlap: Overlap::Skip,
+            misfire: Misfire::Coalesce,
+            retry: Retry::default(),
+            priority: 5,
+            start: None,
+            end: None,
+            max_runs: 0,
+            pause_after_failures: 0,
+            delete_when_ended: false,
+        }
+        .into(),
+        input: Input::new(&[], &[0; 1_000]),
         tenant: "".into(),
         limits: Box::default(),
-        priority: 5,
-        start: None,
-        end: None,
-        max_runs: 0,
-        pause_after_failures: 0,
-        delete_when_ended: false,
         saved_by: Default::default(),
         labels: Default::default(),
     };

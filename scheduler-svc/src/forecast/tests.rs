@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{Bounds, Drain, Drains, Forecast, Range, TooMuch};
 use crate::state_machine::{
-    definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+    definition::{Definition, Input, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
     forecast::{Coming, Page},
     gate::limit::Limit,
     timing::{Cron, CronSource, Fold, Gap, Interner, Timing},
@@ -18,23 +18,26 @@ const DAY: i64 = 24 * HOUR;
 const NOW: i64 = 1_774_700_000_000;
 
 fn definition(id: &str, timing: Timing, spread: u32) -> Definition {
-    let (args, payload) = Default::default();
     Definition {
         key: ScheduleKey::new("default", id),
-        timing,
-        task: Task { kind: "sync".into(), args, payload, timeout: 600_000, queue_timeout: 0 },
-        spread,
-        overlap: Overlap::Skip,
-        misfire: Misfire::Coalesce,
-        retry: Retry::default(),
+        terms: Terms {
+            timing,
+            task: Task { kind: "sync".into(), timeout: 600_000, queue_timeout: 0 },
+            spread,
+            overlap: Overlap::Skip,
+            misfire: Misfire::Coalesce,
+            retry: Retry::default(),
+            priority: 5,
+            start: None,
+            end: None,
+            max_runs: 0,
+            pause_after_failures: 0,
+            delete_when_ended: false,
+        }
+        .into(),
+        input: Input::default(),
         tenant: "".into(),
         limits: Box::default(),
-        priority: 5,
-        start: None,
-        end: None,
-        max_runs: 0,
-        pause_after_failures: 0,
-        delete_when_ended: false,
         saved_by: Default::default(),
         labels: Default::default(),
     }

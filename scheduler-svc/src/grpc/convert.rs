@@ -1,12 +1,13 @@
 //! From what the machine shows to what clients read.
 
+use bytes::Bytes;
 use docket::{schedule::v1 as pb, trace::TraceParent};
 use prost::Message as _;
 use prost_types::{Duration, Struct, Timestamp};
 
 use crate::state_machine::{
     command::Progress,
-    definition::{Definition, Misfire, Overlap, Task},
+    definition::{Definition, Misfire, Overlap},
     failure::{Class, Failure},
     id::{RunId, Trigger, Uid},
     output::Job,
@@ -29,8 +30,8 @@ fn optional_duration(millis: u32) -> Option<Duration> {
 }
 
 /// Bytes that the edge encoded itself.
-fn structure(bytes: &bytes::Bytes) -> Option<Struct> {
-    if bytes.is_empty() { None } else { Struct::decode(bytes.clone()).ok() }
+fn structure(bytes: &[u8]) -> Option<Struct> {
+    if bytes.is_empty() { None } else { Struct::decode(bytes).ok() }
 }
 
 /// `last_run` and `last_success` are for the caller to fill in, from history.
@@ -38,7 +39,7 @@ pub fn schedule(view: &ScheduleView) -> pb::Schedule {
     let definition = &view.definition;
     let due = view.next.map(|next| next.saturating_add(definition.spread_offset()));
     pb::Schedule {
-        task: Some(task(&definition.task)),
+        task: Some(task(definition)),
         namespace: definition.key.namespace.to_string(),
         schedule_id: definition.key.id.to_string(),
         timing: Some(timing(&definition.timing)),
@@ -58,7 +59,7 @@ pub fn schedule(view: &ScheduleView) -> pb::Schedule {
         max_runs: definition.max_runs as i64,
         pause_after_failures: definition.pause_after_failures as i32,
         delete_when_ended: definition.delete_when_ended,
-        labels: definition.labels.clone(),
+        labels: definition.labels.to_map(),
         uid: view.uid.to_string(),
         etag: view.etag.clone(),
         generation: view.generation.into(),
@@ -121,11 +122,12 @@ fn misfire(misfire: Misfire) -> pb::Misfire {
     pb::Misfire { mode: mode.into(), window: optional_duration(window), max_runs: max_runs as i32 }
 }
 
-fn task(task: &Task) -> pb::Task {
+fn task(Definition { input, terms, .. }: &Definition) -> pb::Task {
+    let task = &terms.task;
     pb::Task {
         kind: task.kind.to_string(),
-        args: structure(&task.args),
-        payload: task.payload.clone(),
+        args: structure(input.args()),
+        payload: Bytes::copy_from_slice(input.payload()),
         timeout: optional_duration(task.timeout),
         queue_timeout: optional_duration(task.queue_timeout),
     }
@@ -204,10 +206,10 @@ pub fn live_run(run: &LiveRun) -> pb::Run {
 /// What a run takes from its definition.
 fn pinned_run(id: RunId, definition: &Definition, generation: u32, due: i64) -> pb::Run {
     pb::Run {
-        task: Some(task(&definition.task)),
+        task: Some(task(definition)),
         tenant: definition.tenant.to_string(),
         limits: limits(definition),
-        labels: definition.labels.clone(),
+        labels: definition.labels.to_map(),
         max_attempts: definition.retry.max_attempts as i32,
         ..bare_run(id, definition, generation, due)
     }
@@ -395,10 +397,10 @@ pub fn due_job(job: &Job, traces: f64) -> pb::DueJob {
         max_attempts: definition.retry.max_attempts as i32,
         lease_token: job.token as i64,
         timeout: Some(duration(definition.task.timeout.into())),
-        task: Some(task(&definition.task)),
+        task: Some(task(definition)),
         tenant: definition.tenant.to_string(),
         limits: limits(definition),
-        labels: definition.labels.clone(),
+        labels: definition.labels.to_map(),
         checkpoint: job.checkpoint.clone().unwrap_or_default(),
         traceparent: TraceParent::of_run(&run_id, true).sampled_at(traces).to_string(),
         tracestate: String::new(),

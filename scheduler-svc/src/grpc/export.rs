@@ -121,7 +121,7 @@ fn view(snapshot: Snapshot) -> ScheduleView {
         definition: snapshot.definition,
         generation: snapshot.generation,
         status: snapshot.status,
-        pause: snapshot.pause.map(|pause| *pause),
+        pause: snapshot.pause,
         quarantine: snapshot.quarantine,
         anchor: snapshot.anchor,
         decided_through: snapshot.decided_through,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use docket::{
     errors::Violation,
     schedule::v1::{self as pb, schedule::Timing as PbTiming},
@@ -11,7 +10,10 @@ use prost::Message as _;
 
 use super::field;
 use crate::state_machine::{
-    definition::{Caller, DEFAULT_PRIORITY, Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+    definition::{
+        Caller, DEFAULT_PRIORITY, Definition, Input, Labels, Misfire, Overlap, Retry, ScheduleKey, Task,
+        Terms,
+    },
     timing::{Cron, CronError, CronSource, Fold, Gap, Times, Timing},
 };
 
@@ -41,16 +43,14 @@ pub fn schedule(
     }
     let timing = timing(schedule)?;
     has_a_time(&timing, start, end)?;
-    Ok(Definition {
-        key: ScheduleKey::new(namespace, id),
+    let (task, input) = task(schedule.task.as_ref())?;
+    let terms = Terms {
         timing,
-        task: task(schedule.task.as_ref())?,
+        task,
         spread: spread(schedule, default_spread)?,
         overlap: overlap(schedule)?,
         misfire: misfire(schedule.misfire.as_ref())?,
         retry: retry(schedule.retry.as_ref())?,
-        tenant: field::optional_id("schedule.tenant", &schedule.tenant)?.into(),
-        limits: limits(&schedule.limits)?,
         priority: priority(schedule.priority)?,
         start,
         end,
@@ -59,8 +59,15 @@ pub fn schedule(
         pause_after_failures: u32::try_from(schedule.pause_after_failures)
             .map_err(|_| Violation::new("schedule.pause_after_failures", "must be 0 (never) or more"))?,
         delete_when_ended: schedule.delete_when_ended,
+    };
+    Ok(Definition {
+        key: ScheduleKey::new(namespace, id),
+        terms: terms.into(),
+        input,
+        tenant: field::optional_id("schedule.tenant", &schedule.tenant)?.into(),
+        limits: limits(&schedule.limits)?,
+        labels: Labels::new(&labels("schedule.labels", &schedule.labels)?),
         saved_by: Caller::default(),
-        labels: labels("schedule.labels", &schedule.labels)?,
     })
 }
 
@@ -139,22 +146,18 @@ fn known(field: &str, number: i32, is_known: impl Fn(i32) -> bool) -> Result<(),
     if is_known(number) { Ok(()) } else { refuse(field, "is a value that this server does not know") }
 }
 
-fn task(task: Option<&pb::Task>) -> Result<Task, Violation> {
+fn task(task: Option<&pb::Task>) -> Result<(Task, Input), Violation> {
     let Some(task) = task else { return refuse("schedule.task", "is required, with at least a kind") };
     let kind = field::id("schedule.task.kind", &task.kind)?;
     task.args.as_ref().map_or(Ok(()), |args| field::json("schedule.task.args", args))?;
-    let args: Bytes = task.args.as_ref().map(|args| args.encode_to_vec().into()).unwrap_or_default();
+    let args = task.args.as_ref().map(|args| args.encode_to_vec()).unwrap_or_default();
     field::bytes("schedule.task.args", args.len() + task.payload.len(), TASK_BYTES)?;
     let timeout = field::millis("schedule.task.timeout", task.timeout.as_ref(), 1_000, DAY, 600_000)?;
     let queue_timeout =
         field::millis("schedule.task.queue_timeout", task.queue_timeout.as_ref(), 1_000, DAY, 0)?;
-    Ok(Task {
-        kind: kind.into(),
-        args,
-        payload: task.payload.clone(),
-        timeout: timeout as u32,
-        queue_timeout: queue_timeout as u32,
-    })
+    let input = Input::new(&args, &task.payload);
+    let task = Task { kind: kind.into(), timeout: timeout as u32, queue_timeout: queue_timeout as u32 };
+    Ok((task, input))
 }
 
 pub fn spread(schedule: &pb::Schedule, default: u32) -> Result<u32, Violation> {

@@ -9,7 +9,7 @@ use crate::{
     state_machine::{
         Config,
         command::{Command, Upsert},
-        definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+        definition::{Definition, Input, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
         id::Uid,
         output::{Answer, Event, Refusal, Reply},
         poison,
@@ -39,29 +39,27 @@ struct Bench {
 }
 
 fn upsert(n: u64) -> Command {
-    let task = Task {
-        kind: "sync".into(),
-        args: Default::default(),
-        payload: Default::default(),
-        timeout: 60_000,
-        queue_timeout: 0,
-    };
+    let task = Task { kind: "sync".into(), timeout: 60_000, queue_timeout: 0 };
     let definition = Definition {
         key: ScheduleKey::new("default", &format!("s{n}")),
-        timing: Timing::Every { interval: 60_000, anchor: None },
-        task,
-        spread: 0,
-        overlap: Overlap::Skip,
-        misfire: Misfire::Coalesce,
-        retry: Retry::default(),
+        terms: Terms {
+            timing: Timing::Every { interval: 60_000, anchor: None },
+            task,
+            spread: 0,
+            overlap: Overlap::Skip,
+            misfire: Misfire::Coalesce,
+            retry: Retry::default(),
+            priority: 5,
+            start: None,
+            end: None,
+            max_runs: 0,
+            pause_after_failures: 0,
+            delete_when_ended: false,
+        }
+        .into(),
+        input: Input::default(),
         tenant: "".into(),
         limits: Box::default(),
-        priority: 5,
-        start: None,
-        end: None,
-        max_runs: 0,
-        pause_after_failures: 0,
-        delete_when_ended: false,
         saved_by: Default::default(),
         labels: Default::default(),
     };

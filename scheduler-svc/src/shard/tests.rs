@@ -8,7 +8,7 @@ use crate::{
     metrics::{Metrics, ShardMetrics},
     state_machine::{
         command::{Caller, GetRun, OpenSession, Report, Reported, TriggerNow, Upsert},
-        definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+        definition::{Definition, Input, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
         id::{RunId, Uid},
         output::{Answer, Body, Event, Job, Receipt, Refusal, ScheduleChange},
         poison,
@@ -33,29 +33,27 @@ fn key(id: &str) -> ScheduleKey {
 }
 
 fn upsert(id: &str) -> Command {
-    let task = Task {
-        kind: "sync".into(),
-        args: Bytes::new(),
-        payload: Bytes::new(),
-        timeout: 60_000,
-        queue_timeout: 0,
-    };
+    let task = Task { kind: "sync".into(), timeout: 60_000, queue_timeout: 0 };
     let definition = Definition {
         key: key(id),
-        timing: Timing::Every { interval: 86_400_000, anchor: None },
-        task,
-        spread: 0,
-        overlap: Overlap::Skip,
-        misfire: Misfire::Coalesce,
-        retry: Retry::default(),
+        terms: Terms {
+            timing: Timing::Every { interval: 86_400_000, anchor: None },
+            task,
+            spread: 0,
+            overlap: Overlap::Skip,
+            misfire: Misfire::Coalesce,
+            retry: Retry::default(),
+            priority: 5,
+            start: None,
+            end: None,
+            max_runs: 0,
+            pause_after_failures: 0,
+            delete_when_ended: false,
+        }
+        .into(),
+        input: Input::default(),
         tenant: "".into(),
         limits: Box::default(),
-        priority: 5,
-        start: None,
-        end: None,
-        max_runs: 0,
-        pause_after_failures: 0,
-        delete_when_ended: false,
         saved_by: Default::default(),
         labels: Default::default(),
     };

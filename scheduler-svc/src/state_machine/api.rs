@@ -39,7 +39,7 @@ impl StateMachine {
             Asked::Before(seen) => Some(seen),
             Asked::Otherwise => return self.refuse(to, Refusal::RequestIdReused),
         };
-        let slot = self.index.get(&upsert.definition.key).copied();
+        let slot = self.index.get(&upsert.definition.key);
         if let Some(seen) = seen {
             return match slot {
                 Some(slot) if seen.is_of_another(self.schedules[slot].uid) => {
@@ -79,7 +79,7 @@ impl StateMachine {
         actor: &Arc<str>,
     ) -> Result<Saved, Refusal> {
         let definition = self.intern(definition.clone());
-        let Some(slot) = self.index.get(&definition.key).copied() else {
+        let Some(slot) = self.index.get(&definition.key) else {
             return self.create(definition, uid, validate_only, actor);
         };
         let schedule = &self.schedules[slot];
@@ -128,7 +128,7 @@ impl StateMachine {
     /// Whether the namespace takes one more schedule.
     pub(super) fn check_room(&self, namespace: &Arc<str>) -> Result<(), Refusal> {
         let limit = self.config.schedules_per_namespace;
-        let full = self.per_namespace.get(namespace).is_some_and(|count| *count >= limit);
+        let full = self.index.len_of(namespace) >= limit;
         if full { Err(Refusal::TooManySchedules { limit }) } else { Ok(()) }
     }
 
@@ -157,7 +157,7 @@ impl StateMachine {
             Vec::new()
         };
         changed.next = changed.times().next(changed.decided_through);
-        let spent = changed.definition.max_runs > 0 && changed.runs >= changed.definition.max_runs;
+        let spent = changed.definition.max_runs > 0 && changed.past().runs >= changed.definition.max_runs;
         if changed.next.is_none() || spent {
             return Err(Refusal::NeverFires);
         }
@@ -221,10 +221,15 @@ impl StateMachine {
 
     /// Equal texts share memory.
     pub(super) fn intern(&mut self, mut definition: Definition) -> Definition {
-        definition.timing = self.crons.intern(definition.timing);
         definition.key.namespace = self.name(&definition.key.namespace);
-        definition.task.kind = self.name(&definition.task.kind);
         definition.tenant = self.name(&definition.tenant);
+        if let Some(known) = self.terms.get(&definition.terms) {
+            definition.terms = known;
+            return definition;
+        }
+        definition.task.kind = self.name(&definition.task.kind);
+        definition.timing = self.crons.intern(definition.timing.clone());
+        definition.terms = self.terms.share(definition.terms);
         definition
     }
 
@@ -244,7 +249,7 @@ impl StateMachine {
     }
 
     fn answer_view(&mut self, to: ReplyTo, schedule: &Schedule, change: Change) {
-        let active = schedule.live.iter().map(|key| self.runs[*key].id).collect();
+        let active = schedule.live().iter().map(|key| self.runs[*key].id).collect();
         let no_worker = !self.has_worker(&schedule.definition);
         let crowd = self.others_in_crowd(&schedule.definition);
         let schedule = Box::new(ScheduleView::of(schedule, active));
@@ -253,7 +258,7 @@ impl StateMachine {
 
     /// How many others are due in the same seconds. The schedule itself may be counted with them, or not yet.
     fn others_in_crowd(&self, definition: &Definition) -> u32 {
-        let saved = self.index.get(&definition.key).map(|slot| &self.schedules[*slot].definition);
+        let saved = self.index.get(&definition.key).map(|slot| &self.schedules[slot].definition);
         let itself = saved.is_some_and(|saved| crowd::same(saved, definition));
         self.crowds.of(definition).saturating_sub(u32::from(itself))
     }
@@ -266,7 +271,7 @@ impl StateMachine {
             Asked::Before(seen) => return self.answer(to, Answer::Deleted(seen.count)),
             Asked::Otherwise => return self.refuse(to, Refusal::RequestIdReused),
         }
-        let Some(slot) = self.index.get(&delete.key).copied() else {
+        let Some(slot) = self.index.get(&delete.key) else {
             return self.refuse(to, Refusal::ScheduleNotFound);
         };
         if let Err(refusal) = self.check_etag(Some(slot), delete.etag.as_deref()) {
@@ -283,7 +288,7 @@ impl StateMachine {
         self.emit_schedule(slot, ScheduleChange::Deleted, actor);
         self.arm(slot);
         self.touch(slot);
-        for key in self.schedules[slot].live.clone() {
+        for key in self.schedules[slot].past().live.clone() {
             let run = &self.runs[key];
             if !run.decided {
                 let nominal = run.id.nominal;
@@ -336,8 +341,7 @@ impl StateMachine {
             until,
         };
         let schedule = &self.schedules[slot];
-        let same =
-            schedule.pause.as_ref().is_some_and(|now| (now.note == pause.note) && now.until == pause.until);
+        let same = schedule.pause().is_some_and(|now| (now.note == pause.note) && now.until == pause.until);
         if schedule.status != Status::Active && (schedule.status != Status::Paused || same) {
             return false;
         }
@@ -354,8 +358,8 @@ impl StateMachine {
         schedule.status = Status::Paused;
         schedule.updated = pause.time;
         schedule.revision += 1;
-        schedule.pause = Some(Box::new(pause));
-        for key in schedule.live.clone() {
+        schedule.set_rare(|rare| rare.pause = Some(pause));
+        for key in schedule.past().live.clone() {
             if matches!(self.runs[key].phase, Phase::Ready(Some(_))) && !planted(Bug::PauseHoldsNothing) {
                 self.leave_phase(key);
                 self.make_ready(key);
@@ -397,7 +401,7 @@ impl StateMachine {
     }
 
     pub(super) fn pause_over(&mut self, slot: SlotKey) {
-        let until = self.schedules[slot].pause.as_ref().and_then(|pause| pause.until);
+        let until = self.schedules[slot].pause().and_then(|pause| pause.until);
         let actor = self.own_name();
         // A time at the very end is not the pause's: "until noon" leaves noon alone.
         self.resume(slot, until.map_or(self.now.wall, |until| until - 1), false, &actor);
@@ -415,12 +419,12 @@ impl StateMachine {
         }
         let schedule = &mut self.schedules[slot];
         schedule.status = Status::Active;
-        schedule.pause = None;
+        schedule.set_rare(|rare| rare.pause = None);
         schedule.updated = self.now.wall;
         schedule.acted = self.next_token;
         schedule.revision += 1;
         // A row of failures that led to the pause is forgiven with it.
-        schedule.failures = 0;
+        schedule.past_mut().failures = 0;
         self.touch(slot);
         self.emit_schedule(slot, ScheduleChange::Resumed, actor);
         let through = self.schedules[slot].decided_through;
@@ -457,7 +461,8 @@ impl StateMachine {
 
     /// Runs that a pause held go back into the queue.
     pub(super) fn release_held(&mut self, slot: SlotKey) {
-        for key in self.schedules.get(slot).map(|schedule| schedule.live.clone()).unwrap_or_default() {
+        let held = self.schedules.get(slot).map(|schedule| schedule.past().live.clone());
+        for key in held.unwrap_or_default() {
             if matches!(self.runs[key].phase, Phase::Ready(None)) && !planted(Bug::PauseLosesQueued) {
                 self.make_ready(key);
             }
@@ -545,7 +550,7 @@ impl StateMachine {
                 return None;
             }
         };
-        let slot = self.index.get(key).copied().filter(|slot| seen.is_some() || self.settle(*slot));
+        let slot = self.index.get(key).filter(|slot| seen.is_some() || self.settle(*slot));
         let Some(slot) = slot else {
             self.refuse(to, Refusal::ScheduleNotFound);
             return None;

@@ -116,7 +116,7 @@ impl StateMachine {
             return self.refuse(to, refusal);
         }
         let schedule = &self.schedules[slot];
-        if schedule.rings != command.as_of {
+        if schedule.past().rings != command.as_of {
             return self.refuse(to, Refusal::Changed);
         }
         let wanted = Span { from: command.span.from, to: command.span.to.min(self.now.wall + 1) };
@@ -143,9 +143,9 @@ impl StateMachine {
     /// Times that have a run, or will get one, as far as the hot state knows.
     fn known_times(&self, slot: SlotKey) -> Vec<Span> {
         let schedule = &self.schedules[slot];
-        let live = schedule.live.iter().map(|key| self.runs[*key].id);
+        let live = schedule.live().iter().map(|key| self.runs[*key].id);
         let live = live.filter(|id| id.trigger != Trigger::Manual).map(|id| Span::at(id.nominal));
-        let fired = schedule.decision.iter().filter(|decision| decision.verdict == Verdict::Fired);
+        let fired = schedule.past().decision.iter().filter(|decision| decision.verdict == Verdict::Fired);
         let fired = fired.map(|decision| Span { from: decision.first, to: decision.last + 1 });
         let undecided = Span { from: schedule.decided_through + 1, to: i64::MAX };
         live.chain(fired).chain(schedule.rare().backfill.iter().copied()).chain([undecided]).collect()

@@ -55,9 +55,9 @@ impl StateMachine {
     }
 
     fn check_schedules(&self) -> Result<(), String> {
-        for (slot, schedule) in &self.schedules {
+        for (slot, schedule) in self.schedules.iter() {
             let id = &schedule.definition.key.id;
-            let named = self.index.get(&schedule.definition.key) == Some(&slot);
+            let named = self.index.get(&schedule.definition.key) == Some(slot);
             if named == (schedule.status == Status::Deleted) {
                 return Err(format!("{id}: found by name: {named}, status {:?}", schedule.status));
             }
@@ -77,13 +77,13 @@ impl StateMachine {
             } else if schedule.due().is_some() {
                 return Err(format!("{id}: due, but no timer is set"));
             }
-            if (schedule.status == Status::Paused) != schedule.pause.is_some()
+            if (schedule.status == Status::Paused) != schedule.pause().is_some()
                 && schedule.status != Status::Deleted
             {
-                return Err(format!("{id}: {:?} with pause {:?}", schedule.status, schedule.pause));
+                return Err(format!("{id}: {:?} with pause {:?}", schedule.status, schedule.pause()));
             }
             self.check_live(slot)?;
-            if schedule.live.iter().any(|key| self.runs.get(*key).is_none_or(|run| run.schedule != slot)) {
+            if schedule.live().iter().any(|key| self.runs.get(*key).is_none_or(|run| run.schedule != slot)) {
                 return Err(format!("{id}: a live run is not its own"));
             }
         }
@@ -95,22 +95,22 @@ impl StateMachine {
         let schedule = &self.schedules[slot];
         let id = &schedule.definition.key.id;
         let behind = |key: &&RunKey| matches!(self.runs[**key].phase, Phase::Behind);
-        if schedule.live.iter().filter(behind).count() > 1 {
+        if schedule.live().iter().filter(behind).count() > 1 {
             return Err(format!("{id}: more than one run is behind the others"));
         }
-        if schedule.live.len() > self.config.live_runs_max + 1 {
-            return Err(format!("{id}: {} live runs", schedule.live.len()));
+        if schedule.live().len() > self.config.live_runs_max + 1 {
+            return Err(format!("{id}: {} live runs", schedule.live().len()));
         }
-        let same = schedule.live.iter().all(|key| self.runs[*key].generation == schedule.generation);
-        let running = schedule.live.iter().filter(|key| !behind(key)).count();
+        let same = schedule.live().iter().all(|key| self.runs[*key].generation == schedule.generation);
+        let running = schedule.live().iter().filter(|key| !behind(key)).count();
         if same && schedule.definition.overlap != Overlap::Allow && running > 1 {
             return Err(format!("{id}: {running} live runs under {:?}", schedule.definition.overlap));
         }
         let goes_on = matches!(schedule.status, Status::Active | Status::Ended);
-        if goes_on && running == 0 && !schedule.live.is_empty() {
+        if goes_on && running == 0 && !schedule.live().is_empty() {
             return Err(format!("{id}: a run waits behind nothing"));
         }
-        if goes_on && schedule.live.is_empty() && !schedule.rare().backfill.is_empty() {
+        if goes_on && schedule.live().is_empty() && !schedule.rare().backfill.is_empty() {
             return Err(format!("{id}: a backfill stands still"));
         }
         Ok(())

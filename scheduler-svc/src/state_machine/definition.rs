@@ -1,18 +1,36 @@
 //! What users set: a schedule's definition, checked and resolved at the edge. Never changed in place; a run holds
 //! on to the one that it was fired from.
 
-use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
-use bytes::Bytes;
+use hashbrown::HashSet;
 
 use super::timing::{Times, Timing, spread_offset};
 use crate::planted::{Bug, planted};
 
 pub const DEFAULT_PRIORITY: u8 = 5;
 
+/// It reads as one with its terms.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
     pub key: ScheduleKey,
+    pub terms: Arc<Terms>,
+    pub input: Input,
+    /// Empty = the shared tenant.
+    pub tenant: Arc<str>,
+    pub limits: Box<[Box<str>]>,
+    pub labels: Labels,
+    pub saved_by: Caller,
+}
+
+/// What many schedules say alike: those that are equal are held in memory once ([`Pool`]).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Terms {
     pub timing: Timing,
     pub task: Task,
     /// Milliseconds.
@@ -20,9 +38,6 @@ pub struct Definition {
     pub overlap: Overlap,
     pub misfire: Misfire,
     pub retry: Retry,
-    /// Empty = the shared tenant.
-    pub tenant: Arc<str>,
-    pub limits: Box<[Box<str>]>,
     /// 1 (first) to 9.
     pub priority: u8,
     pub start: Option<i64>,
@@ -32,8 +47,109 @@ pub struct Definition {
     /// 0 = never.
     pub pause_after_failures: u32,
     pub delete_when_ended: bool,
-    pub labels: BTreeMap<String, String>,
-    pub saved_by: Caller,
+}
+
+impl Terms {
+    /// Whether they are hardly ever those of another schedule.
+    pub fn is_singular(&self) -> bool {
+        matches!(self.timing, Timing::At(_))
+    }
+}
+
+impl Deref for Definition {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+impl DerefMut for Definition {
+    /// From now on its terms are its own.
+    fn deref_mut(&mut self) -> &mut Terms {
+        Arc::make_mut(&mut self.terms)
+    }
+}
+
+/// The terms that are in use, each once.
+#[derive(Debug, Default)]
+pub struct Pool {
+    known: HashSet<Arc<Terms>>,
+    purge_at: usize,
+}
+
+impl Pool {
+    pub fn get(&self, terms: &Terms) -> Option<Arc<Terms>> {
+        self.known.get(terms).cloned()
+    }
+
+    /// The same, as others have them.
+    pub fn share(&mut self, terms: Arc<Terms>) -> Arc<Terms> {
+        if let Some(known) = self.get(&terms) {
+            return known;
+        }
+        if !terms.is_singular() {
+            self.add(terms.clone());
+        }
+        terms
+    }
+
+    fn add(&mut self, terms: Arc<Terms>) {
+        if self.known.len() >= self.purge_at {
+            self.known.retain(|known| Arc::strong_count(known) > 1);
+            self.purge_at = (self.known.len() * 2).max(1024);
+        }
+        self.known.insert(terms);
+    }
+}
+
+/// What a job is given: arguments, an encoded `google.protobuf.Struct`, and payload. Neither is ever looked into.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Input {
+    /// One behind the other.
+    bytes: Box<[u8]>,
+    args: u32,
+}
+
+impl Input {
+    pub fn new(args: &[u8], payload: &[u8]) -> Self {
+        Self { bytes: [args, payload].concat().into(), args: args.len() as u32 }
+    }
+
+    pub fn args(&self) -> &[u8] {
+        &self.bytes[..self.args as usize]
+    }
+
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[self.args as usize..]
+    }
+
+    /// Bytes of both.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// In the order of their keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(Box<[(Box<str>, Box<str>)]>);
+
+impl Labels {
+    pub fn new(labels: &BTreeMap<String, String>) -> Self {
+        Self(labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect())
+    }
+
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        self.iter().map(|(key, value)| (key.into(), value.into())).collect()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    fn get(&self, key: &str) -> Option<&str> {
+        self.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
+    }
 }
 
 /// The trace and the span of the call that saved a definition, if it was sampled. It is no part of what a definition says:
@@ -88,12 +204,9 @@ impl ScheduleKey {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Task {
     pub kind: Arc<str>,
-    /// An encoded `google.protobuf.Struct`; never looked into.
-    pub args: Bytes,
-    pub payload: Bytes,
     /// Milliseconds.
     pub timeout: u32,
     /// Milliseconds; 0 = none.
@@ -101,7 +214,7 @@ pub struct Task {
 }
 
 /// What a run does that is to begin while another run of the schedule is live.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Overlap {
     /// It does not begin.
@@ -123,7 +236,7 @@ impl Overlap {
 }
 
 /// What becomes of several times that are due at once, because none was decided while the service was down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Misfire {
     /// The latest runs and stands for the others.
     #[default]
@@ -134,7 +247,7 @@ pub enum Misfire {
     All { window: u32, max_runs: u32 },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Retry {
     /// Failed attempts after which the run fails.
     pub max_attempts: u32,
@@ -162,6 +275,41 @@ impl Definition {
     }
 
     pub fn has_labels(&self, wanted: &BTreeMap<String, String>) -> bool {
-        wanted.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+        wanted.iter().all(|(key, value)| self.labels.get(key) == Some(value.as_str()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_machine::tests::bench::{cron, definition, every, with};
+
+    #[test]
+    fn equal_terms_are_held_once_and_go_with_the_last_schedule() {
+        let mut pool = Pool::default();
+        let shared = |pool: &mut Pool, definition: Definition| pool.share(definition.terms);
+        let one = shared(&mut pool, definition("a", cron("0 2 * * *", "Europe/Berlin")));
+        let other = shared(&mut pool, definition("b", cron("0 2 * * *", "Europe/Berlin")));
+        assert!(Arc::ptr_eq(&one, &other));
+        let later = shared(&mut pool, with(definition("a", every(60_000)), |it| it.spread = 1));
+        assert!(!Arc::ptr_eq(&one, &later));
+        drop(later);
+        for interval in 1..5_000 {
+            shared(&mut pool, definition("a", every(interval * 1_000)));
+        }
+        assert!(pool.known.len() <= 1_024 + 1, "{}", pool.known.len());
+        assert!(Arc::ptr_eq(&one, &shared(&mut pool, definition("c", cron("0 2 * * *", "Europe/Berlin")))));
+    }
+
+    #[test]
+    fn a_change_of_shared_terms_is_for_one_definition() {
+        let one = definition("a", every(60_000));
+        let other = with(one.clone(), |it| it.priority = 9);
+        assert_eq!((one.priority, other.priority), (5, 9));
+    }
+
+    #[test]
+    fn a_definition_stays_small() {
+        assert!(size_of::<Definition>() <= 128, "{}", size_of::<Definition>());
     }
 }

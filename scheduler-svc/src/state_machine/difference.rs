@@ -1,10 +1,6 @@
 //! Which fields differ, by the names that clients know.
 
-use super::{
-    definition::{Definition, Task},
-    snapshot::Snapshot,
-    timing::Timing,
-};
+use super::{definition::Definition, snapshot::Snapshot, timing::Timing};
 
 /// Names of the pairs that differ.
 macro_rules! differing {
@@ -16,8 +12,12 @@ macro_rules! differing {
 /// Fields of `Schedule` that users set.
 pub fn definition(before: &Definition, after: &Definition) -> Vec<&'static str> {
     let mut fields = timing(&before.timing, &after.timing);
-    fields.extend(task(&before.task, &after.task));
     fields.extend(differing! {
+        "task.kind": before.task.kind, after.task.kind;
+        "task.args": before.input.args(), after.input.args();
+        "task.payload": before.input.payload(), after.input.payload();
+        "task.timeout": before.task.timeout, after.task.timeout;
+        "task.queue_timeout": before.task.queue_timeout, after.task.queue_timeout;
         "spread": before.spread, after.spread;
         "overlap": before.overlap, after.overlap;
         "misfire": before.misfire, after.misfire;
@@ -59,16 +59,6 @@ fn timing(before: &Timing, after: &Timing) -> Vec<&'static str> {
         (_, Timing::Cron(_)) => vec!["cron"],
         (_, Timing::Every { .. }) => vec!["every"],
         (_, Timing::At(_)) => vec!["at"],
-    }
-}
-
-fn task(before: &Task, after: &Task) -> impl Iterator<Item = &'static str> {
-    differing! {
-        "task.kind": before.kind, after.kind;
-        "task.args": before.args, after.args;
-        "task.payload": before.payload, after.payload;
-        "task.timeout": before.timeout, after.timeout;
-        "task.queue_timeout": before.queue_timeout, after.queue_timeout;
     }
 }
 

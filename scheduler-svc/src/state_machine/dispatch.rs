@@ -206,9 +206,7 @@ impl Session {
         job: Job,
         max_batch: usize,
     ) -> u64 {
-        let task = &job.definition.task;
-        let bytes =
-            512 + task.args.len() + task.payload.len() + job.checkpoint.as_ref().map_or(0, |c| c.len());
+        let bytes = 512 + job.definition.input.size() + job.checkpoint.as_ref().map_or(0, |c| c.len());
         if let Some((of, index, filled)) = self.filling.filter(|(of, ..)| *of == batch)
             && let Body::Jobs(jobs) = &mut messages[index].1.body
             && jobs.len() < max_batch

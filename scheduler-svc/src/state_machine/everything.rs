@@ -20,14 +20,14 @@ impl StateMachine {
         let mut records = Vec::with_capacity(2 * self.schedules.len() + self.runs.len() + 1);
         let mut add = |name: &Name, value: Bytes| records.push((Key::new(name), value));
         add(&Name::Meta, record::meta(&self.archives));
-        for (_, schedule) in &self.schedules {
+        for (_, schedule) in self.schedules.iter() {
             add(&Name::State(schedule.uid), record::state(schedule));
             let mut generations = HashSet::from([schedule.generation]);
             add(
                 &Name::Definition(schedule.uid, schedule.generation),
                 record::definition(&schedule.definition),
             );
-            for run in schedule.live.iter().map(|key| &self.runs[*key]) {
+            for run in schedule.live().iter().map(|key| &self.runs[*key]) {
                 if generations.insert(run.generation) {
                     add(&Name::Definition(schedule.uid, run.generation), record::definition(&run.definition));
                 }

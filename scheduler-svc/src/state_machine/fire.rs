@@ -91,7 +91,7 @@ impl StateMachine {
             return;
         }
         self.decide_behind(slot);
-        self.schedules[slot].runs += 1;
+        self.schedules[slot].past_mut().runs += 1;
         self.decide(slot, Verdict::Fired, (nominal, nominal, Some(1)), Some((Trigger::Scheduled, nominal)));
         self.create_run(slot, Trigger::Scheduled, nominal, due, None);
     }
@@ -153,7 +153,7 @@ impl StateMachine {
             tallied: None,
         };
         let key = self.runs.insert(run);
-        self.schedules[slot].live.push(key);
+        self.schedules[slot].past_mut().live.push(key);
         self.touch_run(key);
         self.touch(slot);
         if decided {
@@ -217,7 +217,7 @@ impl StateMachine {
             schedule.next = schedule.times().next(schedule.decided_through.min(self.now.wall));
         }
         let max_runs = if planted(Bug::MaxRunsIgnored) { 0 } else { schedule.definition.max_runs };
-        if max_runs > 0 && schedule.runs >= max_runs {
+        if max_runs > 0 && schedule.past().runs >= max_runs {
             schedule.next = None;
         }
         if schedule.next.is_none() && schedule.status == Status::Active {

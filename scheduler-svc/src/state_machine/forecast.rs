@@ -7,7 +7,7 @@ use std::{ops::Bound, sync::Arc};
 use super::{
     StateMachine,
     command::Forecast,
-    definition::{Definition, ScheduleKey},
+    definition::Definition,
     id::ReplyTo,
     output::Answer,
     schedule::{Schedule, Status},
@@ -42,7 +42,7 @@ impl Coming {
     pub fn of(schedule: &Schedule) -> Option<Self> {
         let paused_until = match schedule.status {
             Status::Active => None,
-            Status::Paused => Some(schedule.pause.as_ref()?.until?),
+            Status::Paused => Some(schedule.pause()?.until?),
             Status::Ended | Status::Quarantined | Status::Deleted => return None,
         };
         let max_runs = schedule.definition.max_runs;
@@ -51,27 +51,20 @@ impl Coming {
             anchor: schedule.anchor,
             next: schedule.next?,
             paused_until,
-            left: (max_runs > 0).then(|| max_runs.saturating_sub(schedule.runs)),
+            left: (max_runs > 0).then(|| max_runs.saturating_sub(schedule.past().runs)),
         })
     }
 }
 
 impl StateMachine {
     pub(super) fn forecast(&mut self, to: ReplyTo, forecast: &Forecast) {
-        let key = |id: &str| ScheduleKey { namespace: forecast.namespace.clone(), id: id.into() };
-        let start = match forecast.after.as_deref() {
-            Some(after) => Bound::Excluded(key(after)),
-            None => Bound::Included(key("")),
-        };
-        let mut rest = self
-            .index
-            .range((start, Bound::Unbounded))
-            .take_while(|(key, _)| key.namespace == forecast.namespace);
+        let start = forecast.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut ids = self.index.from(&forecast.namespace, start);
         let mut last = None;
-        let looked_at = rest.by_ref().take(LOOKED_AT).inspect(|(key, _)| last = Some(&key.id));
-        let schedules = looked_at.filter_map(|(_, slot)| Coming::of(&self.schedules[*slot])).collect();
-        let more = rest.next().is_some();
-        let next = last.filter(|_| more).map(|id| (&**id).into());
+        let looked_at = ids.by_ref().take(LOOKED_AT).inspect(|(id, _)| last = Some(*id));
+        let schedules = looked_at.filter_map(|(_, slot)| Coming::of(&self.schedules[slot])).collect();
+        let next = last.filter(|_| ids.next().is_some()).map(|id| (&**id).into());
+        drop(ids);
         let runtimes = if forecast.after.is_none() { self.pace.of(&forecast.namespace) } else { Vec::new() };
         self.answer(to, Answer::Forecast(Page { schedules, next, runtimes }));
     }

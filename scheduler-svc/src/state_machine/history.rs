@@ -20,7 +20,7 @@ use super::{
     StateMachine,
     id::Uid,
     run::{Finished, Outcome},
-    schedule::{LastRun, Schedule, SlotKey},
+    schedule::{LastRun, Past, Schedule, SlotKey},
 };
 use crate::{
     record,
@@ -30,9 +30,9 @@ use crate::{
 /// What records are metered in, bytes.
 pub const UNIT: u64 = 128;
 /// Schedules that one turn of the hand looks at.
-const WINDOW: usize = 256;
+const WINDOW: SlotKey = 256;
 /// Of these it shrinks at most so many.
-const SHRUNK: usize = WINDOW / 8;
+const SHRUNK: usize = WINDOW as usize / 8;
 /// Slots of rings as an earlier program numbered them: modulo these.
 const FORMER_RUNS: u32 = 10;
 const FORMER_DECISIONS: u32 = 15;
@@ -128,19 +128,20 @@ impl Sizes {
 impl Schedule {
     /// What its history takes, bytes.
     pub fn history_bytes(&self) -> u64 {
-        let ends: u64 = self.sizes.0.iter().map(|units| u64::from(*units)).sum();
-        (ends + u64::from(self.rings.kept_decisions)) * UNIT
+        let Past { rings, sizes, .. } = self.past();
+        let ends: u64 = sizes.0.iter().map(|units| u64::from(*units)).sum();
+        (ends + u64::from(rings.kept_decisions)) * UNIT
     }
 
     /// A record of so many units is written. Returns its number.
     fn note_record(&mut self, ring: Ring, units: u8) -> u32 {
-        let succeeded = self.rings.kept(Ring::Succeeded);
+        let Past { rings, sizes, .. } = self.past_mut();
         match ring {
             Ring::Decisions => {}
-            Ring::Succeeded => self.sizes.0.insert(succeeded, units),
-            Ring::Unsucceeded => self.sizes.0.push(units),
+            Ring::Succeeded => sizes.0.insert(rings.kept(Ring::Succeeded), units),
+            Ring::Unsucceeded => sizes.0.push(units),
         }
-        let (written, kept) = self.rings.of(ring);
+        let (written, kept) = rings.of(ring);
         *kept += 1;
         *written += 1;
         *written - 1
@@ -148,19 +149,20 @@ impl Schedule {
 
     /// The oldest record of a ring goes. Returns its number and units.
     fn forget_oldest(&mut self, ring: Ring) -> (u32, u8) {
-        let number = self.rings.numbers(ring).start;
+        let Past { rings, sizes, .. } = self.past_mut();
+        let number = rings.numbers(ring).start;
         let units = match ring {
             Ring::Decisions => 1,
-            Ring::Succeeded => self.sizes.0.remove(0),
-            Ring::Unsucceeded => self.sizes.0.remove(self.rings.kept(Ring::Succeeded)),
+            Ring::Succeeded => sizes.0.remove(0),
+            Ring::Unsucceeded => sizes.0.remove(rings.kept(Ring::Succeeded)),
         };
-        *self.rings.of(ring).1 -= 1;
+        *rings.of(ring).1 -= 1;
         (number, units)
     }
 
     /// When something of it was last written into a ring, as near as the hot state knows.
     fn last_active(&self) -> i64 {
-        self.decision.as_ref().map_or(0, |decision| decision.time).max(self.rare().last_manual)
+        self.past().decision.as_ref().map_or(0, |decision| decision.time).max(self.rare().last_manual)
     }
 }
 
@@ -172,7 +174,7 @@ pub struct History {
     /// The slot at which the next window begins.
     hand: SlotKey,
     /// Slots that were passed since a ring was shrunk.
-    passed: usize,
+    passed: SlotKey,
     /// To how many records a ring is shrunk: 1, and 0 once that is not enough.
     floor: usize,
 }
@@ -206,12 +208,12 @@ impl StateMachine {
         let succeeded = finished.outcome == Outcome::Succeeded;
         let ring = if succeeded { Ring::Succeeded } else { Ring::Unsucceeded };
         let number = self.keep_record(slot, ring, record::finished(finished));
-        let schedule = &mut self.schedules[slot];
+        let past = self.schedules[slot].past_mut();
         let (trigger, nominal) = (finished.id.trigger, finished.id.nominal);
-        schedule.last_run = Some(LastRun { trigger, nominal, token, succeeded, slot: number });
+        past.last_run = Some(LastRun { trigger, nominal, token, succeeded, slot: number });
         match finished.outcome {
-            Outcome::Succeeded => schedule.failures = 0,
-            Outcome::Failed => schedule.failures += 1,
+            Outcome::Succeeded => past.failures = 0,
+            Outcome::Failed => past.failures += 1,
             Outcome::Cancelled => {}
         }
         self.touch(slot);
@@ -222,7 +224,7 @@ impl StateMachine {
         self.forget_former(slot);
         let most = self.most(slot, ring);
         let schedule = &mut self.schedules[slot];
-        let number = schedule.rings.numbers(ring).end;
+        let number = schedule.past().rings.numbers(ring).end;
         let name = ring.name(schedule.uid, number);
         let bytes = (Key::new(&name).as_bytes().len() + value.len()) as u64;
         let units = match ring {
@@ -250,7 +252,7 @@ impl StateMachine {
     /// Deletes the oldest records of a ring until no more than `most` are left. Returns how many.
     fn shrink(&mut self, slot: SlotKey, ring: Ring, most: usize) -> u64 {
         let mut deleted = 0;
-        while self.schedules[slot].rings.kept(ring) > most {
+        while self.schedules[slot].past().rings.kept(ring) > most {
             let (number, units) = self.schedules[slot].forget_oldest(ring);
             self.history.units -= u64::from(units);
             self.delete(&ring.name(self.schedules[slot].uid, number));
@@ -263,16 +265,23 @@ impl StateMachine {
     pub(super) fn forget_history(&mut self, schedule: &Schedule) {
         self.history.units -= schedule.history_bytes() / UNIT;
         for ring in Ring::ALL {
-            schedule.rings.numbers(ring).for_each(|number| self.delete(&ring.name(schedule.uid, number)));
+            schedule
+                .past()
+                .rings
+                .numbers(ring)
+                .for_each(|number| self.delete(&ring.name(schedule.uid, number)));
         }
-        if schedule.rings.former {
+        if schedule.past().rings.former {
             self.delete_former(schedule.uid);
         }
     }
 
     fn forget_former(&mut self, slot: SlotKey) {
-        if std::mem::take(&mut self.schedules[slot].rings.former) {
-            self.delete_former(self.schedules[slot].uid);
+        let schedule = &mut self.schedules[slot];
+        if schedule.past().rings.former {
+            schedule.past_mut().rings.former = false;
+            let uid = schedule.uid;
+            self.delete_former(uid);
         }
     }
 
@@ -292,12 +301,12 @@ impl StateMachine {
             return false;
         }
         let History { hand, floor, .. } = self.history;
-        let slots = self.schedules.capacity();
+        let slots = self.schedules.end();
         let window = hand..(hand + WINDOW).min(slots);
         let mut oldest: Vec<(i64, SlotKey)> = window
             .clone()
             .filter_map(|slot| Some((self.schedules.get(slot)?, slot)))
-            .filter(|(schedule, _)| Ring::ALL.iter().any(|ring| schedule.rings.kept(*ring) > floor))
+            .filter(|(schedule, _)| Ring::ALL.iter().any(|ring| schedule.past().rings.kept(*ring) > floor))
             .map(|(schedule, slot)| (schedule.last_active(), slot))
             .collect();
         oldest.sort_unstable();
@@ -307,7 +316,8 @@ impl StateMachine {
             self.history.trimmed += deleted;
             self.touch(*slot);
         }
-        self.history.passed = if oldest.is_empty() { self.history.passed + window.len() } else { 0 };
+        self.history.passed =
+            if oldest.is_empty() { self.history.passed + (window.end - window.start) } else { 0 };
         self.history.hand = if window.end == slots { 0 } else { window.end };
         if self.history.passed >= slots {
             (self.history.floor, self.history.passed) = (0, 0);
@@ -319,14 +329,12 @@ impl StateMachine {
     /// When the meter is not the sum of what the schedules keep.
     pub(super) fn check_history(&self) -> Result<(), String> {
         let mut units = 0;
-        for (_, schedule) in &self.schedules {
-            let rings = &schedule.rings;
+        for (_, schedule) in self.schedules.iter() {
+            let rings = &schedule.past().rings;
             let ends = rings.kept(Ring::Succeeded) + rings.kept(Ring::Unsucceeded);
-            if schedule.sizes.0.len() != ends {
-                return Err(format!(
-                    "{}: sizes of {ends} ends: {:?}",
-                    schedule.definition.key.id, schedule.sizes
-                ));
+            let sizes = &schedule.past().sizes;
+            if sizes.0.len() != ends {
+                return Err(format!("{}: sizes of {ends} ends: {sizes:?}", schedule.definition.key.id));
             }
             units += schedule.history_bytes() / UNIT;
         }

@@ -16,7 +16,7 @@ use super::{
     output::{Answer, Change, Conflict, Difference, Imported, Refusal, ScheduleChange},
     poison,
     run::Phase,
-    schedule::{Schedule, SlotKey, Span, Status},
+    schedule::{Past, Schedule, SlotKey, Span, Status},
     snapshot::{Snapshot, derive},
 };
 
@@ -65,7 +65,7 @@ impl StateMachine {
             ImportItem::Save(definition, uid) => {
                 match self.save(definition, *uid, import.validate_only, &import.actor)? {
                     Saved::Checked(after, Change::Updated) => {
-                        let before = self.index.get(&definition.key).map(|slot| &self.schedules[*slot]);
+                        let before = self.index.get(&definition.key).map(|slot| &self.schedules[slot]);
                         let before = before.map(|before| &*before.definition);
                         let fields = before.map(|before| difference::definition(before, &after.definition));
                         Ok((Change::Updated, fields.unwrap_or_default()))
@@ -79,7 +79,7 @@ impl StateMachine {
     pub(super) fn delete_named(&mut self, to: ReplyTo, delete: &DeleteNamed) {
         let mut deleted = 0;
         for (key, uid) in &delete.schedules {
-            let slot = self.index.get(key).copied().filter(|slot| self.schedules[*slot].uid == *uid);
+            let slot = self.index.get(key).filter(|slot| self.schedules[*slot].uid == *uid);
             if let Some(slot) = slot {
                 self.remove_schedule(slot, false, &delete.actor);
                 deleted += 1;
@@ -92,7 +92,7 @@ impl StateMachine {
 
     fn restore(&mut self, record: &Snapshot, validate_only: bool, actor: &Arc<str>) -> Outcome {
         let of_uid = self.slot_of(record.uid);
-        let of_id = self.index.get(&record.definition.key).copied();
+        let of_id = self.index.get(&record.definition.key);
         let slot = match (of_uid, of_id) {
             (None, None) => return self.restore_new(record, validate_only, actor),
             (None, Some(other)) => return conflict(Conflict::IdTaken(self.schedules[other].uid)),
@@ -155,23 +155,23 @@ impl StateMachine {
             rare.last_manual = rare.last_manual.max(here.rare().last_manual);
             rare.backfill = common(&rare.backfill, &here.rare().backfill);
         });
-        later.runs = later.runs.max(here.runs);
         later.status = record.status;
         if record.revision == here.revision {
             // Only its times have gone on.
             (later.status, later.updated) = (here.status, here.updated);
             later.set_rare(|rare| rare.quarantine.clone_from(&here.rare().quarantine));
         }
+        later.armed = here.armed;
+        let (runs, failures) = (record.runs.max(here.past().runs), record.failures);
+        later.set_past(Past { runs, failures, ..here.past().clone() });
         derive(&mut later);
-        (later.decision, later.rings, later.last_run) = (here.decision.clone(), here.rings, here.last_run);
-        (later.live, later.armed, later.sizes) = (here.live.clone(), here.armed, here.sizes.clone());
         // Times that were decided elsewhere change nothing that an event tells.
         let shows = (later.revision, later.status) != (here.revision, here.status);
         self.exchange(slot, later);
         self.replace_behind(slot);
         self.arm(slot);
         // Into the queue or out of it, as a pause on either side says.
-        for key in self.schedules[slot].live.clone() {
+        for key in self.schedules[slot].past().live.clone() {
             if matches!(self.runs[key].phase, Phase::Ready(_)) {
                 self.leave_phase(key);
                 self.make_ready(key);
@@ -219,9 +219,9 @@ fn standing(here: &Schedule, record: &Snapshot) -> Standing {
         return if grown { Standing::Later } else { Standing::Apart };
     }
     let gone_on = record.decided_through > here.decided_through
-        || record.runs > here.runs
+        || record.runs > here.past().runs
         || record.last_manual > here.rare().last_manual;
-    match same_definition && record.generation == here.generation && record.pause == here.pause {
+    match same_definition && record.generation == here.generation && record.pause.as_ref() == here.pause() {
         false => Standing::Apart,
         true if gone_on => Standing::Later,
         true => Standing::Older,

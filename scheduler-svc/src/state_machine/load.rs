@@ -109,10 +109,9 @@ impl StateMachine {
             config,
             epoch,
             now,
-            schedules: Slab::new(),
-            index: BTreeMap::new(),
+            schedules: Default::default(),
+            index: Default::default(),
             by_uid: HashTable::new(),
-            per_namespace: Default::default(),
             runs: Slab::new(),
             queue: Default::default(),
             gates: Default::default(),
@@ -122,6 +121,7 @@ impl StateMachine {
             requests: Default::default(),
             archives: BTreeMap::new(),
             crons: Default::default(),
+            terms: Default::default(),
             crowds: Default::default(),
             history: Default::default(),
             pace: Default::default(),
@@ -186,7 +186,7 @@ impl StateMachine {
         aside.collect::<Vec<_>>().into_iter().for_each(|key| machine.set_aside_lease(key));
         let deleted = machine.schedules.iter().filter(|(_, schedule)| schedule.status == Status::Deleted);
         // The record of its last run may be what cannot be read.
-        let over: Vec<_> = deleted.filter(|(_, it)| it.live.is_empty()).map(|(slot, _)| slot).collect();
+        let over: Vec<_> = deleted.filter(|(_, it)| it.live().is_empty()).map(|(slot, _)| slot).collect();
         over.into_iter().for_each(|slot| machine.remove_if_over(slot));
         machine.bind_archive();
         Ok(machine)
@@ -253,7 +253,7 @@ impl StateMachine {
             schedule.anchor = anchor;
         }
         // A deleted one stays for its last run. So it is the one whose name belongs to another by now.
-        let is_deleted = self.index.contains_key(&schedule.definition.key);
+        let is_deleted = self.index.get(&schedule.definition.key).is_some();
         if is_deleted {
             schedule.status = Status::Deleted;
         } else {
@@ -266,7 +266,7 @@ impl StateMachine {
     /// What the live runs of a schedule tell of its lost state: their times have been, wherever the clock has been set.
     fn learn_from_runs(&mut self, uid: Uid) {
         let Some(slot) = self.slot_of(uid) else { return };
-        for key in self.schedules[slot].live.clone() {
+        for key in self.schedules[slot].past().live.clone() {
             let id = self.runs[key].id;
             let schedule = &mut self.schedules[slot];
             match id.trigger {

@@ -39,13 +39,13 @@ impl StateMachine {
             return Room::Free;
         }
         let schedule = &self.schedules[slot];
-        let Some(newest) = schedule.live.last().map(|key| self.runs[*key].id) else { return Room::Free };
+        let Some(newest) = schedule.live().last().map(|key| self.runs[*key].id) else { return Room::Free };
         match schedule.definition.overlap {
             Overlap::Skip => Room::Taken(newest),
             Overlap::BufferOne => Room::Behind { cancel: false },
             Overlap::CancelRunning => Room::Behind { cancel: true },
             Overlap::Allow if planted(Bug::AllowAboveItsCap) => Room::Free,
-            Overlap::Allow if schedule.live.len() < self.config.live_runs_max => Room::Free,
+            Overlap::Allow if schedule.live().len() < self.config.live_runs_max => Room::Free,
             Overlap::Allow => Room::Full(newest),
         }
     }
@@ -62,7 +62,7 @@ impl StateMachine {
         let cancel = self.schedules[slot].definition.overlap == Overlap::CancelRunning;
         let waiting = self.behind(slot);
         let others: Vec<RunKey> =
-            self.schedules[slot].live.iter().copied().filter(|other| Some(*other) != waiting).collect();
+            self.schedules[slot].live().iter().copied().filter(|other| Some(*other) != waiting).collect();
         let key = self.insert_run(slot, trigger, nominal, due, Phase::Behind);
         self.emit_created(key, actor);
         if let Some(waiting) = waiting {
@@ -82,7 +82,7 @@ impl StateMachine {
 
     /// The run behind the live ones.
     pub(super) fn behind(&self, slot: SlotKey) -> Option<RunKey> {
-        let live = &self.schedules[slot].live;
+        let live = self.schedules[slot].live();
         live.iter().copied().find(|key| matches!(self.runs[*key].phase, Phase::Behind))
     }
 
@@ -95,7 +95,7 @@ impl StateMachine {
         }
         let (slot, id) = (self.runs[key].schedule, self.runs[key].id);
         // After a load the live runs are not in the order in which they began.
-        let live = self.schedules[slot].live.iter().map(|other| &self.runs[*other]);
+        let live = self.schedules[slot].live().iter().map(|other| &self.runs[*other]);
         let mut begun = live.filter(|other| !matches!(other.phase, Phase::Behind));
         // A pause may have kept it waiting behind nobody.
         let in_the_way = begun.next().map_or(newer, |run| (run.id.trigger, run.id.nominal));
@@ -120,7 +120,7 @@ impl StateMachine {
         let run = self.runs.remove(key);
         self.untally(run.tallied.as_ref());
         let slot = run.schedule;
-        self.schedules[slot].live.retain(|live| *live != key);
+        self.schedules[slot].past_mut().live.retain(|live| *live != key);
         if run.stored {
             self.delete(&Name::Run(run.id));
         }
@@ -156,7 +156,7 @@ impl StateMachine {
         let Some(key) = self.behind(slot).filter(|key| !self.runs[*key].decided) else { return };
         let nominal = self.runs[key].id.nominal;
         self.runs[key].decided = true;
-        self.schedules[slot].runs += 1;
+        self.schedules[slot].past_mut().runs += 1;
         self.decide(slot, Verdict::Fired, (nominal, nominal, Some(1)), Some((Trigger::Scheduled, nominal)));
         self.find_next(slot);
         self.arm(slot);
@@ -177,18 +177,18 @@ impl StateMachine {
                 Overlap::Allow => self.config.live_runs_max,
                 Overlap::Skip | Overlap::BufferOne | Overlap::CancelRunning => 1,
             };
-            if schedule.live.len() <= allowed.max(1) {
+            if schedule.live().len() <= allowed.max(1) {
                 self.admit(slot, key);
             }
             return;
         }
-        if !self.schedules[slot].live.is_empty() {
+        if !self.schedules[slot].live().is_empty() {
             return;
         }
         if self.schedules[slot].rare().catch_up.is_some() && self.schedules[slot].status == Status::Active {
             self.fire_due(slot);
         }
-        if self.schedules.get(slot).is_some_and(|schedule| schedule.live.is_empty()) {
+        if self.schedules.get(slot).is_some_and(|schedule| schedule.live().is_empty()) {
             self.backfill_next(slot);
         }
     }

@@ -55,7 +55,7 @@ impl StateMachine {
 
     /// It fires nothing any more, and still the machine panics over it: then it does over what is left, a lease.
     fn end_leases_of(&mut self, slot: SlotKey, why: &str) {
-        for key in self.schedules[slot].live.clone() {
+        for key in self.schedules[slot].past().live.clone() {
             if self.runs[key].lease().is_some() {
                 self.attempt_over(
                     key,
@@ -95,9 +95,9 @@ impl StateMachine {
         let end = (0..=REASON_BYTES.min(why.len())).rfind(|end| why.is_char_boundary(*end)).unwrap_or(0);
         schedule.status = Status::Quarantined;
         schedule.set_rare(|rare| rare.quarantine = Some(why[..end].into()));
-        schedule.pause = None;
+        schedule.set_rare(|rare| rare.pause = None);
         schedule.revision += 1;
-        for key in schedule.live.clone() {
+        for key in schedule.past().live.clone() {
             if matches!(self.runs[key].phase, Phase::Ready(_) | Phase::Backoff { .. }) {
                 self.leave_phase(key);
                 self.make_ready(key);

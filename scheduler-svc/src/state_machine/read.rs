@@ -21,7 +21,7 @@ const WAITERS_MAX: usize = 1_000;
 
 impl StateMachine {
     pub(super) fn get_schedule(&mut self, to: ReplyTo, key: &ScheduleKey) {
-        match self.index.get(key).copied() {
+        match self.index.get(key) {
             Some(slot) => {
                 let view = Box::new(self.view(slot));
                 self.answer(to, Answer::Schedule(view));
@@ -35,7 +35,7 @@ impl StateMachine {
     }
 
     pub(super) fn active_runs(&self, slot: SlotKey) -> Vec<RunId> {
-        self.schedules[slot].live.iter().map(|key| self.runs[*key].id).collect()
+        self.schedules[slot].live().iter().map(|key| self.runs[*key].id).collect()
     }
 
     pub(super) fn list_schedules(&mut self, to: ReplyTo, list: &ListSchedules) {
@@ -54,46 +54,43 @@ impl StateMachine {
     ) -> (Vec<SlotKey>, Option<Box<str>>) {
         let mut slots = Vec::new();
         let mut last = None;
-        for (looked_at, (key, slot)) in
+        for (looked_at, (id, slot)) in
             self.from(&list.namespace, &list.prefix, list.after.as_deref()).enumerate()
         {
             if slots.len() == limit || looked_at == look_at {
                 // There is at least this one more.
                 if planted(Bug::BulkSkipsAtBoundary) {
-                    last = Some((&*key.id).into());
+                    last = Some((&**id).into());
                 }
                 return (slots, last);
             }
-            last = Some((&*key.id).into());
-            let schedule = &self.schedules[*slot];
+            last = Some((&**id).into());
+            let schedule = &self.schedules[slot];
             let in_state = list.states.is_empty() || list.states.contains(&schedule.status);
-            let reason = schedule.pause.as_ref().map(|pause| pause.reason);
+            let reason = schedule.pause().map(|pause| pause.reason);
             let for_reason = list.pause_reasons.is_empty()
                 || schedule.status == Status::Paused
                     && reason.is_some_and(|reason| list.pause_reasons.contains(&reason));
             if in_state && for_reason && schedule.definition.has_labels(&list.labels) {
-                slots.push(*slot);
+                slots.push(slot);
             }
         }
         (slots, None)
     }
 
     /// Schedules of a namespace in the order of their ids.
-    fn from(
-        &self,
-        namespace: &Arc<str>,
+    fn from<'a>(
+        &'a self,
+        namespace: &str,
         prefix: &str,
         after: Option<&str>,
-    ) -> impl Iterator<Item = (&ScheduleKey, &SlotKey)> {
-        let key = |id: &str| ScheduleKey { namespace: namespace.clone(), id: id.into() };
+    ) -> impl Iterator<Item = (&'a Arc<str>, SlotKey)> + use<'a> {
         let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(key(after)),
-            _ => Bound::Included(key(prefix)),
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
         };
-        let (namespace, prefix) = (namespace.clone(), prefix.to_owned());
-        self.index
-            .range((start, Bound::Unbounded))
-            .take_while(move |(key, _)| key.namespace == namespace && key.id.starts_with(&prefix))
+        let prefix = prefix.to_owned();
+        self.index.from(namespace, start).take_while(move |(id, _)| id.starts_with(&prefix))
     }
 
     pub(super) fn get_run(&mut self, to: ReplyTo, get: &GetRun) {
@@ -174,21 +171,20 @@ impl StateMachine {
         let mut schedules = Vec::new();
         let mut next = None;
         let prefix = only.unwrap_or("");
-        for (looked_at, (key, slot)) in self.from(&list.namespace, prefix, list.after.as_deref()).enumerate()
-        {
+        for (looked_at, (id, slot)) in self.from(&list.namespace, prefix, list.after.as_deref()).enumerate() {
             if schedules.len() == list.limit
                 || looked_at == LOOKED_AT
-                || only.is_some_and(|only| *key.id != *only)
+                || only.is_some_and(|only| **id != *only)
             {
                 break;
             }
-            next = Some(key.id.clone());
-            if self.schedules[*slot].definition.has_labels(&list.labels) {
-                let live = self.schedules[*slot]
-                    .live
+            next = Some(id.clone());
+            if self.schedules[slot].definition.has_labels(&list.labels) {
+                let live = self.schedules[slot]
+                    .live()
                     .iter()
                     .map(|key| RunView::Live(Box::new(self.live_view(*key))));
-                schedules.push((self.view(*slot), live.collect()));
+                schedules.push((self.view(slot), live.collect()));
             }
         }
         if only.is_some() && schedules.is_empty() && next.is_none() && list.after.is_none() {

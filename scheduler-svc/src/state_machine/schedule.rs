@@ -14,8 +14,8 @@ use super::{
 };
 use crate::planted::{Bug, planted};
 
-/// Where a schedule lies in the machine's memory.
-pub type SlotKey = usize;
+/// Where a schedule lies in the machine's memory. Short, since indexes and timers hold one of each schedule.
+pub type SlotKey = u32;
 
 #[derive(Clone, Debug)]
 pub struct Schedule {
@@ -30,33 +30,41 @@ pub struct Schedule {
     /// Phase of `every`.
     pub anchor: i64,
     pub status: Status,
-    pub pause: Option<Box<Pause>>,
-    /// None where all of it is at its default.
-    pub rare: Option<Box<Rare>>,
+    pub dirty: Dirty,
     /// Every nominal time up to it has its decision.
     pub decided_through: i64,
     /// The first nominal time after `decided_through`; derived.
     pub next: Option<i64>,
+    /// The timer that is set for it.
+    pub armed: Option<(i64, WallTimer)>,
+    /// The last token that was given when a user last acted on it (rule R5).
+    pub acted: u64,
+    /// None before its first time.
+    pub past: Option<Box<Past>>,
+    /// None where all of it is at its default.
+    pub rare: Option<Box<Rare>>,
+}
+
+/// What a schedule has come to so far, kept apart since most of many wait for a first time that is hours ahead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    pub live: SmallVec<[RunKey; 1]>,
     /// The newest entry of the log.
     pub decision: Option<Decision>,
+    pub last_run: Option<LastRun>,
     pub rings: Rings,
     pub sizes: Sizes,
     /// Scheduled runs that were ever created.
     pub runs: u64,
     /// Runs that failed since the last success.
     pub failures: u32,
-    pub last_run: Option<LastRun>,
-    /// The last token that was given when a user last acted on it (rule R5).
-    pub acted: u64,
-    pub live: SmallVec<[RunKey; 1]>,
-    /// The timer that is set for it.
-    pub armed: Option<(i64, WallTimer)>,
-    pub dirty: Dirty,
 }
 
 /// What few schedules have, kept apart so that all others are smaller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rare {
+    /// While it is paused.
+    pub pause: Option<Pause>,
     /// Why it was set aside.
     pub quarantine: Option<Box<str>>,
     /// Misfire `all`: missed times up to it run one after another.
@@ -174,20 +182,13 @@ impl Schedule {
             updated: now,
             anchor: now,
             status: Status::Active,
-            pause: None,
-            rare: None,
+            dirty: Dirty::default(),
             decided_through: now,
             next: None,
-            decision: None,
-            rings: Rings::default(),
-            sizes: Sizes::default(),
-            runs: 0,
-            failures: 0,
-            last_run: None,
-            acted: 0,
-            live: SmallVec::new(),
             armed: None,
-            dirty: Dirty::default(),
+            acted: 0,
+            past: None,
+            rare: None,
         }
     }
 
@@ -196,11 +197,34 @@ impl Schedule {
         match self.status {
             Status::Active => self.due().map(|at| (at, WallTimer::Due(slot))),
             Status::Paused => {
-                let until = self.pause.as_ref().and_then(|pause| pause.until);
+                let until = self.pause().and_then(|pause| pause.until);
                 until.map(|at| (at, WallTimer::Resume(slot)))
             }
             Status::Ended | Status::Quarantined | Status::Deleted => None,
         }
+    }
+
+    pub fn past(&self) -> &Past {
+        static NOTHING: LazyLock<Past> = LazyLock::new(Past::default);
+        self.past.as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// To be changed; from now on it takes its memory.
+    pub fn past_mut(&mut self) -> &mut Past {
+        self.past.get_or_insert_default()
+    }
+
+    /// Puts another past in the place of its own. One that is empty takes no memory.
+    pub fn set_past(&mut self, past: Past) {
+        self.past = (past != Past::default()).then(|| Box::new(past));
+    }
+
+    pub fn live(&self) -> &[RunKey] {
+        &self.past().live
+    }
+
+    pub fn pause(&self) -> Option<&Pause> {
+        self.rare().pause.as_ref()
     }
 
     pub fn rare(&self) -> &Rare {
@@ -230,7 +254,7 @@ impl Schedule {
 
     /// Whether its next time waits for the end of a live run rather than for its due time.
     pub fn is_catching_up(&self) -> bool {
-        self.rare().catch_up.is_some() && !self.live.is_empty() && !planted(Bug::MisfireAllAtOnce)
+        self.rare().catch_up.is_some() && !self.live().is_empty() && !planted(Bug::MisfireAllAtOnce)
     }
 
     /// The last nominal time that is due at `now`.
@@ -243,7 +267,7 @@ impl Schedule {
 
     /// Whether the pause was to end by now.
     pub fn pause_is_over(&self, now: i64) -> bool {
-        self.pause.as_ref().and_then(|pause| pause.until).is_some_and(|until| until <= now)
+        self.pause().and_then(|pause| pause.until).is_some_and(|until| until <= now)
     }
 
     pub fn etag(&self) -> String {
@@ -257,8 +281,9 @@ impl Schedule {
     /// Adds to the log. Returns the entry that leaves the hot state.
     pub fn record(&mut self, decision: Decision) -> Option<Decision> {
         self.dirty.state = true;
-        let Some(newest) = &mut self.decision else {
-            self.decision = Some(decision);
+        let log = &mut self.past_mut().decision;
+        let Some(newest) = log else {
+            *log = Some(decision);
             return None;
         };
         let follows = newest.last < decision.first;
@@ -269,7 +294,7 @@ impl Schedule {
             newest.run = decision.run;
             return None;
         }
-        self.decision.replace(decision)
+        log.replace(decision)
     }
 }
 
@@ -279,6 +304,6 @@ mod tests {
 
     #[test]
     fn an_idle_schedule_takes_little_memory() {
-        assert!(size_of::<Schedule>() <= 320, "{}", size_of::<Schedule>());
+        assert!(size_of::<Schedule>() <= 128, "{}", size_of::<Schedule>());
     }
 }

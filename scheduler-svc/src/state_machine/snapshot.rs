@@ -11,7 +11,7 @@ use super::{
     definition::Definition,
     id::{ReplyTo, RunId, Uid},
     output::Answer,
-    schedule::{Dirty, Pause, Schedule, SlotKey, Span, Status},
+    schedule::{Dirty, Past, Pause, Schedule, SlotKey, Span, Status},
 };
 
 /// Schedules that one page looks at.
@@ -28,7 +28,7 @@ pub struct Snapshot {
     pub updated: i64,
     pub anchor: i64,
     pub status: Status,
-    pub pause: Option<Box<Pause>>,
+    pub pause: Option<Pause>,
     pub quarantine: Option<Box<str>>,
     pub decided_through: i64,
     /// The nominal time of a run that waits behind a live one and is not decided yet.
@@ -63,15 +63,14 @@ impl Snapshot {
             updated: self.updated,
             anchor: self.anchor,
             status: self.status,
-            pause: self.pause.clone(),
             decided_through: self.decided_through,
-            runs: self.runs,
-            failures: self.failures,
             acted,
             dirty: Dirty { state: true, definition: true, listed: false },
             ..Schedule::new(self.uid, definition, self.created)
         };
+        schedule.set_past(Past { runs: self.runs, failures: self.failures, ..Past::default() });
         schedule.set_rare(|rare| {
+            rare.pause.clone_from(&self.pause);
             rare.quarantine.clone_from(&self.quarantine);
             rare.last_manual = self.last_manual;
             rare.catch_up = self.catch_up;
@@ -84,7 +83,7 @@ impl Snapshot {
 
 /// What follows from the rest of a restored schedule: its next time, and whether it has ended.
 pub(super) fn derive(schedule: &mut Schedule) {
-    let spent = schedule.definition.max_runs > 0 && schedule.runs >= schedule.definition.max_runs;
+    let spent = schedule.definition.max_runs > 0 && schedule.past().runs >= schedule.definition.max_runs;
     schedule.next = schedule.times().next(schedule.decided_through).filter(|_| !spent);
     if schedule.next.is_none() && schedule.status == Status::Active {
         schedule.status = Status::Ended;
@@ -112,13 +111,13 @@ impl StateMachine {
             updated: schedule.updated,
             anchor: schedule.anchor,
             status: schedule.status,
-            pause: schedule.pause.clone(),
+            pause: schedule.pause().cloned(),
             quarantine: schedule.rare().quarantine.clone(),
             decided_through: schedule.decided_through,
             waiting: undecided.map(|run| run.id.nominal),
             last_manual: schedule.rare().last_manual,
-            runs: schedule.runs,
-            failures: schedule.failures,
+            runs: schedule.past().runs,
+            failures: schedule.past().failures,
             catch_up: schedule.rare().catch_up,
             backfill: schedule.rare().backfill.clone(),
             active: self.active_runs(slot),

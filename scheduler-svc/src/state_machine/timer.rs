@@ -21,6 +21,16 @@ pub enum WallTimer {
     Resume(SlotKey),
 }
 
+impl WallTimer {
+    /// The same of another schedule.
+    pub fn of(self, slot: SlotKey) -> Self {
+        match self {
+            Self::Due(_) => Self::Due(slot),
+            Self::Resume(_) => Self::Resume(slot),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ElapsedTimer {
     /// The run's backoff is over.

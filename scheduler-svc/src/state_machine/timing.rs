@@ -25,7 +25,7 @@ pub const TZDB: &str = chrono_tz::IANA_TZDB_VERSION;
 /// Ranges with more times are not counted.
 const COUNT_MAX: u64 = 10_000;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Timing {
     Cron(Arc<Cron>),
     /// `anchor` as the user set it; the schedule keeps the one that counts.

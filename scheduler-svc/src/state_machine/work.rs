@@ -85,7 +85,7 @@ impl StateMachine {
             let (namespace, kind) = (&schedule.definition.key.namespace, &schedule.definition.task.kind);
             report.caller.may_work(namespace, kind)
         });
-        let last = known.and_then(|schedule| schedule.last_run);
+        let last = known.and_then(|schedule| schedule.past().last_run);
         let same = last.is_some_and(|last| {
             (last.trigger, last.nominal, last.token) == (id.trigger, id.nominal, report.token)
         });
@@ -365,7 +365,7 @@ impl StateMachine {
         if run.stored {
             self.delete(&Name::Run(run.id));
         }
-        self.schedules[slot].live.retain(|live| *live != key);
+        self.schedules[slot].past_mut().live.retain(|live| *live != key);
         self.totals.count(outcome);
         self.pace.note(&run.definition, &finished);
         self.keep_history(slot, &finished, run.last_token);
@@ -396,8 +396,8 @@ impl StateMachine {
             None
         } else if failure.class == Class::Reauthorize && token > schedule.acted {
             Some((PauseReason::Reauthorize, failure.message.clone()))
-        } else if limit > 0 && schedule.failures >= limit && schedule.pause.is_none() {
-            Some((PauseReason::Failures, format!("{} runs failed in a row", schedule.failures).into()))
+        } else if limit > 0 && schedule.past().failures >= limit && schedule.pause().is_none() {
+            Some((PauseReason::Failures, format!("{} runs failed in a row", schedule.past().failures).into()))
         } else {
             None
         }

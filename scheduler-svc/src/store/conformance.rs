@@ -196,6 +196,28 @@ fn an_embedded_store_survives_its_process() {
 }
 
 #[test]
+fn an_embedded_store_that_resigns_has_all_of_it_in_tables() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = EmbeddedStore::new(folder.path()).expect("a store");
+    let epoch = first.open().expect("open").epoch;
+    first.commit(epoch, 1, Arc::new(vec![put(&state(1), "a"), put(&cold(1), "c")])).expect("commit");
+    first.resign();
+    let keyspaces = std::fs::read_dir(folder.path().join("keyspaces")).expect("keyspaces");
+    let with_tables = keyspaces.filter(|keyspace| {
+        let tables = keyspace.as_ref().expect("a keyspace").path().join("tables");
+        std::fs::read_dir(tables).expect("a folder").next().is_some()
+    });
+    assert_eq!(with_tables.count(), 4, "owner, hot, cold, and fjall's own");
+    drop(first);
+    let second = EmbeddedStore::new(folder.path()).expect("a store");
+    let opened = second.open().expect("open");
+    assert_eq!((opened.epoch, opened.seq, opened.hot.len()), (epoch + 1, 1, 1));
+    assert_eq!(second.read(&[Key::new(&cold(1))]).expect("read"), [Some(Bytes::from_static(b"c"))]);
+    second.resign();
+    second.commit(opened.epoch, 2, Arc::new(vec![put(&state(2), "b")])).expect("a commit after it");
+}
+
+#[test]
 fn a_folder_belongs_to_one_process() {
     let folder = tempfile::tempdir().expect("a folder");
     let _first = EmbeddedStore::new(folder.path()).expect("a store");

@@ -19,8 +19,10 @@ use std::{
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -32,11 +34,17 @@ use folder::{Lock, explain};
 use watermark::Watermark;
 
 const OWNER: &[u8] = b"owner";
-/// Bytes of one keyspace that are held in memory, beside the journal, until they are written as a table.
-const BUFFER: u64 = 64 << 20;
+/// Bytes of one keyspace that are held in memory, beside the journal, until they are written as a table. A start reads
+/// again what was not: little of it is a short start, also after a kill in the middle of an import. fjall keeps the
+/// number that a folder was created with.
+const BUFFER: u64 = 16 << 20;
+/// Bytes of tables that are held in memory. Only history is read while the service runs.
+const CACHE: u64 = 8 << 20;
 /// Bytes of journals from which on what holds back the oldest is written as a table. All of them are read at a start,
 /// so it is the least that fjall takes.
 const JOURNALS: u64 = 64 << 20;
+/// How long the end may take to write what is in memory.
+const FLUSH: Duration = Duration::from_secs(3);
 /// Records of one page of a scan.
 const PAGE: usize = 1_000;
 
@@ -154,7 +162,8 @@ impl EmbeddedStore {
 }
 
 fn open(folder: &Path, buffer: u64) -> fjall::Result<(Database, [Keyspace; 3])> {
-    let database = Database::builder(folder).worker_threads(1).max_journaling_size(JOURNALS).open()?;
+    let builder = Database::builder(folder).worker_threads(1).cache_size(CACHE);
+    let database = builder.max_journaling_size(JOURNALS).open()?;
     let keyspace =
         |name| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(buffer));
     let keyspaces = [keyspace("owner")?, keyspace("hot")?, keyspace("cold")?];
@@ -250,6 +259,21 @@ impl Store for EmbeddedStore {
             records.push((Key::from_bytes(&key), Bytes::copy_from_slice(&value)));
         }
         Ok(Page { next: super::next_page(&records, PAGE), records })
+    }
+
+    /// Writes as tables what only journal and memory hold, so that the next start has less to read again. The journal
+    /// has all of it, so nothing depends on this, and it ends after a while: on a disk that fails fjall waits for ever.
+    fn resign(&self) {
+        let keyspaces = [self.hot.clone(), self.cold.clone(), self.owner.clone()];
+        let (done, flushed) = mpsc::channel();
+        let flush = move || {
+            // Nobody may be waiting any more.
+            let _ = done.send(keyspaces.iter().try_for_each(Keyspace::rotate_memtable_and_wait));
+        };
+        let begun = thread::Builder::new().name("flush".into()).spawn(flush);
+        if begun.is_err() || !matches!(flushed.recv_timeout(FLUSH), Ok(Ok(()))) {
+            tracing::warn!("not all could be written as tables at the end; the next start takes longer");
+        }
     }
 
     fn outrank(&self, epoch: u64) {

@@ -4,7 +4,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use scheduler_svc::state_machine::{
-    definition::{DEFAULT_PRIORITY, Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+    definition::{
+        DEFAULT_PRIORITY, Definition, Input, Labels, Misfire, Overlap, Retry, ScheduleKey, Task, Terms,
+    },
     gate::limit::Limit,
     timing::{Cron, CronSource, Fold, Gap, Timing},
 };
@@ -34,28 +36,30 @@ pub fn definition(line: &mut Line, now: i64) -> Result<Definition, String> {
     let limits = line.option("limits").unwrap_or_default();
     Ok(Definition {
         key: key(""),
-        timing: timing(line, now)?,
-        task: Task {
-            kind: line.option("kind").unwrap_or_else(|| "sync".into()).into(),
-            args: Default::default(),
-            payload: line.option("payload").unwrap_or_default().into(),
-            timeout: span(line, "timeout")?.unwrap_or(DAY) as u32,
-            queue_timeout: span(line, "queue_timeout")?.unwrap_or(0) as u32,
-        },
-        spread: span(line, "spread")?.unwrap_or(0) as u32,
-        overlap: overlap.unwrap_or_default(),
-        misfire: misfire(line)?,
-        retry: retry(line)?,
+        terms: Terms {
+            timing: timing(line, now)?,
+            task: Task {
+                kind: line.option("kind").unwrap_or_else(|| "sync".into()).into(),
+                timeout: span(line, "timeout")?.unwrap_or(DAY) as u32,
+                queue_timeout: span(line, "queue_timeout")?.unwrap_or(0) as u32,
+            },
+            spread: span(line, "spread")?.unwrap_or(0) as u32,
+            overlap: overlap.unwrap_or_default(),
+            misfire: misfire(line)?,
+            retry: retry(line)?,
+            priority: line.number("priority")?.unwrap_or(DEFAULT_PRIORITY),
+            start: time(line, "start", now)?,
+            end: time(line, "end", now)?,
+            max_runs: line.number("max_runs")?.unwrap_or(0),
+            pause_after_failures: line.number("pause_after_failures")?.unwrap_or(0),
+            delete_when_ended: line.flag("delete_when_ended"),
+        }
+        .into(),
+        input: Input::new(&[], line.option("payload").unwrap_or_default().as_bytes()),
         tenant: line.option("tenant").unwrap_or_default().into(),
         limits: limits.split(',').filter(|key| !key.is_empty()).map(Into::into).collect(),
-        priority: line.number("priority")?.unwrap_or(DEFAULT_PRIORITY),
-        start: time(line, "start", now)?,
-        end: time(line, "end", now)?,
-        max_runs: line.number("max_runs")?.unwrap_or(0),
-        pause_after_failures: line.number("pause_after_failures")?.unwrap_or(0),
-        delete_when_ended: line.flag("delete_when_ended"),
         saved_by: Default::default(),
-        labels: labels(line)?,
+        labels: Labels::new(&labels(line)?),
     })
 }
 

@@ -116,9 +116,9 @@ pub fn message(world: &World, worker: &str, body: &Body) -> Vec<String> {
         Body::Jobs(jobs) => {
             let line = |job: &scheduler_svc::state_machine::output::Job| {
                 let mut line = format!("{worker} gets {} attempt {}", world.run_name(job.id), job.attempt);
-                if !job.definition.task.payload.is_empty() {
+                if !job.definition.input.payload().is_empty() {
                     line +=
-                        &format!(" with payload {}", String::from_utf8_lossy(&job.definition.task.payload));
+                        &format!(" with payload {}", String::from_utf8_lossy(job.definition.input.payload()));
                 }
                 if let Some(checkpoint) = &job.checkpoint {
                     line += &format!(" from checkpoint {}", String::from_utf8_lossy(checkpoint));

@@ -308,7 +308,7 @@ fn finish(line: &mut Line, after: &Schedule, uid: Uid) -> Verdict {
         })?,
         Status::Paused | Status::Quarantined | Status::Deleted => {}
     }
-    if let (Status::Paused, Some(pause), None) = (after.status, &after.pause, line.paused) {
+    if let (Status::Paused, Some(pause), None) = (after.status, after.pause(), line.paused) {
         // What was due before the pause is not the pause's to skip, but for what was still to be caught up on.
         let all = matches!(after.definition.misfire, Misfire::All { .. });
         let mut due = line.open(pause.time - after.definition.spread_offset());
@@ -317,7 +317,7 @@ fn finish(line: &mut Line, after: &Schedule, uid: Uid) -> Verdict {
             format!("{uid} was paused at {} with {due:?} undecided", pause.time)
         })?;
     }
-    line.paused = match (after.status, &after.pause) {
+    line.paused = match (after.status, after.pause()) {
         (Status::Paused, Some(pause)) => Some(line.paused.map_or(pause.time, |since| since.min(pause.time))),
         _ => None,
     };

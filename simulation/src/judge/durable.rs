@@ -71,7 +71,7 @@ impl Changes {
                 log(format_args!("  schedule {uid} is gone"));
                 continue;
             };
-            let pause = after.pause.as_ref().map(|pause| (pause.reason, pause.time, pause.until));
+            let pause = after.pause().map(|pause| (pause.reason, pause.time, pause.until));
             let (id, generation, revision) = (&after.definition.key.id, after.generation, after.revision);
             log(format_args!(
                 "  schedule {id} {uid} {:?} {generation}.{revision} through {} {pause:?}",
@@ -173,7 +173,7 @@ impl Durable {
     /// Times of a schedule that have a run of their own, as far as its history reaches.
     pub fn times_with_runs(&self, uid: Uid) -> Vec<Span> {
         let cold = self.log.range((uid, 0)..=(uid, u32::MAX)).map(|(_, entry)| entry);
-        let hot = self.schedules.get(&uid).and_then(|schedule| schedule.decision.as_ref());
+        let hot = self.schedules.get(&uid).and_then(|schedule| schedule.past().decision.as_ref());
         let fired = cold.chain(hot).filter(|entry| entry.verdict == Verdict::Fired);
         let fired = fired.map(|entry| Span { from: entry.first, to: entry.last + 1 });
         let ended = self.ended(uid).filter(|(id, _)| id.trigger != Trigger::Manual);
@@ -332,14 +332,15 @@ impl Durable {
     /// the ring. Entries may only grow at the end.
     fn decided(&self, before: Option<&Schedule>, after: &Schedule) -> Result<Vec<Decided>, Broken> {
         let uid = after.uid;
-        let (from, to) = (before.map_or(0, |before| before.rings.decisions), after.rings.decisions);
+        let (from, to) =
+            (before.map_or(0, |before| before.past().rings.decisions), after.past().rings.decisions);
         let mut entries: Vec<Decision> =
             (from..to).filter_map(|number| self.log.get(&(uid, number)).cloned()).collect();
         holds("P1 decision logs are whole", entries.len() == (to - from) as usize, || {
             format!("{uid}: {} of {} entries are stored", entries.len(), to - from)
         })?;
-        entries.extend(after.decision.clone());
-        let known = before.and_then(|before| before.decision.as_ref());
+        entries.extend(after.past().decision.clone());
+        let known = before.and_then(|before| before.past().decision.as_ref());
         let mut decided = Vec::new();
         for (index, entry) in entries.into_iter().enumerate() {
             let grew_from = known.filter(|_| index == 0);

@@ -98,8 +98,8 @@ impl Runs {
     fn accepted_by(&self, changes: &Changes, before: Option<&Run>, finished: &Finished) -> Option<u64> {
         let id = finished.id;
         let known = changes.schedules.iter().find(|(uid, ..)| *uid == id.uid).and_then(|(_, was, now)| {
-            let last = now.as_ref()?.last_run?;
-            was.as_ref().is_none_or(|was| was.last_run != Some(last)).then_some(last)
+            let last = now.as_ref()?.past().last_run?;
+            was.as_ref().is_none_or(|was| was.past().last_run != Some(last)).then_some(last)
         });
         if let Some(last) = known.filter(|last| (last.trigger, last.nominal) == (id.trigger, id.nominal)) {
             return Some(last.token);

@@ -275,8 +275,9 @@ fn held(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>, after: &Du
 /// Whether more runs ended in a commit than the history of a schedule holds.
 pub fn overrun(schedule: Option<&(Uid, Option<Schedule>, Option<Schedule>)>) -> bool {
     let Some((_, before, Some(after))) = schedule else { return false };
-    let before = before.as_ref().map(|before| before.rings).unwrap_or_default();
-    let ended = (after.rings.unsucceeded - before.unsucceeded).max(after.rings.succeeded - before.succeeded);
+    let before = before.as_ref().map(|before| before.past().rings).unwrap_or_default();
+    let ended = (after.past().rings.unsucceeded - before.unsucceeded)
+        .max(after.past().rings.succeeded - before.succeeded);
     ended > Kept::default().runs.into()
 }
 

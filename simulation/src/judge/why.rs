@@ -249,5 +249,5 @@ impl Why<'_> {
 
 /// The last millisecond of a pause that ends by itself: "until noon" leaves noon alone.
 fn last_of(schedule: &Schedule) -> Option<i64> {
-    schedule.pause.as_ref().and_then(|pause| pause.until).map(|until| until - 1)
+    schedule.pause().and_then(|pause| pause.until).map(|until| until - 1)
 }

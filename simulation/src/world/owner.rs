@@ -1,8 +1,9 @@
 //! What an app asks for that owns several schedules under one label.
 
-use std::collections::BTreeMap;
-
-use scheduler_svc::state_machine::{definition::ScheduleKey, timing::Timing};
+use scheduler_svc::state_machine::{
+    definition::{Labels, ScheduleKey},
+    timing::Timing,
+};
 
 use super::{World, client::Role};
 use crate::workload::{self, Mass, NAMESPACE, OWNED, Op};
@@ -33,7 +34,8 @@ impl World {
                     definition.timing = Timing::Every { interval: 20_000, anchor: None };
                 }
                 let labels = [(OWNED, "yes"), ("temper", "steady")];
-                definition.labels = BTreeMap::from(labels.map(|(key, value)| (key.into(), value.into())));
+                definition.labels =
+                    Labels::new(&labels.map(|(key, value)| (key.into(), value.into())).into());
                 Op::Upsert { definition: Box::new(definition), trial: false, etag: None }
             }
             5 if saved => Op::Get,

@@ -326,7 +326,7 @@ impl World {
         match &mut command {
             Command::Backfill(backfill) => {
                 if let Some(schedule) = self.judge.durable.named(&ask.key) {
-                    backfill.as_of = schedule.rings;
+                    backfill.as_of = schedule.past().rings;
                     backfill.known = self.judge.durable.times_with_runs(schedule.uid);
                 }
             }

@@ -9,7 +9,7 @@ use docket::{
 use sha2::{Digest as _, Sha256};
 
 use super::super::{text, validate};
-use crate::state_machine::{command::ImportItem, definition::Definition, id::Uid};
+use crate::state_machine::{command::ImportItem, id::Uid};
 
 /// Payloads of one command, in sum; one schedule more may be above it.
 const ITEMS_BYTES: usize = 1 << 20;
@@ -84,7 +84,7 @@ impl Checker {
         // A record says everything: what it leaves out is zero, not this server's default.
         let default_spread = if self.restore { 0 } else { self.default_spread };
         let definition = validate::schedule(&self.namespace, schedule, default_spread)?;
-        let size = size(&definition);
+        let size = definition.input.size();
         if self.restore {
             let snapshot = validate::record::snapshot(record, schedule, definition, now)?;
             return Ok((ImportItem::Restore(Box::new(snapshot)), size));
@@ -92,10 +92,6 @@ impl Checker {
         let uid = Uid(near | u128::from(rand::random::<u64>()));
         Ok((ImportItem::Save(Box::new(definition), uid), size))
     }
-}
-
-fn size(definition: &Definition) -> usize {
-    definition.task.args.len() + definition.task.payload.len()
 }
 
 fn error(id: &str, number: u64, violation: Violation) -> pb::ImportError {

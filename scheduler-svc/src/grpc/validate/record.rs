@@ -112,7 +112,7 @@ fn status(schedule: &pb::Schedule) -> Result<Status, Violation> {
     }
 }
 
-fn pause(pause: Option<&pb::Pause>, status: Status) -> Result<Option<Box<Pause>>, Violation> {
+fn pause(pause: Option<&pb::Pause>, status: Status) -> Result<Option<Pause>, Violation> {
     let pause = match (pause, status) {
         (Some(pause), Status::Paused) => pause,
         (None, Status::Paused) => return refuse("schedule.pause", "is required in state PAUSED"),
@@ -128,13 +128,13 @@ fn pause(pause: Option<&pb::Pause>, status: Status) -> Result<Option<Box<Pause>>
             return refuse("schedule.pause.reason", "must be one of REQUESTED, REAUTHORIZE, FAILURES");
         }
     };
-    Ok(Some(Box::new(Pause {
+    Ok(Some(Pause {
         reason,
         note: field::note("schedule.pause.note", &pause.note, NOTE_BYTES)?,
         actor: (*field::note("schedule.pause.actor", &pause.actor, ACTOR_BYTES)?).into(),
         time: required("schedule.pause.time", pause.time.as_ref())?,
         until: field::optional_time("schedule.pause.until", pause.until.as_ref())?,
-    })))
+    }))
 }
 
 /// The anchor that the user set; else the one that the schedule had, without which it would lose its phase.

@@ -49,8 +49,8 @@ impl StateMachine {
             }
         }
         let mut uses = super::Gates::default();
-        for slot in self.index.values() {
-            uses.count_uses(None, Some(&self.schedules[*slot].definition));
+        for slot in self.index.slots() {
+            uses.count_uses(None, Some(&self.schedules[slot].definition));
         }
         if uses.uses != self.gates.uses {
             return Err("schedules are not counted by their limits".into());

@@ -38,6 +38,15 @@ pub fn map<T: Send, M: Default + Send, R: Send>(
     (done.into_iter().flatten(), memories)
 }
 
+/// Two works at once.
+pub fn both<R: Send, S>(one: impl FnOnce() -> R + Send, other: impl FnOnce() -> S) -> (R, S) {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other)
+    })
+}
+
 /// Sorts each part, so that a sort that knows runs has only to merge them. Equal items keep their order.
 pub fn sort<T: Ord + Send>(items: &mut [T]) {
     let length = part_length(items.len());
@@ -51,6 +60,11 @@ pub fn sort<T: Ord + Send>(items: &mut [T]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_works_both_end() {
+        assert_eq!(both(|| 1, || "2"), (1, "2"));
+    }
 
     #[test]
     fn many_parts_are_as_one() {

@@ -49,7 +49,7 @@ impl StateMachine {
         run.schedule = slot;
         let due = run.due;
         let run_key = self.runs.insert(run);
-        self.schedules[slot].live.push(run_key);
+        self.schedules[slot].past_mut().live.push(run_key);
         Some((due, run_key))
     }
 

@@ -1,14 +1,13 @@
 //! Schedules come back, with what is derived of them: next times, the index of names, timers.
 
-use std::{mem, sync::Arc};
+use std::{cmp::Ordering, mem, sync::Arc};
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 
 use super::{
     definitions::Definitions,
     parts, readable,
-    texts::{Near, Texts},
+    texts::{Known, Near, Texts},
 };
 use crate::{
     planted::{Bug, planted},
@@ -18,8 +17,10 @@ use crate::{
         crowd::Crowds,
         definition::ScheduleKey,
         gate::Gates,
+        hash,
         id::Uid,
-        schedule::{Schedule, Status},
+        index::Index,
+        schedule::{Schedule, SlotKey, Status},
     },
     store::key::Name,
 };
@@ -27,7 +28,11 @@ use crate::{
 impl StateMachine {
     pub(super) fn load_definitions(&mut self, stored: Vec<((Uid, u32), Bytes)>) -> Definitions {
         let count = stored.len();
-        let texts = Texts::new(mem::take(&mut self.crons), mem::take(&mut self.names));
+        let texts = Texts::new(Known {
+            crons: mem::take(&mut self.crons),
+            terms: mem::take(&mut self.terms),
+            names: mem::take(&mut self.names),
+        });
         let (read, _) = parts::map(stored, |near: &mut Near, (of, value)| {
             let name = Name::Definition(of.0, of.1);
             (of, readable(&name, || texts.definition(near, value)))
@@ -40,14 +45,11 @@ impl StateMachine {
                 self.unreadable_of.entry(of.0).or_default().push(Name::Definition(of.0, of.1));
             }
         }
-        (self.crons, self.names) = texts.into_inner();
+        Known { crons: self.crons, terms: self.terms, names: self.names } = texts.into_inner();
         Definitions::new(definitions)
     }
 
     fn add_uses(&mut self, uses: Uses) {
-        for (namespace, count) in uses.namespaces {
-            *self.per_namespace.entry(namespace).or_default() += count;
-        }
         self.gates.add_uses(uses.gates);
         self.crowds.add(uses.crowds);
     }
@@ -58,25 +60,29 @@ impl StateMachine {
         states: Vec<(Uid, Bytes)>,
         definitions: &Definitions,
     ) -> Vec<Uid> {
-        self.reserve(states.len());
-        let (mut named, mut timers) = (Vec::with_capacity(states.len()), Vec::with_capacity(states.len()));
+        let count = states.len();
+        let (mut named, mut timers) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut unknown = Vec::new();
         let (read, met) = parts::map(states, |met: &mut Met, (uid, value)| {
             let read = readable(&Name::State(uid), || read_schedule(uid, value, definitions, &mut met.near));
-            read.map(|(schedule, stored_next)| (met.name(&schedule), schedule, stored_next))
-                .map_err(|error| (uid, error))
+            read.map(|(schedule, stored_next)| {
+                (met.name(&schedule), schedule.timer(ANY_SLOT), stored_next, schedule)
+            })
+            .map_err(|error| (uid, error))
         });
         met.into_iter().for_each(|met| self.add_uses(met.uses));
+        self.reserve(count);
         for schedule in read {
             match schedule {
-                Ok((name, schedule, stored_next)) => {
+                Ok((name, timer, stored_next, mut schedule)) => {
                     let has_moved = self.former_tzdb.is_some() && stored_next != schedule.next;
-                    let slot = self.add_schedule(schedule);
-                    named.extend(name.map(|name| (name, slot)));
-                    let timer = self.schedules[slot].timer(slot);
-                    self.schedules[slot].armed = timer;
-                    timers.extend(timer);
+                    let slot = self.schedules.next();
+                    schedule.armed = timer.map(|(at, timer)| (at, timer.of(slot)));
+                    named.extend(name.map(|key| Named::new(key, slot)));
+                    timers.extend(schedule.armed);
                     self.moved.extend(has_moved.then_some(slot));
+                    self.history.add(&schedule);
+                    self.schedules.insert(schedule);
                 }
                 Err((uid, error)) => {
                     self.unreadable.push(error);
@@ -84,18 +90,62 @@ impl StateMachine {
                 }
             }
         }
-        parts::sort(&mut named);
-        parts::sort(&mut timers);
-        self.index = named.into_iter().collect();
-        self.timers.set_all_wall(timers);
+        // What takes much memory is made here: this thread has read the store, and left room free.
+        let Self { schedules, by_uid, index, timers: armed, .. } = self;
+        let find_by_uid = || {
+            for (slot, schedule) in schedules.iter() {
+                by_uid.insert_unique(hash(schedule.uid), slot, |slot| hash(schedules[*slot].uid));
+            }
+        };
+        parts::both(find_by_uid, || {
+            parts::sort(&mut named);
+            *index = Index::of(named.into_iter().map(|Named { key, slot, .. }| (key, slot)).collect());
+            parts::sort(&mut timers);
+            armed.set_all_wall(timers);
+        });
         unknown
+    }
+}
+
+/// A timer's, before its schedule has one.
+const ANY_SLOT: SlotKey = 0;
+
+/// A name to be sorted. Many are compared by their beginnings alone, without a look into the memory of the text.
+#[derive(PartialEq, Eq)]
+struct Named {
+    beginning: u128,
+    key: ScheduleKey,
+    slot: SlotKey,
+}
+
+impl Named {
+    fn new(key: ScheduleKey, slot: SlotKey) -> Self {
+        let mut beginning = [0; 16];
+        let length = key.id.len().min(beginning.len());
+        beginning[..length].copy_from_slice(&key.id.as_bytes()[..length]);
+        Self { beginning: u128::from_be_bytes(beginning), key, slot }
+    }
+}
+
+impl Ord for Named {
+    /// As the keys.
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.key.namespace, &other.key.namespace) && self.beginning != other.beginning {
+            return self.beginning.cmp(&other.beginning);
+        }
+        self.key.cmp(&other.key)
+    }
+}
+
+impl PartialOrd for Named {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 /// What the named schedules of one part share with others.
 #[derive(Default)]
 struct Uses {
-    namespaces: HashMap<Arc<str>, usize>,
     gates: Gates,
     crowds: Crowds,
 }
@@ -114,7 +164,6 @@ impl Met {
         let named = schedule.status != Status::Deleted;
         named.then(|| {
             let definition = &*schedule.definition;
-            *self.uses.namespaces.entry(definition.key.namespace.clone()).or_default() += 1;
             self.uses.gates.count_uses(None, Some(definition));
             self.uses.crowds.count_uses(None, Some(definition));
             definition.key.clone()
@@ -138,8 +187,28 @@ fn read_schedule(
     }
     let stored_next = schedule.next;
     schedule.next = schedule.times().next(schedule.decided_through);
-    if schedule.definition.max_runs > 0 && schedule.runs >= schedule.definition.max_runs {
+    if schedule.definition.max_runs > 0 && schedule.past().runs >= schedule.definition.max_runs {
         schedule.next = None;
     }
     Ok((schedule, stored_next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_as_their_keys_are() {
+        let long = "a-mailbox-of-many-letters";
+        let ids = ["", "a", "a\u{1}", "ab", "b", "ä", long, &format!("{long}-1"), &long[..16], &long[..15]];
+        let namespaces: [Arc<str>; 2] = ["one".into(), "other".into()];
+        let keys = namespaces.iter().flat_map(|namespace| {
+            ids.iter().map(|id| ScheduleKey { namespace: namespace.clone(), id: (*id).into() })
+        });
+        let mut keys: Vec<ScheduleKey> = keys.collect();
+        let mut named: Vec<Named> = keys.iter().map(|key| Named::new(key.clone(), 0)).collect();
+        keys.sort();
+        named.sort();
+        assert!(named.iter().map(|named| &named.key).eq(&keys));
+    }
 }

@@ -12,7 +12,7 @@ use crate::{
     state_machine::{
         Config, StateMachine,
         command::*,
-        definition::{Definition, Misfire, Overlap, Retry, ScheduleKey, Task},
+        definition::{Definition, Input, Labels, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
         failure::{Class, Failure},
         history::{Ring, UNIT},
         id::{ReplyTo, RunId, SessionId, Uid},
@@ -48,29 +48,33 @@ pub struct Bench {
 pub fn definition(id: &str, timing: Timing) -> Definition {
     Definition {
         key: ScheduleKey::new("default", id),
-        timing,
-        task: Task {
-            kind: "sync".into(),
-            args: Bytes::new(),
-            payload: Bytes::new(),
-            timeout: 600_000,
-            queue_timeout: 0,
-        },
-        spread: 0,
-        overlap: Overlap::Skip,
-        misfire: Misfire::Coalesce,
-        retry: Retry::default(),
+        terms: Terms {
+            timing,
+            task: Task { kind: "sync".into(), timeout: 600_000, queue_timeout: 0 },
+            spread: 0,
+            overlap: Overlap::Skip,
+            misfire: Misfire::Coalesce,
+            retry: Retry::default(),
+            priority: 5,
+            start: None,
+            end: None,
+            max_runs: 0,
+            pause_after_failures: 0,
+            delete_when_ended: false,
+        }
+        .into(),
+        input: Input::default(),
         tenant: "".into(),
         limits: Box::default(),
-        priority: 5,
-        start: None,
-        end: None,
-        max_runs: 0,
-        pause_after_failures: 0,
-        delete_when_ended: false,
         saved_by: Default::default(),
-        labels: BTreeMap::new(),
+        labels: Labels::default(),
     }
+}
+
+/// The same, but for what is changed in it.
+pub fn with(mut definition: Definition, change: impl FnOnce(&mut Definition)) -> Definition {
+    change(&mut definition);
+    definition
 }
 
 pub fn every(interval: i64) -> Timing {

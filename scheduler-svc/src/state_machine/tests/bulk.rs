@@ -4,7 +4,6 @@ use super::{bench::*, *};
 use crate::state_machine::{
     Config,
     command::{BulkChange, Command, Page, RetryRuns},
-    definition::Definition,
     failure::Class,
     id::{RunId, Trigger},
     output::{Answer, Refusal},
@@ -85,7 +84,7 @@ fn failed_runs_run_again_as_manual_runs_of_their_schedules() {
     let mut bench = Bench::new();
     bench.worker(4);
     bench.save(definition("s", every(HOUR)));
-    bench.save(Definition { task: definition("s", every(HOUR)).task, ..definition("t", every(2 * HOUR)) });
+    bench.save(definition("t", every(2 * HOUR)));
     bench.pass(HOUR);
     let first = failed_run(&mut bench);
     bench.pause("t", None);

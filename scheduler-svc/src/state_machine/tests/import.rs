@@ -104,8 +104,8 @@ fn variety() -> Bench {
     bench.save(definition("every", every(47 * MINUTE)));
     bench.pass(11 * MINUTE);
     bench.save(definition("late", every(HOUR)));
-    bench.save(Definition { spread, ..definition("spread", cron("0 * * * *", "UTC")) });
-    bench.save(Definition { max_runs: 4, ..definition("bounded", every(HOUR)) });
+    bench.save(with(definition("spread", cron("0 * * * *", "UTC")), |it| it.spread = spread));
+    bench.save(with(definition("bounded", every(HOUR)), |it| it.max_runs = 4));
     bench.save(definition("paused", every(HOUR)));
     bench.save(definition("until", every(HOUR)));
     bench.save(definition("ended", Timing::At(bench.now.wall + MINUTE)));
@@ -115,7 +115,7 @@ fn variety() -> Bench {
     let (manual, _) = bench.run_now("late");
     assert_eq!(manual.trigger, Trigger::Manual);
     run_for(&mut bench, 2 * HOUR);
-    bench.save(Definition { priority: 2, ..definition("every", every(47 * MINUTE)) });
+    bench.save(with(definition("every", every(47 * MINUTE)), |it| it.priority = 2));
     bench
 }
 
@@ -148,9 +148,9 @@ fn r2_times_between_export_and_restore_are_missed_times() {
     let mut bench = Bench::new();
     bench.worker(8);
     bench.save(definition("coalesce", every(HOUR)));
-    bench.save(Definition { misfire: Misfire::Skip, ..definition("skip", every(HOUR)) });
+    bench.save(with(definition("skip", every(HOUR)), |it| it.misfire = Misfire::Skip));
     let all = Misfire::All { window: 86_400_000, max_runs: 100 };
-    bench.save(Definition { misfire: all, ..definition("all", every(HOUR)) });
+    bench.save(with(definition("all", every(HOUR)), |it| it.misfire = all));
     run_for(&mut bench, HOUR);
     let exported = export(&mut bench);
     let mut other = another(&bench);
@@ -169,7 +169,7 @@ fn r2_times_between_export_and_restore_are_missed_times() {
 
 /// Hourly, with runs that last.
 fn lasting(overlap: Overlap) -> Definition {
-    let mut lasting = Definition { overlap, ..definition("a", every(HOUR)) };
+    let mut lasting = with(definition("a", every(HOUR)), |it| it.overlap = overlap);
     lasting.task.timeout = DAY as u32;
     lasting
 }
@@ -215,7 +215,7 @@ fn a_time_that_waits_stays_behind_a_pause() {
 fn catching_up_and_a_backfill_go_on() {
     let mut bench = Bench::new();
     let all = Misfire::All { window: 86_400_000, max_runs: 100 };
-    bench.save(Definition { misfire: all, ..definition("all", every(HOUR)) });
+    bench.save(with(definition("all", every(HOUR)), |it| it.misfire = all));
     bench.save(definition("back", every(HOUR)));
     bench.restart(4 * HOUR);
     bench.worker(8);
@@ -311,7 +311,7 @@ fn another_schedule_of_the_same_id_or_uid_is_in_the_way() {
         |id: &str, of: &Snapshot| Snapshot { definition: definition(id, every(HOUR)).into(), ..of.clone() };
     let by_uid = named("b", &taken);
     let over = Snapshot {
-        definition: Definition { delete_when_ended: true, ..definition("o", every(HOUR)) }.into(),
+        definition: with(definition("o", every(HOUR)), |it| it.delete_when_ended = true).into(),
         status: Status::Ended,
         ..by_id.clone()
     };
@@ -336,13 +336,13 @@ fn r4_a_restored_pause_holds_what_is_queued_here() {
     bench.run_now("a");
     record.revision += 1;
     record.status = Status::Paused;
-    record.pause = Some(Box::new(Pause {
+    record.pause = Some(Pause {
         reason: PauseReason::Requested,
         note: "n".into(),
         actor: "t".into(),
         time: START,
         until: None,
-    }));
+    });
     restore(&mut bench, std::slice::from_ref(&record));
     bench.worker(1);
     assert!(bench.jobs().is_empty());
@@ -355,7 +355,7 @@ fn r4_a_restored_pause_holds_what_is_queued_here() {
 fn a_failing_schedule_is_paused_by_the_failures_of_both_servers() {
     let mut bench = Bench::new();
     bench.worker(1);
-    bench.save(Definition { pause_after_failures: 2, ..definition("a", every(HOUR)) });
+    bench.save(with(definition("a", every(HOUR)), |it| it.pause_after_failures = 2));
     bench.run_now("a");
     let job = bench.job();
     bench.fail(&job, Class::Permanent);
@@ -409,7 +409,7 @@ fn only_checked_it_names_the_fields_and_changes_nothing() {
     let exported = export(&mut bench);
     let records = bench.records.clone();
     let definitions = vec![
-        Definition { priority: 9, ..definition("cron", cron("*/20 * * * *", "UTC")) },
+        with(definition("cron", cron("*/20 * * * *", "UTC")), |it| it.priority = 9),
         definition("new", every(HOUR)),
         definition("late", every(HOUR)),
         definition("once", every(HOUR)),
@@ -472,13 +472,13 @@ impl World {
             record.decided_through += [0, 0, 15_000][self.roll(3)];
             if self.roll(3) == 0 && record.status == Status::Active {
                 record.status = Status::Paused;
-                record.pause = Some(Box::new(Pause {
+                record.pause = Some(Pause {
                     reason: PauseReason::Requested,
                     note: "carried".into(),
                     actor: "t".into(),
                     time: self.bench.now.wall,
                     until: [None, Some(self.bench.now.wall + 20 * SECOND)][self.roll(2)],
-                }));
+                });
             }
             restore(&mut self.bench, &[record]);
         }

@@ -10,7 +10,7 @@ use crate::state_machine::{
 };
 
 fn hourly(misfire: Misfire) -> Definition {
-    Definition { misfire, ..definition("s", every(HOUR)) }
+    with(definition("s", every(HOUR)), |it| it.misfire = misfire)
 }
 
 fn counts(log: &[Decision]) -> Vec<(Verdict, Option<u64>)> {

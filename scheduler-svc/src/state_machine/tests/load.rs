@@ -89,8 +89,7 @@ fn p4_a_record_that_cannot_be_read_sets_its_schedule_aside_and_stops_no_other() 
         machine.check().expect("sound");
         let named: String = key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(machine.unreadable().iter().any(|record| record.key == named), "it is told");
-        let status =
-            |id: &str| machine.index.get(&bench::key(id)).map(|slot| machine.schedules[*slot].status);
+        let status = |id: &str| machine.index.get(&bench::key(id)).map(|slot| machine.schedules[slot].status);
         assert_eq!(status("b"), Some(Status::Active));
         // Without its definition nobody knows its name; else it is shown, and fires nothing.
         let shown = matches!(status("a"), None | Some(Status::Quarantined));
@@ -149,14 +148,14 @@ fn loading_writes_nothing() {
 
 #[test]
 fn p4_what_was_set_aside_keeps_its_order_and_no_permits_after_a_restart() {
-    use crate::state_machine::{
-        command::Command,
-        definition::{Definition, Overlap},
-    };
+    use crate::state_machine::{command::Command, definition::Overlap};
     let mut bench = Bench::new();
     let limits = Box::new(["k".into()]);
     let overlap = Overlap::BufferOne;
-    let (view, _) = bench.save(Definition { overlap, limits, ..definition("a", every(MINUTE)) });
+    let (view, _) = bench.save(with(definition("a", every(MINUTE)), |it| {
+        it.overlap = overlap;
+        it.limits = limits
+    }));
     bench.worker(1);
     bench.pass(2 * MINUTE);
     bench.call(&Command::SetAside { uid: view.uid, why: "w".into() });
@@ -208,12 +207,14 @@ fn so_many_that_they_are_read_in_parts_are_all_there_and_in_order() {
     bench.records.insert(Key::new(&Name::State(broken)), bytes::Bytes::from_static(b"\xff"));
     bench.restart(0);
     let machine = &bench.machine;
-    assert!(machine.index.keys().map(|key| key.id.to_string()).eq((0..COUNT).map(|n| format!("mb-{n:05}"))));
+    let ids = machine.index.from("default", std::ops::Bound::Unbounded);
+    assert!(ids.map(|(id, _)| id.to_string()).eq((0..COUNT).map(|n| format!("mb-{n:05}"))));
     assert_eq!(machine.unreadable().len(), 1);
-    let cron = |id: &str| match &machine.schedules[machine.index[&key(id)]].definition.timing {
-        Timing::Cron(cron) => Arc::as_ptr(cron),
-        other => panic!("{other:?}"),
-    };
+    let cron =
+        |id: &str| match &machine.schedules[machine.index.get(&key(id)).expect("a slot")].definition.timing {
+            Timing::Cron(cron) => Arc::as_ptr(cron),
+            other => panic!("{other:?}"),
+        };
     let far_apart = |n: u128| format!("mb-{:05}", n * 7_919 % COUNT);
     assert_eq!(cron(&far_apart(1)), cron(&far_apart(1 + 60 * 300)), "equal texts share memory");
     assert_eq!(bench.view(&far_apart(15_000)).status, Status::Quarantined);

@@ -14,7 +14,7 @@ use crate::state_machine::{
 };
 
 fn minutely(overlap: Overlap) -> Definition {
-    Definition { overlap, ..definition("s", every(MINUTE)) }
+    with(definition("s", every(MINUTE)), |it| it.overlap = overlap)
 }
 
 fn verdicts(log: &[Decision]) -> Vec<(Verdict, i64, i64)> {
@@ -49,7 +49,7 @@ fn buffer_one_keeps_the_newest_time_and_runs_it_next() {
 #[test]
 fn max_runs_counts_what_began_when_later_times_were_missed() {
     let mut bench = Bench::new();
-    bench.save(Definition { max_runs: 1, ..minutely(Overlap::BufferOne) });
+    bench.save(with(minutely(Overlap::BufferOne), |it| it.max_runs = 1));
     bench.run_now("s");
     bench.pass(MINUTE);
     bench.restart(3 * MINUTE);
@@ -206,7 +206,7 @@ fn r2_a_new_timing_replaces_a_time_that_waits_and_that_it_does_not_name() {
     let first = bench.job();
     bench.skip(7 * SECOND);
     let timing = Timing::Every { interval: MINUTE, anchor: Some(START + 30_000) };
-    bench.save(Definition { overlap: Overlap::BufferOne, ..definition("s", timing) });
+    bench.save(with(definition("s", timing), |it| it.overlap = Overlap::BufferOne));
     assert_eq!(verdicts(&bench.decisions("s")), [(Verdict::Fired, 1, 1), (Verdict::Replaced, 2, 2)]);
     bench.succeed(&first);
     assert!(bench.jobs().is_empty());
@@ -275,7 +275,10 @@ fn a_time_that_missed_ones_push_out_of_its_place_has_not_fired() {
     for (misfire, became) in [(Misfire::Coalesce, Verdict::Coalesced), (Misfire::Skip, Verdict::Misfire)] {
         let mut bench = Bench::new();
         bench.worker(4);
-        bench.save(Definition { misfire, max_runs: 2, ..minutely(Overlap::BufferOne) });
+        bench.save(with(minutely(Overlap::BufferOne), |it| {
+            it.misfire = misfire;
+            it.max_runs = 2
+        }));
         bench.pass(2 * MINUTE);
         let first = bench.job();
         // Nothing was heard for three minutes and a bit: times 3 to 5 are due at once.

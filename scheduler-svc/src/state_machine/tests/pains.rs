@@ -3,7 +3,7 @@
 use super::{bench::*, *};
 use crate::state_machine::{
     command::{BulkChange, Command},
-    definition::{Definition, Overlap, ScheduleKey},
+    definition::{Definition, Input, Overlap, ScheduleKey},
     failure::Class,
     id::Trigger,
     output::{Body, Change, Receipt},
@@ -83,7 +83,7 @@ fn bullmq_2988_quick_changes_make_no_further_runs() {
     let mut bench = Bench::new();
     bench.worker(1);
     for n in 0..40 {
-        bench.save(Definition { priority: n % 10, ..hourly("s") });
+        bench.save(with(hourly("s"), |it| it.priority = n % 10));
         // Twenty of them within the last second, twenty within the first after the time.
         bench.pass(if n == 0 { HOUR - SECOND } else { 50 });
     }
@@ -98,12 +98,12 @@ fn bullmq_3500_a_change_counts_from_the_next_run_on() {
     bench.save(hourly("s"));
     bench.pass(30 * MINUTE);
     let mut changed = definition("s", every(MINUTE));
-    changed.task.args = "new".into();
+    changed.input = Input::new(b"new", &[]);
     let (view, _) = bench.save(changed);
     assert_eq!(view.next, Some(START + 31 * MINUTE), "the answer says it");
     bench.pass(MINUTE);
     let job = bench.job();
-    assert_eq!((job.id.nominal, &*job.definition.task.args), (START + 31 * MINUTE, &b"new"[..]));
+    assert_eq!((job.id.nominal, job.definition.input.args()), (START + 31 * MINUTE, &b"new"[..]));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn bullmq_2643_planning_depends_on_no_worker() {
     bench.pass(HOUR);
     let stuck = bench.job();
     bench.pass(MINUTE);
-    bench.save(Definition { overlap: Overlap::Skip, ..hourly("other") });
+    bench.save(with(hourly("other"), |it| it.overlap = Overlap::Skip));
     bench.pass(5 * HOUR);
     bench.succeed(&stuck);
     assert_eq!(bench.view("other").decided_through, START + 6 * HOUR + MINUTE);
@@ -182,10 +182,9 @@ fn bull_2207_a_weekly_job_runs_once_a_week_also_when_clocks_change() {
 fn bullmq_1342_a_crowd_that_is_spread_shares_no_second() {
     let mut bench = Bench::new();
     for n in 0..600 {
-        let saved = Definition {
-            spread: 10 * MINUTE as u32,
-            ..definition(&format!("user-{n}"), cron("0 6 * * *", "Europe/Rome"))
-        };
+        let saved = with(definition(&format!("user-{n}"), cron("0 6 * * *", "Europe/Rome")), |it| {
+            it.spread = 10 * MINUTE as u32
+        });
         bench.save(saved);
     }
     bench.pass(DAY);
@@ -265,7 +264,7 @@ fn dapr_what_is_deleted_in_a_namespace_stays_in_its_neighbour() {
     let mut bench = Bench::new();
     let keys = ["test", "test2", "tes", "test-2"].map(|namespace| ScheduleKey::new(namespace, "s"));
     for key in &keys {
-        bench.save(Definition { key: key.clone(), ..hourly("s") });
+        bench.save(with(hourly("s"), |it| it.key = key.clone()));
     }
     let Command::Bulk(mut bulk) = bench.bulk("", BulkChange::Delete { cancel_running: true }) else {
         panic!()
@@ -280,7 +279,7 @@ fn dapr_what_is_deleted_in_a_namespace_stays_in_its_neighbour() {
 fn cloud_scheduler_a_run_by_hand_takes_nothing_from_the_scheduled_one() {
     let mut bench = Bench::new();
     bench.worker(2);
-    bench.save(Definition { overlap: Overlap::Allow, ..hourly("s") });
+    bench.save(with(hourly("s"), |it| it.overlap = Overlap::Allow));
     bench.skip(HOUR);
     let (by_hand, created) = bench.run_now("s");
     bench.wake();

@@ -3,7 +3,7 @@
 use super::{bench::*, *};
 use crate::state_machine::{
     command::{Command, GetRun},
-    definition::{Definition, Misfire},
+    definition::Misfire,
     failure::Class,
     id::ReplyTo,
     output::{Answer, Body, Receipt, Refusal},
@@ -300,7 +300,7 @@ fn a_row_of_failures_pauses_if_the_user_wants_it() {
 #[test]
 fn what_was_due_before_failures_paused_the_schedule_is_not_skipped_for_the_pause() {
     let mut bench = Bench::new();
-    bench.save(Definition { pause_after_failures: 1, ..definition("a", every(HOUR)) });
+    bench.save(with(definition("a", every(HOUR)), |it| it.pause_after_failures = 1));
     bench.worker(1);
     bench.run_now("a");
     let job = bench.job();
@@ -357,7 +357,7 @@ fn r4_a_pause_until_noon_leaves_noon_alone() {
 fn catch_up_runs_the_latest_time_of_the_pause_however_late_it_is() {
     for misfire in [Misfire::Coalesce, Misfire::Skip, Misfire::All { window: 60_000, max_runs: 2 }] {
         let mut bench = Bench::new();
-        bench.save(Definition { misfire, ..definition("a", every(HOUR)) });
+        bench.save(with(definition("a", every(HOUR)), |it| it.misfire = misfire));
         bench.pause("a", None);
         bench.pass(3 * HOUR + 10 * MINUTE);
         bench.resume("a", true);
@@ -370,7 +370,7 @@ fn catch_up_runs_the_latest_time_of_the_pause_however_late_it_is() {
 #[test]
 fn catch_up_of_a_pause_asks_the_overlap_policy() {
     let mut bench = Bench::new();
-    bench.save(Definition { misfire: Misfire::Skip, ..definition("a", every(HOUR)) });
+    bench.save(with(definition("a", every(HOUR)), |it| it.misfire = Misfire::Skip));
     bench.run_now("a");
     bench.pause("a", None);
     bench.pass(3 * HOUR + 10 * MINUTE);

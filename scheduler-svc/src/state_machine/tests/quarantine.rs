@@ -6,7 +6,7 @@ use super::{bench::*, limit::with_limits, *};
 use crate::{
     state_machine::{
         command::{Command, GetRun},
-        definition::{Definition, Overlap},
+        definition::Overlap,
         output::{Action, Answer, Receipt},
         schedule::Status,
         view::RunView,
@@ -43,7 +43,7 @@ fn p4_a_definition_that_cannot_be_read_goes_with_the_runs_that_it_held() {
     let mut bench = Bench::new();
     let (view, _) = bench.save(definition("a", every(HOUR)));
     bench.run_now("a");
-    bench.save(Definition { priority: 2, ..definition("a", every(HOUR)) });
+    bench.save(with(definition("a", every(HOUR)), |it| it.priority = 2));
     let pinned = garble(&mut bench, &Name::Definition(view.uid, 1));
     bench.restart(0);
     assert_eq!(bench.view("a").status, Status::Quarantined);
@@ -129,7 +129,7 @@ fn p4_what_is_set_aside_gives_its_lease_back_at_a_restart_and_hears_a_late_repor
 fn p4_a_lease_that_the_machine_panics_over_ends_though_its_schedule_is_set_aside() {
     let mut bench = Bench::new();
     let overlap = Overlap::BufferOne;
-    let (view, _) = bench.save(Definition { overlap, ..definition("a", every(MINUTE)) });
+    let (view, _) = bench.save(with(definition("a", every(MINUTE)), |it| it.overlap = overlap));
     bench.worker(1);
     bench.pass(2 * MINUTE);
     let job = bench.job();
@@ -149,14 +149,14 @@ fn p4_a_lease_that_the_machine_panics_over_ends_though_its_schedule_is_set_aside
 fn r1_a_schedule_that_begins_anew_makes_no_run_that_is_live() {
     let mut bench = Bench::new();
     let overlap = Overlap::Allow;
-    let (view, _) = bench.save(Definition { overlap, ..definition("a", every(MINUTE)) });
+    let (view, _) = bench.save(with(definition("a", every(MINUTE)), |it| it.overlap = overlap));
     bench.pass(2 * MINUTE);
     let (manual, _) = bench.run_now("a");
     garble(&mut bench, &Name::State(view.uid));
     // The clock was set back: the same times come again.
     bench.now.wall -= 2 * MINUTE;
     bench.restart(0);
-    bench.save(Definition { overlap, ..definition("a", every(MINUTE)) });
+    bench.save(with(definition("a", every(MINUTE)), |it| it.overlap = overlap));
     let (again, created) = bench.run_now("a");
     assert!(created && again != manual);
     bench.pass(MINUTE);

@@ -168,7 +168,7 @@ impl World {
                 let id = self.id();
                 let cancel = self.roll(2) == 0;
                 let delete = self.bench.remove(id, cancel);
-                let uid = self.bench.machine.index.get(&super::bench::key(id)).copied();
+                let uid = self.bench.machine.index.get(&super::bench::key(id));
                 let uid = uid.map(|slot| self.bench.machine.schedules[slot].uid);
                 self.apply(&delete);
                 self.bench.judge.deleted.extend(uid);
@@ -408,11 +408,11 @@ fn check_log(log: &[Decision]) {
 /// What a user sees, without what only lives in memory: sessions, and how long a run still waits.
 fn shown(machine: &StateMachine) -> Vec<String> {
     let mut shown: Vec<String> = Vec::new();
-    for (slot, schedule) in &machine.schedules {
+    for (slot, schedule) in machine.schedules.iter() {
         let mut view = machine.view(slot);
         view.active.sort_unstable();
         shown.push(format!("{:?} {:?}", schedule.uid, view));
-        for key in &schedule.live {
+        for key in schedule.live() {
             let run = &machine.runs[*key];
             let view = machine.live_view(*key);
             let phase = std::mem::discriminant(&run.phase);

@@ -15,7 +15,10 @@ mod stretch;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use stretch::Stretch;
 
@@ -98,6 +101,14 @@ pub enum CronError {
 impl PartialEq for Cron {
     fn eq(&self, other: &Self) -> bool {
         self.source == other.source
+    }
+}
+
+impl Eq for Cron {}
+
+impl Hash for Cron {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.source.hash(state);
     }
 }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     grpc::export,
     state_machine::{
-        definition::{Misfire, Overlap, Retry, ScheduleKey, Task},
+        definition::{Input, Labels, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
         timing::{Cron, CronSource, Fold, Gap},
     },
 };
@@ -53,28 +53,30 @@ prop_compose! {
     ) -> Definition {
         Definition {
             key: ScheduleKey::new("shop", &id),
-            timing,
-            task: Task {
-                kind: "sync".into(),
-                args: Default::default(),
-                payload: payload.to_vec().into(),
-                timeout,
-                queue_timeout: if waits { queue_timeout } else { 0 },
-            },
-            spread,
-            overlap: Overlap::from_number(overlap).expect("a policy"),
-            misfire,
-            retry: Retry { max_attempts: attempts, min_backoff: backoff, max_backoff: backoff * 2 },
+            terms: Terms {
+                timing,
+                task: Task {
+                    kind: "sync".into(),
+                    timeout,
+                    queue_timeout: if waits { queue_timeout } else { 0 },
+                },
+                spread,
+                overlap: Overlap::from_number(overlap).expect("a policy"),
+                misfire,
+                retry: Retry { max_attempts: attempts, min_backoff: backoff, max_backoff: backoff * 2 },
+                priority,
+                start,
+                end,
+                max_runs,
+                pause_after_failures: failures,
+                delete_when_ended,
+            }
+            .into(),
+            input: Input::new(&[], &payload),
             tenant: "acme".into(),
             limits: limits.into_iter().map(Into::into).collect(),
-            priority,
-            start,
-            end,
-            max_runs,
-            pause_after_failures: failures,
-            delete_when_ended,
+            labels: Labels::new(&labels),
             saved_by: Default::default(),
-            labels,
         }
     }
 }
@@ -117,7 +119,7 @@ prop_compose! {
             updated,
             anchor,
             status,
-            pause: (status == Status::Paused).then(|| Box::new(pause)),
+            pause: (status == Status::Paused).then_some(pause),
             quarantine: (status == Status::Quarantined).then(|| "processing it failed".into()),
             decided_through,
             last_manual,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::state_machine::{
     command::Command,
+    definition::Input,
     tests::bench::{Bench, cron, definition},
 };
 
@@ -17,7 +18,7 @@ const WRITES: usize = 4_000;
 fn records(runs: u32) -> BTreeMap<Key, Bytes> {
     let mut bench = Bench::new();
     let mut daily = definition("mailbox-00000001", cron("0 2 * * *", "Europe/Berlin"));
-    daily.task.args = Bytes::from_static(b"\x0a\x14\x0a\x0amailbox_id\x12\x06\x1a\x04mb-1");
+    daily.input = Input::new(b"\x0a\x14\x0a\x0amailbox_id\x12\x06\x1a\x04mb-1", &[]);
     daily.task.kind = "document-sync".into();
     bench.save(daily);
     for _ in 0..runs {
