@@ -107,7 +107,7 @@ lint: $(BUF) ## Formatting, clippy with warnings denied, buf lint
 	@$(CARGO) clippy --quiet --package simulation --all-targets -- -D warnings
 	@$(BUF) lint
 
-deny: ## Licences, sources, advisories and banned crates of all dependencies; needs cargo-deny
+deny: ## Licences, sources, advisories and banned crates of all dependencies; needs cargo-deny and the network
 	@command -v cargo-deny >/dev/null || { echo "this needs cargo-deny: cargo install cargo-deny --locked"; exit 1; }
 	@$(CARGO) deny --workspace check
 
