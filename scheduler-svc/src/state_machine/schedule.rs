@@ -5,8 +5,9 @@ use std::sync::{Arc, LazyLock};
 use smallvec::SmallVec;
 
 use super::{
+    command::Among,
     definition::Definition,
-    history::{Rings, Sizes},
+    history::{Ring, Rings, Sizes},
     id::{RunId, Trigger, Uid},
     run::RunKey,
     timer::WallTimer,
@@ -201,6 +202,12 @@ impl Schedule {
             }
             Status::Ended | Status::Quarantined | Status::Deleted => None,
         }
+    }
+
+    pub fn has_any(&self, among: Among) -> bool {
+        among.live && !self.live.is_empty()
+            || among.succeeded && self.rings.kept(Ring::Succeeded) > 0
+            || among.unsucceeded && self.rings.kept(Ring::Unsucceeded) > 0
     }
 
     pub fn rare(&self) -> &Rare {
