@@ -50,7 +50,7 @@ pub fn summary(view: &ScheduleView, nominal: Option<i64>, decided: bool, now: i6
         Some(nominal) => about_time(view, nominal, decided, now),
         None => about_schedule(view),
     };
-    if view.decided_through <= now {
+    if view.status != Status::Active || view.decided_through <= now {
         return summary;
     }
     let through = instant(view.decided_through);
@@ -135,4 +135,27 @@ pub fn instant(millis: i64) -> String {
         .format("%Y-%m-%dT%H:%M:%S%.3fZ")
         .to_string()
         .replace(".000Z", "Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::state_machine::{
+        id::Uid,
+        schedule::Schedule,
+        tests::bench::{definition, every},
+    };
+
+    #[test]
+    fn a_clock_that_was_ahead_is_named() {
+        const NOW: i64 = 1_795_392_000_000;
+        let mut schedule = Schedule::new(Uid(1), Arc::new(definition("a", every(60_000))), NOW);
+        let told = |schedule: &Schedule| summary(&ScheduleView::of(schedule, Vec::new()), None, false, NOW);
+        assert!(!told(&schedule).contains("ahead"));
+        schedule.decided_through = NOW + 7_200_000;
+        let said = told(&schedule);
+        assert!(said.ends_with("decided through 2026-11-23T02:00:00Z; the clock was ahead."), "{said}");
+    }
 }

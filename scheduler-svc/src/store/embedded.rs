@@ -21,6 +21,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -194,6 +195,7 @@ impl Store for EmbeddedStore {
     }
 
     fn open(&self) -> Result<Opened, StoreError> {
+        let begun = Instant::now();
         let Position { epoch, seq } = self.position()?;
         let outranked = self.outranked.load(Ordering::Relaxed);
         let position = Position { epoch: epoch.max(outranked) + 1, seq };
@@ -207,7 +209,7 @@ impl Store for EmbeddedStore {
         });
         let (mut hot, states) = (hot?, states?);
         hot.extend(states);
-        Ok(Opened { epoch: position.epoch, seq, hot })
+        Ok(Opened { epoch: position.epoch, seq, hot, took: begun.elapsed() })
     }
 
     fn commit(&self, epoch: u64, seq: u64, writes: Batch) -> Result<(), StoreError> {
