@@ -128,6 +128,15 @@ reasons! {
 }
 
 /// A status with its reason.
+/// What lies at the bottom of an error: the layers above it often only say that something failed.
+pub fn cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
 pub fn status(reason: Reason, message: impl Into<String>) -> Status {
     Status::with_error_details(reason.code(), message, details(reason))
 }

@@ -4,6 +4,7 @@
 //! - [`errors`]: the one table of error reasons, and statuses that carry `google.rpc` details.
 //! - [`identity`]: who calls, what they may call, and the gate that both services stand behind.
 //! - [`listener`]: the connections of both services' gRPC servers.
+//! - [`log_level`]: what both services take for `log.level`.
 //! - [`trace`]: how a run's trace travels.
 //!
 //! Absent on purpose: business rules, storage, configuration, anything that only one side needs.
@@ -12,6 +13,7 @@ pub mod calls;
 pub mod errors;
 pub mod identity;
 pub mod listener;
+pub mod log_level;
 mod redacted;
 pub mod trace;
 

@@ -82,17 +82,30 @@ impl World {
 
     /// The status code of a GET.
     fn http(&self, of: usize, path: &str) -> u16 {
+        self.get(of, path).split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status code")
+    }
+
+    /// The answer to a GET.
+    fn get(&self, of: usize, path: &str) -> String {
         let mut stream = TcpStream::connect(self.schedulers[of].http).expect("a connection");
         write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
-        answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status code")
+        answer
     }
 
     async fn until_leads(&self, which: usize) {
         let begin = Instant::now();
         while self.status(which).await.role() != pb::Role::Leader {
             assert!(begin.elapsed() < PATIENCE, "it does not lead");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn until_available(&self, which: usize, available: bool) {
+        let begin = Instant::now();
+        while self.status(which).await.store.expect("a store").available != available {
+            assert!(begin.elapsed() < PATIENCE, "its status does not become available = {available}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -245,12 +258,10 @@ async fn nothing_is_acknowledged_while_redis_is_away() {
     assert!(paused.is_err(), "acknowledged: {paused:?}");
     let store = world.status(0).await.store.expect("a store");
     assert!(!store.available && !store.detail.is_empty(), "{store:?}");
+    world.until_available(1, false).await;
     world.redis.restart();
-    let begin = Instant::now();
-    while !world.status(0).await.store.expect("a store").available {
-        assert!(begin.elapsed() < PATIENCE, "it does not go on");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    world.until_available(0, true).await;
+    world.until_available(1, true).await;
     world.upsert(0, "mb-2", 3_600).await;
     let list = world.clients[1].schedules.clone().list_schedules(pb::ListSchedulesRequest::default()).await;
     assert_eq!(list.expect("a list").into_inner().schedules.len(), 2, "nothing is lost, nothing is doubled");
@@ -269,6 +280,10 @@ async fn s3_a_scheduler_starts_while_redis_is_away() {
     let status = world.status(0).await;
     assert_eq!((status.role(), status.leader.as_str()), (pb::Role::Standby, ""), "nobody leads");
     assert_eq!((world.http(0, "/livez"), world.http(0, "/readyz")), (200, 503));
+    let store = status.store.expect("a store");
+    assert!(!store.available && store.detail.contains("Connection refused"), "{store:?}");
+    let ready = world.get(0, "/readyz");
+    assert!(ready.contains("no scheduler leads; the store cannot be used: Connection refused"), "{ready}");
     world.redis.restart();
     world.until_leads(0).await;
     assert_eq!((world.http(0, "/livez"), world.http(0, "/readyz")), (200, 200));

@@ -11,7 +11,10 @@
 //! holds, and stands by like any other (rules O2, S4). On a store that only one process can open there is nobody to stand
 //! by for, and what goes wrong ends the process.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::watch, task};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::{
     pipeline::Halt,
+    repeated::Repeated,
     shard::{self, Handle, Observer, Shard, StartError},
     state_machine,
     store::{Peer, Store, StoreError},
@@ -46,6 +50,13 @@ impl Leadership {
     pub fn alone(epoch: u64) -> watch::Receiver<Self> {
         watch::Sender::new(Self::Mine { epoch }).subscribe()
     }
+}
+
+/// What the log has of why this process stands by.
+#[derive(Default)]
+struct Told {
+    reason: String,
+    trouble: Repeated,
 }
 
 pub struct Cluster {
@@ -85,11 +96,11 @@ impl Cluster {
         stopping: &CancellationToken,
         resigned: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let mut told = String::new();
+        let mut told = Told::default();
         while !stopping.is_cancelled() {
             match self.open().await? {
                 Ok(shard) => {
-                    told.clear();
+                    told = Told::default();
                     let load_ms = shard.load_time.as_millis() as u64;
                     info!(epoch = shard.epoch, records = shard.loaded, load_ms, "leads");
                     self.known.send_replace(Leadership::Mine { epoch: shard.epoch });
@@ -97,7 +108,7 @@ impl Cluster {
                     self.known.send_replace(Leadership::Open);
                 }
                 Err(waiting) => {
-                    self.stand_by(&waiting, &mut told);
+                    self.stand_by(&waiting, &mut told, Instant::now());
                     let pause = tokio::time::sleep(LOOK);
                     tokio::select! { () = pause => {}, () = stopping.cancelled() => {} }
                 }
@@ -152,17 +163,28 @@ impl Cluster {
         }
     }
 
-    fn stand_by(&self, waiting: &StoreError, told: &mut String) {
+    fn stand_by(&self, waiting: &StoreError, told: &mut Told, now: Instant) {
         self.looked.cancel();
+        if let StoreError::Unknown(reason) = waiting {
+            if let Some(times) = told.trouble.came(reason, now) {
+                warn!(
+                    store = self.handle.store().address(),
+                    reason, times, "stands by: the store cannot be used"
+                );
+            }
+            told.reason.clear();
+            return self.know(Leadership::Open);
+        }
+        told.trouble = Repeated::default();
         let (leadership, reason) = match waiting {
             StoreError::Held { by, .. } => {
                 (Leadership::Theirs(by.clone()), format!("{} leads since epoch {}", by.address, by.epoch))
             }
             other => (Leadership::Open, other.to_string()),
         };
-        if *told != reason {
+        if told.reason != reason {
             info!(reason, "stands by");
-            *told = reason;
+            told.reason = reason;
         }
         self.know(leadership);
     }

@@ -20,7 +20,7 @@ use figment::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{state_machine::history::Kept, store::redis::connect::Address};
+use crate::{state_machine::history::Kept, store::redis::connect::Address, telemetry};
 
 /// Entries of one ring of history.
 const KEPT_MAX: u64 = 100;
@@ -286,6 +286,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_ack(&self.store_url()?)?;
         self.grpc.check().map_err(ConfigError)?;
+        telemetry::filter(&self.log.level).map_err(ConfigError)?;
         self.auth.check(self.grpc.listen).map_err(ConfigError)?;
         if self.tls.open().map_err(ConfigError)?.is_none() && self.http.tls {
             return Err(ConfigError("http.tls needs tls.cert_file and tls.key_file".into()));

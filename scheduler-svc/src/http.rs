@@ -19,12 +19,14 @@ use docket::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{cluster::Leadership, metrics::Metrics};
+use crate::{cluster::Leadership, metrics::Metrics, shard::Handle, store::Health};
 
 /// The text format of Prometheus.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// How long a replica stays ready without a leader.
 const GRACE: Duration = Duration::from_secs(10);
+/// Of a reason, at most.
+const REASON_CHARS: usize = 200;
 
 /// Who sees the metrics.
 #[derive(Clone, Debug, Default)]
@@ -40,10 +42,20 @@ impl Guard {
     }
 }
 
+/// A line for people: why nobody leads, as far as this process has found out.
+fn leaderless_because(health: &Health) -> String {
+    let why: String = health.detail.chars().filter(|char| !char.is_control()).take(REASON_CHARS).collect();
+    if health.available || why.is_empty() {
+        return "no scheduler leads\n".into();
+    }
+    format!("no scheduler leads; the store cannot be used: {why}\n")
+}
+
 /// Serves until `stopping`; from then on it is not ready.
 pub async fn serve(
     listener: Listener,
     leadership: watch::Receiver<Leadership>,
+    shard: Handle,
     metrics: Arc<Metrics>,
     guard: Guard,
     stopping: CancellationToken,
@@ -57,14 +69,15 @@ pub async fn serve(
         if *leadership.borrow() != Leadership::Open {
             *led = Some(Instant::now());
         }
+        let health = shard.store_health();
         let leaderless = led.is_none_or(|led| led.elapsed() > GRACE);
         async move {
             if stopping {
-                (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+                (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into())
             } else if leaderless {
-                (StatusCode::SERVICE_UNAVAILABLE, "no scheduler leads\n")
+                (StatusCode::SERVICE_UNAVAILABLE, leaderless_because(&health))
             } else {
-                (StatusCode::OK, "ready\n")
+                (StatusCode::OK, "ready\n".into())
             }
         }
     };
@@ -80,4 +93,22 @@ pub async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(page));
     http::serve(listener, router, stopped.cancelled_owned()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s3_a_replica_without_a_leader_says_why_in_one_short_line() {
+        let health = |available, detail: &str| Health { available, detail: detail.into() };
+        assert_eq!(leaderless_because(&Health::default()), "no scheduler leads\n");
+        assert_eq!(leaderless_because(&health(true, "an advice")), "no scheduler leads\n");
+        assert_eq!(
+            leaderless_because(&health(false, "Connection refused (os error 111)")),
+            "no scheduler leads; the store cannot be used: Connection refused (os error 111)\n"
+        );
+        let long = leaderless_because(&health(false, &"x\n".repeat(5_000)));
+        assert!(long.len() < 300 && long.lines().count() == 1, "{long}");
+    }
 }

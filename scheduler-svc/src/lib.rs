@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod pipeline;
 pub mod planted;
 pub mod record;
+mod repeated;
 pub mod shard;
 pub mod state_machine;
 pub mod store;

@@ -157,7 +157,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let advertise = advertised(&config, grpc.local_addr()?);
     let store = open_store(&config, &advertise)?;
     let handle = Handle::vacant(store, events);
-    let telemetry = Arc::new(telemetry);
+    let (telemetry, watched) = (Arc::new(telemetry), handle.clone());
     let metrics = Metrics::new().context("metrics")?;
     let (observers, counted) = (telemetry.clone(), metrics.clone());
     let cluster = Cluster::new(handle.clone(), machine, move || {
@@ -199,6 +199,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let mut http = tokio::spawn(http::serve(
         Listener::new(http, Protocol::Http1, http_tls, BOUNDS),
         leadership.clone(),
+        watched,
         metrics,
         guard,
         stopping.clone(),

@@ -52,6 +52,8 @@ const QUEUE: usize = 4_096;
 const CALLS_PER_TURN: usize = 1_000;
 /// The wall clock may be set while the shard sleeps, so it never sleeps longer.
 const NAP_MAX: Duration = Duration::from_secs(1);
+/// A clock that is set back by less, or differs by less from that of the leader before, is no news. Milliseconds.
+const AHEAD_MIN: i64 = 10_000;
 
 /// A shard that runs, until its seat is vacated or all handles are gone.
 pub struct Shard {
@@ -61,7 +63,7 @@ pub struct Shard {
     pub epoch: u64,
     /// Hot records that were loaded.
     pub loaded: usize,
-    /// From the opening of the store until they were.
+    /// How long that took, without any wait to become the owner.
     pub load_time: Duration,
 }
 
@@ -108,11 +110,11 @@ pub fn start(
 pub fn start_at(handle: &Handle, config: Config, observer: impl Observer) -> Result<Shard, StartError> {
     let store = handle.store().clone();
     let clock = Clock::new();
-    let begun = Instant::now();
     let opened = store.open()?;
     let loaded = opened.hot.len();
-    let machine = load(config, clock.now(), opened.epoch, opened.hot)?;
-    let load_time = begun.elapsed();
+    let (begun, begin) = (Instant::now(), clock.now());
+    let machine = load(config, begin, opened.epoch, opened.hot)?;
+    let load_time = opened.took + begun.elapsed();
     let events = handle.events().clone();
     events.begin(opened.epoch);
     let (commits, outcomes) = start_committer(store.clone())?;
@@ -140,6 +142,7 @@ pub fn start_at(handle: &Handle, config: Config, observer: impl Observer) -> Res
         events,
         in_flight: None,
         next_look: Instant::now(),
+        last_wall: begin.wall,
     };
     let failed = Arc::new(AtomicBool::new(false));
     let fail = failed.clone();
@@ -159,7 +162,19 @@ fn load(config: Config, now: Now, epoch: u64, hot: Vec<(Key, Bytes)>) -> Result<
     for record in machine.unreadable() {
         tracing::error!(key = %record.key, why = %record.why, "a record cannot be read; it is set aside and left as it is");
     }
+    warn_ahead(&machine, now);
     Ok(machine)
+}
+
+/// A clock that was ahead and has been corrected leaves schedules silent; somebody should know.
+fn warn_ahead(machine: &StateMachine, now: Now) {
+    let Some(ahead) = machine.ahead(now.wall, AHEAD_MIN) else { return };
+    let until = chrono::DateTime::from_timestamp_millis(ahead.until).unwrap_or_default();
+    tracing::warn!(
+        schedules = ahead.schedules,
+        until = %until.format("%Y-%m-%dT%H:%M:%SZ"),
+        "the clock was ahead: schedules that fired then have their times decided beyond now, and are silent until then"
+    );
 }
 
 struct Pump {
@@ -183,6 +198,8 @@ struct Pump {
     /// When the commit in flight was first sent, and how many records it writes.
     in_flight: Option<(Instant, usize)>,
     next_look: Instant,
+    /// The wall clock at the last look.
+    last_wall: i64,
 }
 
 impl Pump {
@@ -290,6 +307,10 @@ impl Pump {
         self.next_look = now + LOOK;
         let look = Look { now: self.clock.now(), in_flight: self.in_flight.map(|(since, _)| since) };
         self.observer.looked(&look, &self.pipeline.machine().present());
+        let before = std::mem::replace(&mut self.last_wall, look.now.wall);
+        if before.saturating_sub(look.now.wall) > AHEAD_MIN {
+            warn_ahead(self.pipeline.machine(), look.now);
+        }
     }
 
     /// Of a commit that is sent again, the time counts from the first.

@@ -37,6 +37,8 @@ pub struct Opened {
     /// Sequence of the last commit.
     pub seq: u64,
     pub hot: Vec<(Key, Bytes)>,
+    /// How long reading them took, without any wait to become the owner.
+    pub took: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,6 +111,11 @@ impl Default for Health {
 pub trait Store: Send + Sync + 'static {
     /// For status and logs.
     fn kind(&self) -> &'static str;
+
+    /// Where it is, without credentials. For logs.
+    fn address(&self) -> String {
+        self.kind().into()
+    }
 
     /// Becomes the owner and loads the hot records.
     ///

@@ -304,6 +304,33 @@ async fn a_run_is_waited_for_and_listed() {
     assert_eq!((status.runs_succeeded, status.workers, status.slots), (3, 1, 16));
 }
 
+/// What does not match takes no place on a page, and no page either.
+#[tokio::test]
+async fn a_page_of_runs_fills_up_with_what_matches() {
+    let mut served = Served::start().await;
+    for n in 0..40 {
+        served.upsert(schedule(&format!("mb-{n:02}"), every(3600))).await.expect("upsert");
+    }
+    for id in ["mb-01", "mb-35", "mb-38"] {
+        let trigger = pb::TriggerScheduleRequest { schedule_id: id.into(), ..Default::default() };
+        let run = served.schedules.trigger_schedule(trigger).await.expect("trigger").into_inner().run;
+        let cancel = pb::CancelRunRequest { run_id: run.expect("a run").run_id, ..Default::default() };
+        served.runs.cancel_run(cancel).await.expect("cancelled");
+    }
+    let filter = pb::RunFilter { states: vec![pb::RunState::Cancelled.into()], ..Default::default() };
+    let list = pb::ListRunsRequest { filter: Some(filter), page_size: 2, ..Default::default() };
+    let page = served.runs.list_runs(list.clone()).await.expect("a page").into_inner();
+    let ids = |runs: &[pb::Run]| runs.iter().map(|run| run.schedule_id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&page.runs), ["mb-01", "mb-35"]);
+    let rest = pb::ListRunsRequest { page_token: page.next_page_token, ..list.clone() };
+    let page = served.runs.list_runs(rest).await.expect("a page").into_inner();
+    assert_eq!((ids(&page.runs), page.next_page_token), (vec!["mb-38".to_owned()], String::new()));
+    let failed = pb::RunFilter { states: vec![pb::RunState::Failed.into()], ..Default::default() };
+    let none = pb::ListRunsRequest { filter: Some(failed), ..list };
+    let page = served.runs.list_runs(none).await.expect("a page").into_inner();
+    assert_eq!((page.runs.len(), page.next_page_token), (0, String::new()));
+}
+
 #[tokio::test]
 async fn health_and_both_reflections_answer() {
     let served = Served::start().await;

@@ -91,6 +91,48 @@ async fn limits_are_set_listed_page_by_page_and_deleted() {
     assert_eq!((status.code(), reason_of(&status)), (Code::NotFound, Some(Reason::LimitNotFound)));
 }
 
+async fn summary(served: &mut Served, id: &str) -> String {
+    let explain = pb::ExplainScheduleRequest { schedule_id: id.into(), ..Default::default() };
+    served.schedules.explain_schedule(explain).await.expect("text").into_inner().summary
+}
+
+/// What a run waits for is in its schedule's explanation too.
+#[tokio::test]
+async fn an_explanation_names_what_the_run_waits_for() {
+    let mut served = Served::start().await;
+    for id in ["a", "b"] {
+        served.upsert(schedule(id, every(86_400))).await.expect("upsert");
+        let trigger = pb::TriggerScheduleRequest { schedule_id: id.into(), ..Default::default() };
+        served.schedules.trigger_schedule(trigger).await.expect("run");
+    }
+    let none = summary(&mut served, "a").await;
+    assert!(none.ends_with("waits for a worker: none is connected that takes kind sync."), "{none}");
+    let hello = pb::StreamDueJobsRequest { slots: 1, ..served::hello() };
+    let mut jobs = served.workers.stream_due_jobs(hello).await.expect("a stream").into_inner();
+    jobs.message().await.expect("welcome");
+    let due = jobs.message().await.expect("a message").expect("a job").message;
+    let Some(pb::stream_due_jobs_response::Message::DueJobs(due)) = due else { panic!("{due:?}") };
+    let job = &due.jobs[0];
+    let (live, waits) = if job.schedule_id == "a" { ("a", "b") } else { ("b", "a") };
+    let live_says = summary(&mut served, live).await;
+    assert!(live_says.ends_with("is live."), "{live_says}");
+    let waits_says = summary(&mut served, waits).await;
+    assert!(waits_says.ends_with("waits for a free slot of a worker."), "{waits_says}");
+    let failure =
+        pb::Failure { class: pb::FailureClass::Transient.into(), code: "DOWN".into(), ..Default::default() };
+    let report = pb::Report {
+        run_id: job.run_id.clone(),
+        attempt: job.attempt,
+        lease_token: job.lease_token,
+        outcome: Some(pb::report::Outcome::Failure(failure)),
+        ..Default::default()
+    };
+    let reports = pb::ReportResultsRequest { reports: vec![report], ..Default::default() };
+    served.workers.report_results(reports).await.expect("receipts");
+    let backoff = summary(&mut served, live).await;
+    assert!(backoff.contains("failed (DOWN); its next attempt is at "), "{backoff}");
+}
+
 /// The run, its schedule's explanation and the backlog all name the limit; a raised one lets the run go.
 #[tokio::test]
 async fn r6_a_run_that_waits_for_a_limit_says_so() {
@@ -105,9 +147,8 @@ async fn r6_a_run_that_waits_for_a_limit_says_so() {
     let run = served.schedules.trigger_schedule(trigger).await.expect("run").into_inner().run.expect("run");
     let wait = run.wait.expect("it waits");
     assert_eq!((wait.cause(), wait.key.as_str(), wait.until), (pb::WaitCause::Limit, "provider:x", None));
-    let explain = pb::ExplainScheduleRequest { schedule_id: "a".into(), ..Default::default() };
-    let summary = served.schedules.explain_schedule(explain).await.expect("text").into_inner().summary;
-    assert!(summary.ends_with("waits for limit provider:x, until a permit is free."), "{summary}");
+    let summary = summary(&mut served, "a").await;
+    assert!(summary.ends_with("waits for limit provider:x, closed: max_running is 0."), "{summary}");
     let status =
         served.status.get_status(pb::GetStatusRequest::default()).await.expect("status").into_inner();
     assert_eq!((status.backlog[0].cause(), status.backlog[0].runs), (pb::WaitCause::Limit, 1));

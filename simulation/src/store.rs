@@ -3,7 +3,7 @@
 //! A real store may stand behind it. Then everything goes there too, what is loaded comes from there, and each of its
 //! answers has to be the simulated one's.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use scheduler_svc::store::{Batch, Key, Opened, Snapshot, Store, StoreError, Write};
@@ -51,7 +51,7 @@ impl Durable {
         (self.forgotten, self.refused) = (false, None);
         let hot = self.records.iter().filter(|(key, _)| !key.is_cold());
         let hot: Vec<(Key, Bytes)> = hot.map(|(key, value)| (key.clone(), value.clone())).collect();
-        let expected = Opened { epoch: self.epoch, seq: self.seq, hot };
+        let expected = Opened { epoch: self.epoch, seq: self.seq, hot, took: Duration::ZERO };
         let Some(real) = &self.real else { return expected };
         // Leases have no place in virtual time: the former owner makes way.
         real.resign();

@@ -44,3 +44,12 @@ fn h_sizes_of_history_have_their_bounds() {
     }
     assert!(load("[history.namespaces.shop]\nrun = 5").is_err(), "a key that does not exist");
 }
+
+#[test]
+fn a_log_level_that_would_silence_the_log_is_refused() {
+    for level in ["loud", "info,scheduler_svc", "info,scheduler_svc=loud"] {
+        let why = load(&format!("[log]\nlevel = \"{level}\"")).expect_err(level).to_string();
+        assert!(why.starts_with("log.level"), "{why}");
+    }
+    load("[log]\nlevel = \"info,scheduler_svc=debug\"").expect("valid");
+}

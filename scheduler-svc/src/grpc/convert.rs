@@ -283,7 +283,7 @@ pub fn outcome(outcome: Outcome) -> pb::RunState {
 fn wait(wait: &Wait) -> pb::Wait {
     let (key, until) = match wait {
         Wait::Backoff { until } => (String::new(), Some(*until)),
-        Wait::Limit { key, until } => (key.to_string(), *until),
+        Wait::Limit { key, until, .. } => (key.to_string(), *until),
         Wait::NoWorker | Wait::NoSlot | Wait::Paused | Wait::Overlap => (String::new(), None),
     };
     pb::Wait { cause: wait_cause(wait.into()).into(), key, until: until.map(timestamp) }

@@ -14,22 +14,47 @@ pub fn covers(view: &ScheduleView, decision: &Decision, nominal: i64) -> bool {
     named && (decision.first..=decision.last).contains(&nominal)
 }
 
-/// What a live run waits for, where a limit keeps it back.
-pub fn about_limit(run: &LiveRun) -> Option<String> {
-    let RunState::Queued(Some(Wait::Limit { key, until })) = &run.state else { return None };
-    let until = until.map_or_else(
-        || "until a permit is free".into(),
-        |until| format!("until {} at least", instant(until)),
-    );
-    Some(format!("Run {} waits for limit {key}, {until}.", run.id))
+/// A live run, and what it waits for.
+pub fn about_run(run: &LiveRun) -> String {
+    let id = run.id;
+    let RunState::Queued(Some(wait)) = &run.state else { return format!("Run {id} is live.") };
+    match wait {
+        Wait::NoWorker => {
+            format!(
+                "Run {id} waits for a worker: none is connected that takes kind {}.",
+                run.definition.task.kind
+            )
+        }
+        Wait::NoSlot => format!("Run {id} waits for a free slot of a worker."),
+        Wait::Backoff { until } => {
+            let code = run.failure.as_ref().map_or("", |failure| &failure.code);
+            format!("Run {id} failed ({code}); its next attempt is at {}.", instant(*until))
+        }
+        Wait::Paused => format!("Run {id} is held by the pause."),
+        Wait::Overlap => format!("Run {id} waits for the end of another run of the schedule."),
+        Wait::Limit { key, shut: true, .. } => {
+            format!("Run {id} waits for limit {key}, closed: max_running is 0.")
+        }
+        Wait::Limit { key, until: Some(until), .. } => {
+            format!("Run {id} waits for limit {key}, until {} at least.", instant(*until))
+        }
+        Wait::Limit { key, until: None, .. } => {
+            format!("Run {id} waits for limit {key}, until a permit is free.")
+        }
+    }
 }
 
 /// About the schedule, or about one nominal time.
 pub fn summary(view: &ScheduleView, nominal: Option<i64>, decided: bool, now: i64) -> String {
-    match nominal {
+    let summary = match nominal {
         Some(nominal) => about_time(view, nominal, decided, now),
         None => about_schedule(view),
+    };
+    if view.status != Status::Active || view.decided_through <= now {
+        return summary;
     }
+    let through = instant(view.decided_through);
+    format!("{summary} All times are decided through {through}; the clock was ahead.")
 }
 
 fn about_time(view: &ScheduleView, nominal: i64, decided: bool, now: i64) -> String {
@@ -69,8 +94,7 @@ fn about_schedule(view: &ScheduleView) -> String {
             } else {
                 format!(" (named for {}, spread by {} s)", instant(next), (due - next) / 1000)
             };
-            let live = view.active.first().map_or_else(String::new, |run| format!(" Run {run} is live."));
-            format!("Next due at {}{spread} ({}).{live}", instant(due), zone(view))
+            format!("Next due at {}{spread} ({}).", instant(due), zone(view))
         }
         Status::Paused => {
             let Some(pause) = &view.pause else { return "Paused.".into() };
@@ -111,4 +135,27 @@ pub fn instant(millis: i64) -> String {
         .format("%Y-%m-%dT%H:%M:%S%.3fZ")
         .to_string()
         .replace(".000Z", "Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::state_machine::{
+        id::Uid,
+        schedule::Schedule,
+        tests::bench::{definition, every},
+    };
+
+    #[test]
+    fn a_clock_that_was_ahead_is_named() {
+        const NOW: i64 = 1_795_392_000_000;
+        let mut schedule = Schedule::new(Uid(1), Arc::new(definition("a", every(60_000))), NOW);
+        let told = |schedule: &Schedule| summary(&ScheduleView::of(schedule, Vec::new()), None, false, NOW);
+        assert!(!told(&schedule).contains("ahead"));
+        schedule.decided_through = NOW + 7_200_000;
+        let said = told(&schedule);
+        assert!(said.ends_with("decided through 2026-11-23T02:00:00Z; the clock was ahead."), "{said}");
+    }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use docket::{
-    errors::{Reason, status},
+    errors::{Reason, cause, status},
     identity::{
         CLIENT, CertificateName, PASSED_ON,
         tls::client::{Trust, channel},
@@ -31,7 +31,7 @@ use tonic::{
 };
 
 use super::not_leader;
-use crate::{cluster::Leadership, store::Peer};
+use crate::{cluster::Leadership, repeated::Repeated, store::Peer};
 
 /// Under which epoch the receiver is taken for the leader.
 const EXPECTED: &str = "docket-expected-epoch";
@@ -61,6 +61,7 @@ pub struct Forward {
     links: Arc<Mutex<Links>>,
     /// Connections are left for new ones at this age, before the leader ends them.
     age: Duration,
+    trouble: Arc<Mutex<Repeated>>,
 }
 
 /// Connections to the leader that is known, and since when.
@@ -73,7 +74,7 @@ struct Links {
 
 impl Forward {
     pub fn new(leadership: watch::Receiver<Leadership>, trust: Option<Trust>, age: Duration) -> Self {
-        Self { leadership, trust, links: Arc::default(), age }
+        Self { leadership, trust, links: Arc::default(), age, trouble: Arc::default() }
     }
 }
 
@@ -165,14 +166,20 @@ impl Forward {
             headers.insert(CLIENT, address);
         }
         remaining(headers, begin.elapsed());
-        let unreachable = |error: &dyn std::fmt::Display| {
-            status(Reason::NotLeader, format!("the leader at {}: {error}", peer.address))
-        };
-        std::future::poll_fn(|context| channel.poll_ready(context))
-            .await
-            .map_err(|error| unreachable(&error))?;
-        let response = channel.call(request).await.map_err(|error| unreachable(&error))?;
+        let unreachable = |error: tonic::transport::Error| self.unreachable(peer, &error);
+        std::future::poll_fn(|context| channel.poll_ready(context)).await.map_err(unreachable)?;
+        let response = channel.call(request).await.map_err(unreachable)?;
         Ok(response.map(|body| self.until_replaced(peer, body)))
+    }
+
+    /// The caller is told, and the log now and then: whoever runs this replica would not know otherwise.
+    fn unreachable(&self, peer: &Peer, error: &tonic::transport::Error) -> Status {
+        let why = format!("the leader at {}: {}", peer.address, cause(error));
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(times) = trouble.came(&why, Instant::now()) {
+            tracing::warn!(why, times, "calls cannot be passed on");
+        }
+        status(Reason::NotLeader, why)
     }
 
     /// What comes from a leader is worth nothing once there is another one: its streams are cut.
@@ -256,6 +263,20 @@ mod tests {
         assert!(headers.get("docket-identity").is_none());
         assert_eq!(headers["grpc-timeout"], "1800m");
         assert_eq!(headers["traceparent"], "x");
+    }
+
+    #[tokio::test]
+    async fn s1_a_call_that_cannot_be_passed_on_says_what_is_at_the_bottom_of_it() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        drop(listener);
+        let peer = Peer { address: address.as_str().into(), epoch: 1 };
+        let leadership = watch::Sender::new(Leadership::Theirs(peer.clone())).subscribe();
+        let forward = Forward::new(leadership, None, Duration::from_secs(60));
+        let request = Request::new(Body::empty());
+        let status = forward.pass_on(&peer, request, Instant::now()).await.expect_err("nobody listens");
+        let expected = format!("the leader at {address}: Connection refused");
+        assert!(status.message().starts_with(&expected), "{status:?}");
     }
 
     #[test]

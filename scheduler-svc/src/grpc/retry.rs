@@ -10,7 +10,7 @@ use super::{call_error, convert, field, history, mismatch, run::matches, validat
 use crate::{
     shard::Handle,
     state_machine::{
-        command::{self, Command, ListRuns, Page},
+        command::{self, Among, Command, ListRuns, Page},
         id::RunId,
         output::Answer,
         run::Outcome,
@@ -109,6 +109,7 @@ impl Retry<'_> {
             schedule: Some(schedule.into()).filter(|_| !schedule.is_empty()),
             after: None,
             labels: validate::labels("filter.labels", &filter.labels)?,
+            among: Among::UNSUCCEEDED,
             limit: SCHEDULES_PER_PAGE,
         };
         // A call that was cut off goes on where it stood.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::shard::CallError;
 use crate::state_machine::{
-    command::{self, Command},
+    command::{self, Among, Command},
     id::RunId,
     output::{Answer, Refusal},
     view::RunView,
@@ -23,6 +23,10 @@ use crate::state_machine::{
 
 const WAIT_MAX: i64 = 30_000;
 const NOTE_BYTES: usize = 1 << 10;
+/// Schedules that a page of runs asks the machine for at once. Their history is read, so they are few.
+const SCHEDULES_PER_TURN: usize = 500;
+/// How often a page that is not full asks for more; each time the machine looks at some thousand schedules.
+const TURNS: usize = 10;
 
 pub struct Api(pub Arc<Services>);
 
@@ -33,6 +37,39 @@ impl Api {
         let answer = self.0.shard.call(Command::GetRun(get), until).await.map_err(call_error)?;
         let Answer::Run(view) = answer else { return Err(mismatch()) };
         Ok(*view)
+    }
+
+    /// Adds what matches of the next schedules. Returns the schedule after which it goes on, if it does.
+    async fn turn(
+        &self,
+        list: &command::ListRuns,
+        filter: &pb::RunFilter,
+        page: &mut Page,
+        until: Option<std::time::Instant>,
+    ) -> Result<Option<Box<str>>, Status> {
+        let shard = &self.0.shard;
+        let answer = shard.call(Command::ListRuns(list.clone()), until).await.map_err(call_error)?;
+        let Answer::Runs { schedules, next } = answer else { return Err(mismatch()) };
+        let mut before = list.after.as_deref().map(str::to_owned);
+        for (view, live) in schedules {
+            if page.is_full() {
+                page.end = before;
+                break;
+            }
+            let mut runs = Vec::new();
+            for run in live {
+                runs.push(history::run(shard, run).await?);
+            }
+            runs.sort_by_key(|run| std::cmp::Reverse(run.nominal_time.map(|t| (t.seconds, t.nanos))));
+            let finished = history::finished(shard, &view).await?;
+            runs.extend(finished.iter().map(|finished| convert::finished_run(&view, finished)));
+            runs.retain(|run| matches(filter, run));
+            if !page.add(runs, before.as_deref()) {
+                break;
+            }
+            before = Some(view.definition.key.id.to_string());
+        }
+        Ok(next)
     }
 }
 
@@ -69,33 +106,25 @@ impl RunService for Api {
         let page_size = field::page_size(body.page_size)?;
         let position = page::position(binding, &body.page_token)?;
         let (after, skip) = resume(position.as_deref());
-        let list = command::ListRuns {
+        let mut list = command::ListRuns {
             namespace: namespace.into(),
             schedule: Some(schedule.into()).filter(|_| !schedule.is_empty()),
             after: after.map(Into::into),
             labels: validate::labels("filter.labels", &filter.labels)?,
-            limit: page_size,
+            among: among(&filter.states),
+            limit: SCHEDULES_PER_TURN,
         };
-        let answer =
-            self.0.shard.call(Command::ListRuns(list), deadline(&request)).await.map_err(call_error)?;
-        let Answer::Runs { schedules, next } = answer else { return Err(mismatch()) };
-        let mut page = Page { runs: Vec::new(), size: page_size, skip, full_at: None };
-        let mut before = after.map(str::to_owned);
-        for (view, live) in schedules {
-            let mut runs = Vec::new();
-            for run in live {
-                runs.push(history::run(&self.0.shard, run).await?);
-            }
-            runs.sort_by_key(|run| std::cmp::Reverse(run.nominal_time.map(|t| (t.seconds, t.nanos))));
-            let finished = history::finished(&self.0.shard, &view).await?;
-            runs.extend(finished.iter().map(|finished| convert::finished_run(&view, finished)));
-            runs.retain(|run| matches(&filter, run));
-            if !page.add(runs, before.as_deref()) {
+        let mut page = Page { runs: Vec::new(), size: page_size, skip, end: None };
+        let until = deadline(&request);
+        let mut next = None;
+        for _ in 0..TURNS {
+            next = self.turn(&list, &filter, &mut page, until).await?;
+            if page.end.is_some() || next.is_none() {
                 break;
             }
-            before = Some(view.definition.key.id.to_string());
+            list.after.clone_from(&next);
         }
-        let next = page.full_at.or(next.map(|last| last.to_string()));
+        let next = page.end.or(next.map(|last| last.to_string()));
         let next_page_token = next.map(|next| page::token(binding, &next)).unwrap_or_default();
         Ok(Response::new(pb::ListRunsResponse { runs: page.runs, next_page_token }))
     }
@@ -160,11 +189,16 @@ struct Page {
     size: usize,
     /// Runs of the first schedule that earlier pages have shown.
     skip: usize,
-    /// Where the next page begins: `#n`, the runs to skip, before the schedule that comes after.
-    full_at: Option<String>,
+    /// Where the next page begins, once this one is full: after a schedule, with `#n` for the runs to skip of the one
+    /// that follows.
+    end: Option<String>,
 }
 
 impl Page {
+    fn is_full(&self) -> bool {
+        self.runs.len() == self.size
+    }
+
     /// Returns whether there is room for more.
     fn add(&mut self, runs: Vec<pb::Run>, before: Option<&str>) -> bool {
         let skip = std::mem::take(&mut self.skip);
@@ -172,7 +206,7 @@ impl Page {
         let left = runs.len().saturating_sub(skip);
         self.runs.extend(runs.into_iter().skip(skip).take(room));
         if left > room {
-            self.full_at = Some(format!("{}#{}", before.unwrap_or_default(), skip + room));
+            self.end = Some(format!("{}#{}", before.unwrap_or_default(), skip + room));
         }
         left <= room
     }
@@ -184,6 +218,19 @@ fn resume(position: Option<&str>) -> (Option<&str>, usize) {
     match position.split_once('#') {
         Some((after, skip)) => (Some(after).filter(|after| !after.is_empty()), skip.parse().unwrap_or(0)),
         None => (Some(position), 0),
+    }
+}
+
+/// Which schedules may have a run in one of these states. Empty = any.
+fn among(states: &[i32]) -> Among {
+    use pb::RunState::*;
+    let any = |wanted: &[pb::RunState]| {
+        states.is_empty() || wanted.iter().any(|state| states.contains(&(*state).into()))
+    };
+    Among {
+        live: any(&[Queued, Running, Cancelling]),
+        succeeded: any(&[Succeeded]),
+        unsucceeded: any(&[Failed, Cancelled]),
     }
 }
 

@@ -52,16 +52,18 @@ impl Api {
         self.0.shard.call(command, deadline(request)).await.map_err(call_error)
     }
 
-    /// What a person should know of a live run that a limit keeps back.
-    async fn limited<T>(&self, request: &Request<T>, view: &ScheduleView) -> Result<Option<String>, Status> {
-        let Some(id) = view.active.first().copied().filter(|_| !view.definition.limits.is_empty()) else {
-            return Ok(None);
-        };
+    /// What a person should know of a live run.
+    async fn about_live<T>(
+        &self,
+        request: &Request<T>,
+        view: &ScheduleView,
+    ) -> Result<Option<String>, Status> {
+        let Some(id) = view.active.first().copied() else { return Ok(None) };
         let namespace = view.definition.key.namespace.clone();
         let get = command::GetRun { namespace, id, wait: false };
         Ok(match self.0.shard.call(Command::GetRun(get), deadline(request)).await {
             Ok(Answer::Run(run)) => match *run {
-                RunView::Live(live) => super::explain::about_limit(&live),
+                RunView::Live(live) => Some(super::explain::about_run(&live)),
                 RunView::Final { .. } => None,
             },
             Ok(_) => return Err(mismatch()),
@@ -308,8 +310,8 @@ impl ScheduleService for Api {
         let decisions =
             decisions.iter().filter(about).map(|d| convert::decision(view.uid, d)).collect::<Vec<_>>();
         let mut summary = super::explain::summary(&view, nominal, !decisions.is_empty(), now());
-        if let Some(limited) = self.limited(&request, &view).await? {
-            summary = format!("{summary} {limited}");
+        if let Some(live) = self.about_live(&request, &view).await? {
+            summary = format!("{summary} {live}");
         }
         Ok(Response::new(pb::ExplainScheduleResponse {
             decisions,

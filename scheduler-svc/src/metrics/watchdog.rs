@@ -25,8 +25,10 @@ pub struct Watched(Mutex<Option<Note>>);
 #[derive(Clone, Copy, Debug)]
 struct Note {
     looked: Instant,
-    /// Unix milliseconds.
+    /// Unix milliseconds, as is the next.
     due: Option<i64>,
+    /// Since when this process leads: what came due before is not its delay.
+    led: i64,
     in_flight: Option<Instant>,
 }
 
@@ -40,8 +42,9 @@ struct Overdue {
 
 impl Watched {
     pub fn note(&self, look: &Look, due: Option<i64>) {
-        let note = Note { looked: Instant::now(), due, in_flight: look.in_flight };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let led = noted.map_or(look.now.wall, |former| former.led);
+        *noted = Some(Note { looked: Instant::now(), due, led, in_flight: look.in_flight });
     }
 
     pub fn end(&self) {
@@ -56,7 +59,7 @@ impl Watched {
 
 impl Note {
     fn overdue(&self, now: Instant, wall: i64) -> Overdue {
-        let late = self.due.map_or(0, |due| wall.saturating_sub(due).max(0));
+        let late = self.due.map_or(0, |due| wall.saturating_sub(due.max(self.led)).max(0));
         Overdue {
             due: Duration::from_millis(late.unsigned_abs()),
             commit: self.in_flight.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
@@ -143,13 +146,19 @@ mod tests {
         let bound = Duration::from_secs(30);
         assert!(!metrics.watch(bound, 1_000_000), "nobody leads");
         let look = Look { now: Now { wall: 1_000_000, elapsed: 0 }, in_flight: None };
-        metrics.watched.note(&look, Some(990_000));
-        assert!(!metrics.watch(bound, 1_000_000), "ten seconds late");
-        assert!(metrics.watch(bound, 1_025_000), "35 seconds late");
+        metrics.watched.note(&look, Some(900_000));
+        assert!(
+            !metrics.watch(bound, 1_010_000),
+            "it was due long before, and this process leads for ten seconds"
+        );
+        assert!(metrics.watch(bound, 1_035_000), "35 seconds late");
         assert!(metrics.render().contains("docket_watchdog_alarm 1"));
         assert!(metrics.render().contains("docket_watchdog_overdue_seconds{what=\"due\"} 35"));
+        let look = Look { now: Now { wall: 1_035_000, elapsed: 35_000 }, ..look };
+        metrics.watched.note(&look, Some(1_004_000));
+        assert!(metrics.watch(bound, 1_035_000), "31 seconds late, and it has led for as long");
         metrics.watched.note(&look, Some(1_100_000));
-        assert!(!metrics.watch(bound, 1_025_000), "its time is to come");
+        assert!(!metrics.watch(bound, 1_035_000), "its time is to come");
         metrics.watched.end();
         assert!(!metrics.watch(bound, 9_000_000), "it is the next leader's to fire it");
     }
@@ -157,7 +166,7 @@ mod tests {
     #[test]
     fn a_commit_that_does_not_end_and_a_shard_that_stands_still_are_overdue() {
         let begin = Instant::now();
-        let note = Note { looked: begin, due: None, in_flight: Some(begin) };
+        let note = Note { looked: begin, due: None, led: 0, in_flight: Some(begin) };
         let later = begin + Duration::from_secs(40);
         let seconds = Duration::from_secs;
         assert_eq!(

@@ -266,8 +266,23 @@ pub struct ListRuns {
     /// Only schedules after it.
     pub after: Option<Box<str>>,
     pub labels: BTreeMap<String, String>,
-    /// How many schedules to look at.
+    /// Schedules without any of these are passed over.
+    pub among: Among,
+    /// How many schedules to answer with.
     pub limit: usize,
+}
+
+/// Kinds of runs that a schedule may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Among {
+    pub live: bool,
+    pub succeeded: bool,
+    pub unsucceeded: bool,
+}
+
+impl Among {
+    pub const ALL: Self = Self { live: true, succeeded: true, unsucceeded: true };
+    pub const UNSUCCEEDED: Self = Self { live: false, succeeded: false, unsucceeded: true };
 }
 
 /// The schedules of a forecast, page by page.

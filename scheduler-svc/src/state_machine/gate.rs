@@ -96,6 +96,14 @@ struct Report {
 pub struct Block {
     /// Elapsed milliseconds, where it is known when that may change.
     pub until: Option<u64>,
+    /// Whether the limit lets nobody pass, ever: its `max_running` is 0.
+    pub shut: bool,
+}
+
+impl Block {
+    fn until(at: u64) -> Self {
+        Self { until: Some(at), shut: false }
+    }
 }
 
 impl Gates {
@@ -255,21 +263,21 @@ impl Gates {
         let limit = self.limit_of(gate);
         let closed = gate.closing.as_ref().filter(|closing| closing.is_closed(now));
         if let Some(closing) = closed.filter(|_| !planted(Bug::ClosedKeyStarts)) {
-            return Some(Block { until: Some(closing.until.unsigned_abs()) });
+            return Some(Block::until(closing.until.unsigned_abs()));
         }
         let most = limit.and_then(|limit| limit.max_running).filter(|_| !planted(Bug::LimitIgnored));
         if most.is_some_and(|max| gate.running >= max) {
-            return Some(Block { until: None });
+            return Some(Block { until: None, shut: most == Some(0) });
         }
         if let Some(closing) = gate.closing.as_ref().filter(|_| !planted(Bug::SlowStartSkipped))
             && let Some(allowed) = closing.allowed(limit.as_ref(), now)
             && (gate.running >= allowed || closing.started_in_stage(now) >= allowed)
         {
-            return Some(Block { until: Some(closing.next_stage(now)) });
+            return Some(Block::until(closing.next_stage(now)));
         }
         let limit = limit.filter(|limit| limit.rate > 0)?;
         let bucket = self.bucket_of(gate, &limit, now);
-        (!bucket.has_start()).then(|| Block { until: Some(bucket.next_start(limit.rate)) })
+        (!bucket.has_start()).then(|| Block::until(bucket.next_start(limit.rate)))
     }
 
     /// The gates that keep a run back now.
@@ -277,10 +285,11 @@ impl Gates {
         self.of(run).iter().filter_map(move |gate| Some((*gate, self.block(*gate, now)?)))
     }
 
-    /// The key that keeps a run back now, and until when if that is known.
-    pub fn wait(&self, run: RunKey, now: u64) -> Option<(&str, Option<u64>)> {
-        let longest = self.blocks(run, now).max_by_key(|(_, block)| block.until.unwrap_or(u64::MAX));
-        longest.map(|(gate, block)| (&*self.gates[gate].name.key, block.until))
+    /// The key that keeps a run back the longest, and how.
+    pub fn wait(&self, run: RunKey, now: u64) -> Option<(&str, Block)> {
+        let longest =
+            self.blocks(run, now).max_by_key(|(_, block)| (block.until.unwrap_or(u64::MAX), block.shut));
+        longest.map(|(gate, block)| (&*self.gates[gate].name.key, block))
     }
 }
 

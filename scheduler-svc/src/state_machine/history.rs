@@ -106,7 +106,7 @@ impl Rings {
         }
     }
 
-    fn kept(&self, ring: Ring) -> usize {
+    pub fn kept(&self, ring: Ring) -> usize {
         self.numbers(ring).len()
     }
 }

@@ -11,6 +11,7 @@ use super::{
     definition::Definition,
     output::Refusal,
     run::{Phase, Run, RunKey},
+    schedule::Status,
     view::{Backlog, WaitKind},
 };
 
@@ -136,7 +137,25 @@ fn lane(definition: &Definition) -> (Arc<str>, Arc<str>) {
     (definition.key.namespace.clone(), definition.task.kind.clone())
 }
 
+/// Active schedules whose times are decided beyond now: the clock was ahead when they fired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    pub schedules: usize,
+    /// When the last of them goes on. Unix milliseconds.
+    pub until: i64,
+}
+
 impl StateMachine {
+    /// Those that are silent for longer than `margin` milliseconds. By walking: for a load, or a clock that was set.
+    pub fn ahead(&self, now: i64, margin: i64) -> Option<Ahead> {
+        let active = self.schedules.iter().filter(|(_, schedule)| schedule.status == Status::Active);
+        let silent = active.map(|(_, s)| s.decided_through).filter(|through| *through > now + margin);
+        silent.fold(None, |ahead: Option<Ahead>, until| {
+            let (schedules, last) = ahead.map_or((0, until), |ahead| (ahead.schedules, ahead.until));
+            Some(Ahead { schedules: schedules + 1, until: last.max(until) })
+        })
+    }
+
     /// How many runs may be started by hand, as of the last seal.
     pub(super) fn runs_left(&self, namespace: &str) -> usize {
         let live = self.tally.live.get(namespace).copied().unwrap_or(0);

@@ -6,6 +6,7 @@ use super::{
     StateMachine,
     command::{GetRun, ListRuns, ListSchedules},
     definition::{Definition, ScheduleKey},
+    gate::Block,
     id::{ReplyTo, RunId},
     output::{Answer, Refusal},
     run::{Phase, RunKey},
@@ -141,9 +142,9 @@ impl StateMachine {
             Phase::Behind => Wait::Overlap,
             Phase::Ready(None) => Wait::Paused,
             Phase::Ready(Some(_)) | Phase::Running(_) | Phase::Cancelling { .. } => {
-                if let Some((key, until)) = self.gates.wait(key, self.now.elapsed) {
+                if let Some((key, Block { until, shut })) = self.gates.wait(key, self.now.elapsed) {
                     let until = until.map(|at| self.now.wall + (at - self.now.elapsed) as i64);
-                    Wait::Limit { key: key.into(), until }
+                    Wait::Limit { key: key.into(), until, shut }
                 } else if has_worker() {
                     Wait::NoSlot
                 } else {
@@ -179,11 +180,9 @@ impl StateMachine {
                 break;
             }
             next = Some(id.clone());
-            if self.schedules[slot].definition.has_labels(&list.labels) {
-                let live = self.schedules[slot]
-                    .live()
-                    .iter()
-                    .map(|key| RunView::Live(Box::new(self.live_view(*key))));
+            let schedule = &self.schedules[slot];
+            if schedule.has_any(list.among) && schedule.definition.has_labels(&list.labels) {
+                let live = schedule.live().iter().map(|key| RunView::Live(Box::new(self.live_view(*key))));
                 schedules.push((self.view(slot), live.collect()));
             }
         }

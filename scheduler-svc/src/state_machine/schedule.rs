@@ -5,8 +5,9 @@ use std::sync::{Arc, LazyLock};
 use smallvec::SmallVec;
 
 use super::{
+    command::Among,
     definition::Definition,
-    history::{Rings, Sizes},
+    history::{Ring, Rings, Sizes},
     id::{RunId, Trigger, Uid},
     run::RunKey,
     timer::WallTimer,
@@ -221,6 +222,13 @@ impl Schedule {
 
     pub fn live(&self) -> &[RunKey] {
         &self.past().live
+    }
+
+    pub fn has_any(&self, among: Among) -> bool {
+        let past = self.past();
+        among.live && !past.live.is_empty()
+            || among.succeeded && past.rings.kept(Ring::Succeeded) > 0
+            || among.unsucceeded && past.rings.kept(Ring::Unsucceeded) > 0
     }
 
     pub fn pause(&self) -> Option<&Pause> {

@@ -110,6 +110,8 @@ pub enum Wait {
     Limit {
         key: Box<str>,
         until: Option<i64>,
+        /// Its `max_running` is 0.
+        shut: bool,
     },
 }
 

@@ -22,7 +22,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -203,6 +203,7 @@ impl Store for EmbeddedStore {
     }
 
     fn open(&self) -> Result<Opened, StoreError> {
+        let begun = Instant::now();
         let Position { epoch, seq } = self.position()?;
         let outranked = self.outranked.load(Ordering::Relaxed);
         let position = Position { epoch: epoch.max(outranked) + 1, seq };
@@ -216,7 +217,7 @@ impl Store for EmbeddedStore {
         });
         let (mut hot, states) = (hot?, states?);
         hot.extend(states);
-        Ok(Opened { epoch: position.epoch, seq, hot })
+        Ok(Opened { epoch: position.epoch, seq, hot, took: begun.elapsed() })
     }
 
     fn commit(&self, epoch: u64, seq: u64, writes: Batch) -> Result<(), StoreError> {

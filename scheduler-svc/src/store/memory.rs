@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -64,7 +65,7 @@ impl Store for MemoryStore {
         state.epoch += 1;
         let hot = state.records.iter().filter(|(key, _)| !key.is_cold());
         let hot = hot.map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok(Opened { epoch: state.epoch, seq: state.seq, hot })
+        Ok(Opened { epoch: state.epoch, seq: state.seq, hot, took: Duration::ZERO })
     }
 
     fn commit(&self, epoch: u64, seq: u64, batch: Batch) -> Result<(), StoreError> {

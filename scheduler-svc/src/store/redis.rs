@@ -191,9 +191,19 @@ impl Store for RedisStore {
         "redis"
     }
 
+    fn address(&self) -> String {
+        self.inner.options.address.shown.clone()
+    }
+
     fn open(&self) -> Result<Opened, StoreError> {
         let inner = self.inner.clone();
-        self.wait(async move { inner.open().await })?
+        let opened = self.wait(async move { inner.open().await })?;
+        let trouble = match &opened {
+            Err(StoreError::Unknown(why)) => Some(why.clone()),
+            Err(_) | Ok(_) => None,
+        };
+        self.inner.lease.looked(trouble);
+        opened
     }
 
     fn commit(&self, epoch: u64, seq: u64, batch: Batch) -> Result<(), StoreError> {
@@ -242,7 +252,9 @@ impl Store for RedisStore {
 
     fn owner(&self) -> Option<Peer> {
         let inner = self.inner.clone();
-        self.wait(async move { inner.holder().await }).ok()?
+        let seen = self.wait(async move { inner.holder().await }).ok()?;
+        self.inner.lease.looked(seen.as_ref().err().cloned());
+        seen.ok()?
     }
 
     fn resign(&self) {

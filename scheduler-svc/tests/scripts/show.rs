@@ -220,8 +220,8 @@ fn wait(world: &World, wait: &Wait) -> String {
         Wait::Backoff { until } => format!("backoff until {}", world.time(*until)),
         Wait::Paused => "held by the pause".into(),
         Wait::Overlap => "behind the live run".into(),
-        Wait::Limit { key, until: None } => format!("limit {key}"),
-        Wait::Limit { key, until: Some(until) } => {
+        Wait::Limit { key, until: None, .. } => format!("limit {key}"),
+        Wait::Limit { key, until: Some(until), .. } => {
             format!("limit {key} until {} at least", world.time(*until))
         }
     }

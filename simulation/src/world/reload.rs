@@ -7,7 +7,7 @@ use scheduler_svc::{
     pipeline::Step,
     state_machine::{
         StateMachine,
-        command::{Command, ListRuns, ListSchedules},
+        command::{Among, Command, ListRuns, ListSchedules},
         id::ReplyTo,
         output::{Answer, Reply},
         schedule::Status,
@@ -44,6 +44,7 @@ fn questions() -> [(ReplyTo, Command); 2] {
         schedule: None,
         after: None,
         labels: BTreeMap::new(),
+        among: Among::ALL,
         limit: 1_000,
     };
     [schedules_question(), (RUNS, Command::ListRuns(runs))]

@@ -14,7 +14,7 @@ use prost_types::Struct;
 use tonic::Status;
 
 use crate::{
-    grpc::{convert, field, text::clean},
+    grpc::{convert, field, not_leader, text::clean},
     state_machine::{
         command::{self, Caller, Held, OpenSession, Progress, Reported},
         failure::{Class, Failure},
@@ -135,6 +135,10 @@ pub fn reports(
 
 /// Whether a worker speaks of this leadership (rule O5). It may not know the epoch, or know an earlier one.
 fn is_current(own: u64, epoch: i64) -> Result<bool, Status> {
+    if own == 0 {
+        // It has just stopped to lead, which says nothing about the worker's epoch.
+        return Err(not_leader());
+    }
     let own = own as i64;
     if epoch > own {
         tracing::warn!(own, heard = epoch, "a worker has heard of a later epoch; was the store restored?");
@@ -345,5 +349,21 @@ pub(super) fn worker(identity: &Identity, view: &WorkerView) -> pb::Worker {
         connected: view.connected,
         connect_time: Some(convert::timestamp(view.opened)),
         last_heartbeat_time: Some(convert::timestamp(view.heard)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use docket::errors::reason_of;
+
+    use super::*;
+
+    /// A scheduler that has just stopped to lead knows no epoch of its own.
+    #[test]
+    fn o5_an_epoch_is_later_only_than_one_that_is_known() {
+        let reason = |own, epoch| is_current(own, epoch).map_err(|status| reason_of(&status));
+        assert_eq!(reason(0, 1), Err(Some(Reason::NotLeader)));
+        assert_eq!(reason(2, 3), Err(Some(Reason::NotServing)));
+        assert_eq!((reason(2, 2), reason(2, 1), reason(2, 0)), (Ok(true), Ok(false), Ok(true)));
     }
 }

@@ -104,7 +104,7 @@ fn r6_a_permit_is_held_until_the_lease_ends_and_parked_runs_go_on_in_order() {
     bench.run_all(definitions);
     let jobs = bench.jobs();
     assert_eq!(jobs.len(), 2);
-    assert_eq!(bench.wait_of("s3"), Wait::Limit { key: "provider:x".into(), until: None });
+    assert_eq!(bench.wait_of("s3"), Wait::Limit { key: "provider:x".into(), until: None, shut: false });
     bench.succeed(&jobs[0]);
     assert_eq!(bench.started(), ["s4"], "priority first");
     bench.fail(&jobs[1], Class::Transient);
@@ -218,7 +218,7 @@ fn r6_starts_per_second_are_spread_exactly() {
     bench.run_all(numbered(0..100, &["k"]));
     assert_eq!(bench.jobs().len(), 3, "the burst");
     let until = bench.now.wall + 500;
-    assert_eq!(bench.wait_of("s3"), Wait::Limit { key: "k".into(), until: Some(until) });
+    assert_eq!(bench.wait_of("s3"), Wait::Limit { key: "k".into(), until: Some(until), shut: false });
     bench.pass(499);
     assert!(bench.jobs().is_empty());
     bench.pass(1);

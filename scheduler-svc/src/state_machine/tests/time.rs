@@ -1,7 +1,7 @@
 //! Rule P6 and misfires: clocks that step, and outages.
 
 use super::{bench::*, *};
-use crate::state_machine::schedule::Verdict;
+use crate::state_machine::{look::Ahead, schedule::Verdict};
 
 #[test]
 fn p6_clock_stepped_back_fires_nothing_twice() {
@@ -137,4 +137,23 @@ fn a_herd_takes_turns_and_loses_nobody() {
         .collect();
     assert!(sizes.iter().all(|size| *size <= 3), "{sizes:?}");
     assert_eq!(bench.jobs().len(), 31);
+}
+
+/// A clock that was ahead leaves schedules silent; it is known which, also after a restart.
+#[test]
+fn what_a_clock_ahead_has_decided_is_known() {
+    let mut bench = Bench::new();
+    bench.save(definition("a", every(MINUTE)));
+    bench.save(definition("b", every(10 * DAY)));
+    assert_eq!(bench.machine.ahead(bench.now.wall, 0), None);
+    bench.set_clock(2 * HOUR);
+    bench.wake();
+    assert_eq!(bench.machine.ahead(bench.now.wall, 0), None, "nobody knows yet that it is ahead");
+    bench.set_clock(-2 * HOUR);
+    let ahead = Ahead { schedules: 1, until: bench.view("a").decided_through };
+    assert_eq!(ahead.until, START + 2 * HOUR);
+    assert_eq!(bench.machine.ahead(bench.now.wall, MINUTE), Some(ahead));
+    assert_eq!(bench.machine.ahead(bench.now.wall, 3 * HOUR), None);
+    bench.restart(SECOND);
+    assert_eq!(bench.machine.ahead(bench.now.wall, MINUTE), Some(ahead));
 }

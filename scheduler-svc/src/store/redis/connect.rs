@@ -11,6 +11,8 @@ use deadpool_redis::{
     sentinel,
 };
 
+use docket::errors::cause;
+
 use crate::store::StoreError;
 
 /// A connection has to stand within it.
@@ -204,10 +206,10 @@ impl Pools {
     pub async fn dedicated(&self) -> Result<MultiplexedConnection, String> {
         let mut connection = match self {
             Self::One(pool) => {
-                deadpool_redis::Connection::take(pool.get().await.map_err(|error| error.to_string())?)
+                deadpool_redis::Connection::take(pool.get().await.map_err(|error| cause(&error))?)
             }
             Self::Sentinel(pool) => {
-                sentinel::Connection::take(pool.get().await.map_err(|error| error.to_string())?)
+                sentinel::Connection::take(pool.get().await.map_err(|error| cause(&error))?)
             }
         };
         connection.set_response_timeout(ANSWER);
@@ -224,13 +226,13 @@ impl Pools {
     ) -> Result<T, String> {
         match self {
             Self::One(pool) => {
-                let mut connection = pool.get().await.map_err(|error| error.to_string())?;
-                work(&mut connection).await.map_err(|error| error.to_string())
+                let mut connection = pool.get().await.map_err(|error| cause(&error))?;
+                work(&mut connection).await.map_err(|error| cause(&error))
             }
             Self::Sentinel(pool) => {
-                let mut connection = pool.get().await.map_err(|error| error.to_string())?;
+                let mut connection = pool.get().await.map_err(|error| cause(&error))?;
                 connection.set_response_timeout(ANSWER);
-                work(&mut connection).await.map_err(|error| error.to_string())
+                work(&mut connection).await.map_err(|error| cause(&error))
             }
         }
     }

@@ -19,7 +19,10 @@ use super::{
     script::{self, Failed, Said},
     server::Server,
 };
-use crate::store::{Health, StoreError};
+use crate::{
+    repeated::Repeated,
+    store::{Health, StoreError},
+};
 
 /// A shard that has not moved for so long does not keep its lease.
 const STALL: Duration = Duration::from_secs(10);
@@ -31,8 +34,9 @@ pub struct Lease {
     trusted_until: AtomicU64,
     progress: AtomicU64,
     lost: AtomicBool,
-    /// What the last commit, the last renewal and the last wait for `store.ack` came to.
-    health: Mutex<[Option<String>; 3]>,
+    /// What the last commit, the last renewal, the last wait for `store.ack`, and the last look of one that does not own
+    /// the store came to.
+    health: Mutex<[Option<String>; 4]>,
     /// What a person should mend.
     advice: Mutex<String>,
 }
@@ -109,6 +113,12 @@ impl Lease {
         self.keep(SECURED, error.map(|error| format!("changes are not acknowledged: {error}")));
     }
 
+    /// Keeps what a look at the owner, or an opening, came to. What it came to as an owner is then a thing of the past.
+    pub fn looked(&self, trouble: Option<String>) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        *health = [None, None, None, trouble];
+    }
+
     /// Says once what should be mended, and keeps it for status.
     pub fn advise(&self, advice: String) {
         let mut known = self.advice.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,6 +144,7 @@ impl Lease {
 /// Renews until the opening that it belongs to is over.
 pub async fn keep(inner: Weak<Inner>, nonce: String) {
     let mut connection: Option<MultiplexedConnection> = None;
+    let mut trouble = Repeated::default();
     loop {
         let pause = {
             let Some(inner) = inner.upgrade() else { return };
@@ -146,7 +157,11 @@ pub async fn keep(inner: Weak<Inner>, nonce: String) {
                 let renewed = inner.renew(&mut connection, &nonce).await;
                 if let Err(failed) = &renewed {
                     connection = None;
-                    tracing::warn!(why = failed.why, "renew the lease in Redis");
+                    if let Some(times) = trouble.came(&failed.why, Instant::now()) {
+                        tracing::warn!(why = failed.why, times, "renew the lease in Redis");
+                    }
+                } else if trouble.over() {
+                    tracing::info!("the lease in Redis is renewed again");
                 }
                 inner.lease.keep(RENEWAL, renewed.err().map(|failed| failed.why));
             }

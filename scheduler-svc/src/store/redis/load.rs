@@ -74,22 +74,25 @@ impl Inner {
         if taken.is_err() {
             self.abandon(&server).await;
         }
-        Ok(Opened { epoch: grant.epoch, seq: grant.seq, hot: taken? })
+        let (hot, took) = taken?;
+        Ok(Opened { epoch: grant.epoch, seq: grant.seq, hot, took })
     }
 
-    /// What there is, once the grant is on disk.
+    /// What there is, once the grant is on disk; and how long reading it took.
     async fn take(
         &self,
         connection: &mut MultiplexedConnection,
         server: &Server,
         nonce: &str,
         grant: &Grant,
-    ) -> Result<Vec<(Key, Bytes)>, StoreError> {
+    ) -> Result<(Vec<(Key, Bytes)>, Duration), StoreError> {
+        let begun = Instant::now();
         let hot = self.load(connection, nonce, grant).await?;
+        let took = begun.elapsed();
         if !grant.resigned {
             self.until_durable(connection, server, grant.at).await?;
         }
-        Ok(hot)
+        Ok((hot, took))
     }
 
     /// An opening that came to nothing keeps nobody waiting, itself included: its lease ends now. It has said nothing; but
@@ -158,9 +161,13 @@ impl Inner {
         Ok(left.map(|left| (left, peer)))
     }
 
-    pub(super) async fn holder(&self) -> Option<Peer> {
-        let seen = self.pools.with(async |connection| Ok(self.lease_left(connection).await)).await;
-        seen.ok()?.ok()?.map(|(_, peer)| peer)
+    pub(super) async fn holder(&self) -> Result<Option<Peer>, String> {
+        let seen = self.pools.with(async |connection| Ok(self.lease_left(connection).await)).await?;
+        let held = seen.map_err(|error| match error {
+            StoreError::Unknown(why) => why,
+            other => other.to_string(),
+        });
+        Ok(held?.map(|(_, peer)| peer))
     }
 
     async fn grant(&self, connection: &mut MultiplexedConnection, nonce: &str) -> Result<Grant, StoreError> {
