@@ -4,15 +4,17 @@
 //! - [`errors`]: the one table of error reasons, and statuses that carry `google.rpc` details.
 //! - [`identity`]: who calls, what they may call, and the gate that both services stand behind.
 //! - [`listener`]: the connections of both services' gRPC servers.
+//! - [`settings`]: what the configurations of both services have in common.
 //! - [`trace`]: how a run's trace travels.
 //!
-//! Absent on purpose: business rules, storage, configuration, anything that only one side needs.
+//! Absent on purpose: business rules, storage, keys of one service, anything that only one side needs.
 
 pub mod calls;
 pub mod errors;
 pub mod identity;
 pub mod listener;
 mod redacted;
+pub mod settings;
 pub mod trace;
 
 #[allow(clippy::large_enum_variant, clippy::doc_lazy_continuation, clippy::doc_overindented_list_items)]

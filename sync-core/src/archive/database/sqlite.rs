@@ -4,8 +4,8 @@ use std::path::Path;
 use std::str::FromStr;
 
 use sqlx::AnyPool;
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::Connection as _;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 
 use super::{ACQUIRE, pool_options};
 use crate::archive::{Error, Result};
