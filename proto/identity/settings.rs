@@ -109,8 +109,11 @@ mod tests {
         let settings = Settings { tokens_file: file.path().into(), ..Settings::default() };
         assert!(settings.empty_file().unwrap().contains("has no entries"));
         let entry = crate::identity::tokens::hash("t");
-        let entry = format!("[[identity]]\nname = \"a\"\nroles = [\"operator\"]\nhash = \"{entry}\"\n");
+        let entry = format!(
+            "[[identity]]\nname = \"a\"\nroles = [\"operator\"]\nnamespaces = [\"*\"]\nhash = \"{entry}\"\n"
+        );
         std::fs::write(file.path(), entry).unwrap();
+        assert!(settings.gate().is_ok());
         assert_eq!(settings.empty_file(), None);
         assert_eq!(Settings::default().empty_file(), None);
     }

@@ -274,7 +274,9 @@ impl Link {
                 self.agent.stream_refused(now, why);
             }
             Some(status) => {
-                self.lost(why(status, &self.url));
+                let why = why(status);
+                let hint = if self.was_connected { "" } else { hint(&self.url, &why) };
+                self.lost(format!("{why}{hint}"));
                 self.agent.stream_ended(now);
             }
             None => {
@@ -442,26 +444,26 @@ async fn next_message(
     }
 }
 
-/// What lies at the bottom of it, and what may be mixed up.
-fn why(status: &tonic::Status, url: &str) -> String {
-    let cause = match std::error::Error::source(status) {
+/// What lies at the bottom of it.
+fn why(status: &tonic::Status) -> String {
+    match std::error::Error::source(status) {
         Some(source) => cause(source),
         None => status.message().to_owned(),
-    };
-    let hint = hint(url.starts_with("https://"), &cause);
-    format!("{cause}{hint}")
+    }
 }
 
-/// One side speaks TLS, and the other does not.
-fn hint(is_secure: bool, cause: &str) -> &'static str {
-    match is_secure {
-        true if cause.contains("InvalidContentType") => {
-            "; the scheduler seems to have no TLS: then scheduler.url is http://"
-        }
-        false if cause.contains("frame with invalid size") => {
-            "; the scheduler seems to have TLS: then scheduler.url is https://"
-        }
-        true | false => "",
+/// For a worker that was never connected: perhaps one side speaks TLS, and the other does not. Whoever gets plain text
+/// in place of TLS sends a short alert, if anything, and closes.
+fn hint(url: &str, why: &str) -> &'static str {
+    let holds = |parts: &[&str]| parts.iter().any(|part| why.contains(part));
+    if url.starts_with("https://") && holds(&["InvalidContentType"]) {
+        "; the scheduler seems to have no TLS: then scheduler.url is http://"
+    } else if url.starts_with("http://")
+        && holds(&["connection closed", "invalid size", "reset", "broken pipe"])
+    {
+        "; if the scheduler has TLS, scheduler.url is https://"
+    } else {
+        ""
     }
 }
 

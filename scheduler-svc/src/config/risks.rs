@@ -109,7 +109,9 @@ mod tests {
     fn the_defaults_and_a_usual_installation_are_no_risk() {
         let tokens = tempfile::NamedTempFile::new().expect("a file");
         let hash = docket::identity::tokens::hash("t");
-        let entry = format!("[[identity]]\nname = \"a\"\nroles = [\"operator\"]\nhash = \"{hash}\"\n");
+        let entry = format!(
+            "[[identity]]\nname = \"a\"\nroles = [\"operator\"]\nnamespaces = [\"*\"]\nhash = \"{hash}\"\n"
+        );
         std::fs::write(tokens.path(), entry).expect("written");
         assert_eq!(risks(|_| {}), "");
         let usual = risks(|config| {

@@ -141,7 +141,9 @@ mod tests {
     fn the_defaults_and_a_usual_installation_are_no_risk() {
         let tokens = tempfile::NamedTempFile::new().expect("a file");
         let hash = docket::identity::tokens::hash("t");
-        let entry = format!("[[identity]]\nname = \"a\"\nroles = [\"operator\"]\nhash = \"{hash}\"\n");
+        let entry = format!(
+            "[[identity]]\nname = \"a\"\nroles = [\"operator\"]\nnamespaces = [\"*\"]\nhash = \"{hash}\"\n"
+        );
         fs::write(tokens.path(), entry).expect("written");
         assert_eq!(risks(None, |_| {}), "");
         let usual = risks(Some(1 << 30), |config| {
