@@ -7,10 +7,28 @@ mod library;
 
 pub use library::Reasons;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, error::Error, iter::successors, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// An error and what lies behind it in one line. Many libraries repeat their source's text in their own: what has been
+/// said is not said again.
+pub fn in_full(error: &(dyn Error + 'static)) -> String {
+    let mut said = error.to_string();
+    for text in successors(error.source(), |&error| error.source()).map(ToString::to_string) {
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+    }
+    said
+}
+
+/// What lies at the bottom of an error: the layers above it often only say that something failed.
+pub fn cause(error: &(dyn Error + 'static)) -> String {
+    let innermost = successors(Some(error), |&error| error.source()).last();
+    innermost.map(ToString::to_string).unwrap_or_default()
+}
 
 /// `google.rpc.ErrorInfo.domain` of every error.
 pub const DOMAIN: &str = "docket";
@@ -128,15 +146,6 @@ reasons! {
 }
 
 /// A status with its reason.
-/// What lies at the bottom of an error: the layers above it often only say that something failed.
-pub fn cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
-}
-
 pub fn status(reason: Reason, message: impl Into<String>) -> Status {
     Status::with_error_details(reason.code(), message, details(reason))
 }
@@ -215,6 +224,27 @@ mod tests {
         assert_eq!(reason_of(&status), Some(Reason::InvalidField));
         let bad = status.get_details_bad_request().expect("BadRequest");
         assert_eq!(bad.field_violations[0].field, "schedule.spread");
+    }
+
+    #[test]
+    fn an_error_is_said_once_with_what_lies_behind_it() {
+        #[derive(Debug)]
+        struct Of(&'static str, Option<Box<Of>>);
+        impl std::fmt::Display for Of {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+        impl Error for Of {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                self.1.as_deref().map(|of| of as _)
+            }
+        }
+        let behind =
+            Of("no answer: refused", Some(Box::new(Of("refused", Some(Box::new(Of("os error 111", None)))))));
+        let error = Of("database", Some(Box::new(behind)));
+        assert_eq!(in_full(&error), "database: no answer: refused: os error 111");
+        assert_eq!(cause(&error), "os error 111");
     }
 
     #[test]

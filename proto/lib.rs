@@ -5,9 +5,10 @@
 //! - [`identity`]: who calls, what they may call, and the gate that both services stand behind.
 //! - [`listener`]: the connections of both services' gRPC servers.
 //! - [`log_level`]: what both services take for `log.level`.
+//! - [`settings`]: what the configurations of both services have in common.
 //! - [`trace`]: how a run's trace travels.
 //!
-//! Absent on purpose: business rules, storage, configuration, anything that only one side needs.
+//! Absent on purpose: business rules, storage, keys of one service, anything that only one side needs.
 
 pub mod calls;
 pub mod errors;
@@ -15,6 +16,7 @@ pub mod identity;
 pub mod listener;
 pub mod log_level;
 mod redacted;
+pub mod settings;
 pub mod trace;
 
 #[allow(clippy::large_enum_variant, clippy::doc_lazy_continuation, clippy::doc_overindented_list_items)]

@@ -60,6 +60,18 @@ impl Settings {
         })
     }
 
+    /// A file that lets nobody in.
+    pub fn empty_file(&self) -> Option<String> {
+        let is_empty =
+            self.has_file() && Tokens::open(&self.tokens_file).is_ok_and(|tokens| tokens.is_empty());
+        is_empty.then(|| {
+            format!(
+                "auth.tokens_file: {} has no entries, so all calls are refused; `scheduler-svc token new` makes them",
+                self.tokens_file.display()
+            )
+        })
+    }
+
     fn limited(&self, gate: Gate) -> Gate {
         gate.with_rates(self.calls_per_second, self.calls_burst)
     }
@@ -89,6 +101,21 @@ mod tests {
         let tokens = Settings { tokens_file: "tokens".into(), ..Settings::default() };
         assert!(tokens.risk(anywhere, false).unwrap().contains("tls.cert_file"));
         assert_eq!(tokens.risk(anywhere, true), None);
+    }
+
+    #[test]
+    fn a_file_that_lets_nobody_in_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let settings = Settings { tokens_file: file.path().into(), ..Settings::default() };
+        assert!(settings.empty_file().unwrap().contains("has no entries"));
+        let entry = crate::identity::tokens::hash("t");
+        let entry = format!(
+            "[[identity]]\nname = \"a\"\nroles = [\"operator\"]\nnamespaces = [\"*\"]\nhash = \"{entry}\"\n"
+        );
+        std::fs::write(file.path(), entry).unwrap();
+        assert!(settings.gate().is_ok());
+        assert_eq!(settings.empty_file(), None);
+        assert_eq!(Settings::default().empty_file(), None);
     }
 
     #[test]

@@ -157,6 +157,10 @@ impl Tokens {
         Ok(Self(Arc::new(inner)))
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.set().is_empty()
+    }
+
     /// Reads the file again if it has changed.
     ///
     /// # Errors

@@ -55,9 +55,37 @@ impl Grpc {
     }
 }
 
+impl Http {
+    /// # Errors
+    /// When gRPC's port is the same.
+    pub fn check(&self, grpc: SocketAddr) -> Result<(), String> {
+        let (own, other) = (self.listen.ip(), grpc.ip());
+        let meet = own == other || own.is_unspecified() || other.is_unspecified();
+        if meet && self.listen.port() == grpc.port() && grpc.port() != 0 {
+            return Err(format!(
+                "grpc.listen is {grpc} and http.listen {}: each needs a port of its own",
+                self.listen
+            ));
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_listeners_need_two_ports() {
+        let meet = |grpc: &str, http: &str| {
+            let http = Http { listen: http.parse().unwrap(), tls: false, open_metrics: false };
+            http.check(grpc.parse().unwrap()).is_err()
+        };
+        assert!(meet("127.0.0.1:7310", "127.0.0.1:7310"));
+        assert!(meet("0.0.0.0:7310", "127.0.0.1:7310"));
+        assert!(!meet("127.0.0.1:7310", "127.0.0.2:7310"));
+        assert!(!meet("127.0.0.1:0", "127.0.0.1:0"), "any free ones");
+    }
 
     #[test]
     fn what_is_out_of_bounds_is_named() {

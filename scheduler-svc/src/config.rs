@@ -13,6 +13,7 @@ use std::{
 use docket::{
     identity::{self, tls},
     listener::settings::{Grpc, Http},
+    settings,
 };
 use figment::{
     Figment,
@@ -51,6 +52,7 @@ pub struct Config {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
+    #[serde(serialize_with = "settings::serialize_shown")]
     pub url: String,
     pub prefix: String,
     pub tls_ca_file: PathBuf,
@@ -175,6 +177,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
+    #[serde(serialize_with = "settings::serialize_shown")]
     pub otlp_endpoint: String,
     pub sample_ratio: f64,
     pub overdue_alarm_ms: u64,
@@ -206,7 +209,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
+/// Variables of this service's sections. One environment may serve both services; what neither knows is told as a risk.
 fn environment() -> Env {
     const SECTIONS: [&str; 15] = [
         "grpc",
@@ -287,6 +290,7 @@ impl Config {
         self.check_ack(&self.store_url()?)?;
         self.grpc.check().map_err(ConfigError)?;
         telemetry::filter(&self.log.level).map_err(ConfigError)?;
+        self.http.check(self.grpc.listen).map_err(ConfigError)?;
         self.auth.check(self.grpc.listen).map_err(ConfigError)?;
         if self.tls.open().map_err(ConfigError)?.is_none() && self.http.tls {
             return Err(ConfigError("http.tls needs tls.cert_file and tls.key_file".into()));
@@ -324,6 +328,7 @@ impl Config {
         for (namespace, own) in self.history.of_namespaces() {
             kept(&format!("history.namespaces.{namespace}"), own)?;
         }
+        settings::check_collector(&self.telemetry.otlp_endpoint).map_err(ConfigError)?;
         if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
             return Err(ConfigError(format!(
                 "telemetry.sample_ratio is {}: set a number from 0 to 1",

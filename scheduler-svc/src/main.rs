@@ -14,10 +14,14 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use docket::listener::{Listener, Protocol, http::BOUNDS};
+use docket::{
+    errors::in_full,
+    listener::{Listener, Protocol, http::BOUNDS},
+    settings::{printed, say},
+};
 use scheduler_svc::{
     cluster::{Cluster, Leadership},
-    config::{Ack, Config, DEFAULTS, StoreUrl},
+    config::{Ack, Config, DEFAULTS, LogFormat, StoreUrl},
     event_log,
     grpc::{self, Services},
     http,
@@ -37,7 +41,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Level, enabled, error, info, warn};
 
 /// EX_USAGE of sysexits.h: the configuration has to be changed.
 const BAD_CONFIG: u8 = 64;
@@ -77,15 +81,15 @@ enum Verb {
     Token(token::Verb),
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.print_defaults {
-        print!("{DEFAULTS}");
+        say(DEFAULTS);
         return ExitCode::SUCCESS;
     }
     if let Some(Verb::Token(verb)) = &arguments.verb {
-        print!("{}", token::run(verb));
+        say(&token::run(verb));
         return ExitCode::SUCCESS;
     }
     let config = match Config::load(arguments.config.as_deref()) {
@@ -96,16 +100,23 @@ fn main() -> ExitCode {
         }
     };
     if arguments.check_config {
-        println!("configuration is valid");
-        for risk in config.risks() {
-            println!("warning: {risk}");
-        }
+        say("configuration is valid\n");
+        config.risks().iter().for_each(|risk| say(&format!("warning: {risk}\n")));
         return ExitCode::SUCCESS;
     }
     if arguments.print_config {
-        println!("{config:#?}");
-        return ExitCode::SUCCESS;
+        return match printed(&config) {
+            Ok(text) => {
+                say(&text);
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("configuration: {error}");
+                ExitCode::FAILURE
+            }
+        };
     }
+    let in_log = config.log.format == LogFormat::Json;
     let outcome = match &arguments.verb {
         Some(Verb::Copy(ends)) => moving::copy(&config, ends),
         Some(Verb::Token(_)) => Ok(()),
@@ -114,9 +125,13 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The log may not be up yet, so a person gets it on stderr in any case.
-            error!(error = format!("{error:#}"), "stopped");
-            eprintln!("scheduler-svc: {error:#}");
+            // Once: in a log that programs read, if it is up, and otherwise on stderr.
+            let error = in_full(error.as_ref());
+            if in_log && enabled!(Level::ERROR) {
+                error!(error, "stopped");
+            } else {
+                eprintln!("scheduler-svc: {error}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -205,7 +205,7 @@ impl Syncer {
                 tracing::info!(documents_new, duplicates, messages_read, messages_failed, "mailbox synced")
             }
             Err(failure) => tracing::info!(
-                code = failure.code,
+                code = failure.name(),
                 why = %clean(&failure.message, 300),
                 documents_new = failure.outcome.documents_new,
                 duplicates = failure.outcome.duplicates,

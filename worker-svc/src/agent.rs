@@ -36,8 +36,8 @@ use remembered::Remembered;
 /// Between two tries to connect or report: doubling from the first to the second, with jitter.
 const PAUSE: (u64, u64) = (100, 5_000);
 /// After the time of a drain: for attempts to stop and for their outcomes to be handed in. Then the worker leaves, and
-/// what it still holds is given to others when its leases end.
-const LEAVE_AFTER: u64 = 15_000;
+/// what it still holds is given to others when its leases end. Short, since whoever stops the process does not wait.
+const LEAVE_AFTER: u64 = 2_500;
 /// For the scheduler to hear of a drain, when nothing is held.
 const HEARD_AFTER: u64 = 2_000;
 

@@ -9,20 +9,24 @@ mod risks;
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
 use docket::{
     identity::{self, bearer::Bearer, tls},
     listener::settings::{Grpc, Http},
+    settings,
 };
 use figment::{
     Figment,
     providers::{Env, Format as _, Toml},
 };
 use serde::{Deserialize, Serialize};
-use sync_core::source::network::Network;
+use sync_core::{
+    credential::key_file,
+    source::{imap, network::Network},
+};
 
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../default.toml");
@@ -44,7 +48,7 @@ pub struct Config {
     pub sources: Sources,
     pub credentials: Credentials,
     pub gmail: gmail::Gmail,
-    #[serde(default, skip_serializing)]
+    #[serde(default)]
     pub oauth: BTreeMap<String, oauth::Client>,
     pub reader: Reader,
     pub log: Log,
@@ -55,6 +59,7 @@ pub struct Config {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scheduler {
+    #[serde(serialize_with = "settings::serialize_shown")]
     pub url: String,
     pub token_file: PathBuf,
     pub tls_ca_file: PathBuf,
@@ -126,6 +131,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
+    #[serde(serialize_with = "settings::serialize_shown")]
     pub otlp_endpoint: String,
 }
 
@@ -147,7 +153,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Variables of this service's sections. Those of others are none of its business: one environment may serve both.
+/// Variables of this service's sections. One environment may serve both services; what neither knows is told as a risk.
 fn environment() -> Env {
     const SECTIONS: [&str; 16] = [
         "grpc",
@@ -194,10 +200,12 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         self.archive.check()?;
         self.grpc.check().map_err(ConfigError)?;
+        self.http.check(self.grpc.listen).map_err(ConfigError)?;
         self.auth.check(self.grpc.listen).map_err(ConfigError)?;
         if self.tls.open().map_err(ConfigError)?.is_none() && self.http.tls {
             return Err(ConfigError("http.tls needs tls.cert_file and tls.key_file".into()));
         }
+        settings::check_collector(&self.telemetry.otlp_endpoint).map_err(ConfigError)?;
         self.bearer()?;
         self.gmail.check()?;
         oauth::clients(&self.oauth)?;
@@ -227,9 +235,38 @@ impl Config {
             }
             _ => Err(ConfigError(format!(
                 "scheduler.url is `{}`; write http://HOST:PORT, or https://HOST:PORT",
-                self.scheduler.url
+                settings::shown(&self.scheduler.url)
             ))),
         }
+    }
+
+    /// Looks at the files that the worker needs to run, and that commands such as `keys create` may have yet to make.
+    ///
+    /// # Errors
+    /// Names the key and what to do.
+    pub fn check_files(&self) -> Result<(), ConfigError> {
+        let is_set = |path: &Path| !path.as_os_str().is_empty();
+        let (keys, ca, folder) =
+            (&self.credentials.key_file, &self.sources.ca_file, &self.sources.folder_root);
+        if is_set(keys)
+            && let Err(error) = key_file::read(keys)
+        {
+            let remedy = if keys.exists() { "" } else { "; `worker-svc keys create` makes one" };
+            return Err(ConfigError(format!("credentials.key_file: {error}{remedy}")));
+        }
+        if is_set(ca)
+            && let Err(error) = imap::tls::config(Some(ca))
+        {
+            let remedy = "name a file of PEM certificates, or leave it empty for the public authorities";
+            return Err(ConfigError(format!("sources.ca_file {}: {error}; {remedy}", ca.display())));
+        }
+        if is_set(folder)
+            && let Err(error) = fs::read_dir(folder)
+        {
+            let remedy = "name a folder that this process may read, or leave it empty for none";
+            return Err(ConfigError(format!("sources.folder_root {}: {error}; {remedy}", folder.display())));
+        }
+        Ok(())
     }
 
     /// What the worker says to the scheduler of who it is.
@@ -273,3 +310,6 @@ impl Config {
         if host.is_empty() { "worker".into() } else { host }
     }
 }
+
+#[cfg(test)]
+mod tests;

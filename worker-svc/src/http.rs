@@ -60,8 +60,9 @@ pub async fn serve(
             (false, Some(LinkStatus { refusal: Some(refusal), .. })) => {
                 (StatusCode::SERVICE_UNAVAILABLE, format!("{refusal}\n"))
             }
-            (false, Some(LinkStatus { connected: false, .. })) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "the scheduler is not connected\n".to_owned())
+            (false, Some(LinkStatus { connected: false, outage, .. })) => {
+                let why = outage.map(|why| format!(": {why}")).unwrap_or_default();
+                (StatusCode::SERVICE_UNAVAILABLE, format!("the scheduler is not connected{why}\n"))
             }
             (false, _) => (StatusCode::OK, "ready\n".to_owned()),
         };

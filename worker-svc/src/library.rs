@@ -53,7 +53,7 @@ const STREAMS: u32 = 100;
 /// give up on a service that stood still for a while are none: each of their streams may be reset a few times over.
 const RESETS: usize = 3 * STREAMS as usize;
 /// Calls that are under way when the process stops may take this long, downloads to slow clients included.
-const DRAIN: Duration = Duration::from_secs(10);
+pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// What both services need.
 #[derive(Clone)]

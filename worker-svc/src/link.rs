@@ -14,12 +14,13 @@ use std::{
 };
 
 use docket::{
-    errors::{Reason, reason_of},
+    errors::{Reason, cause, reason_of},
     identity::{
         bearer::Bearer,
         tls::client::{self, Trust},
     },
     schedule::v1::{self as pb, worker_service_client::WorkerServiceClient},
+    settings,
 };
 use futures_util::FutureExt as _;
 use tokio::{
@@ -32,7 +33,7 @@ use tonic::{
     service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
 };
-use tracing::{Instrument as _, Span, error, info, warn};
+use tracing::{Instrument as _, Span, debug, error, info, warn};
 
 use crate::{
     agent::{Agent, Effect, Key, Refusal},
@@ -86,6 +87,8 @@ pub struct LinkStatus {
     pub held: usize,
     /// Why it is not connected, where a person has to know.
     pub refusal: Option<Refusal>,
+    /// Why the last try to connect failed.
+    pub outage: Option<String>,
 }
 
 struct Started {
@@ -106,6 +109,11 @@ struct Link {
     inputs: mpsc::UnboundedSender<Input>,
     received: mpsc::UnboundedReceiver<Input>,
     status: watch::Sender<LinkStatus>,
+    /// As it may be shown.
+    url: String,
+    was_connected: bool,
+    /// Why the last try failed; None from a welcome on.
+    outage: Option<String>,
     start: Instant,
     drain: Duration,
     /// Where attempts run.
@@ -132,8 +140,11 @@ pub fn start(
         runtime.block_on(async {
             // The channel's own tasks belong to the runtime in which it is made.
             match scheduler.channel() {
-                Ok(channel) => Link::new(agent, channel, registry, drain, status, jobs).run(stopping).await,
-                Err(error) => error!(%error, url = scheduler.url, "scheduler.url"),
+                Ok(channel) => {
+                    let url = settings::shown(&scheduler.url);
+                    Link::new(agent, channel, url, registry, drain, status, jobs).run(stopping).await;
+                }
+                Err(error) => error!(%error, url = settings::shown(&scheduler.url), "scheduler.url"),
             }
         });
         let _ = end.send(());
@@ -145,6 +156,7 @@ impl Link {
     fn new(
         agent: Agent,
         channel: InterceptedService<Channel, Bearer>,
+        url: String,
         registry: Registry,
         drain: Duration,
         status: watch::Sender<LinkStatus>,
@@ -165,6 +177,9 @@ impl Link {
             inputs,
             received,
             status,
+            url,
+            was_connected: false,
+            outage: None,
             start: Instant::now(),
             drain,
             jobs,
@@ -206,11 +221,17 @@ impl Link {
     }
 
     /// Tells others how the link does, and a person when it cannot do at all: once per reason, not once per try.
-    fn show(&self) {
+    fn show(&mut self) {
+        let connected = self.agent.is_connected();
+        if connected && (self.outage.take().is_some() || !self.was_connected) {
+            info!(scheduler = self.url, "connected");
+        }
+        self.was_connected |= connected;
         let shown = LinkStatus {
-            connected: self.agent.is_connected(),
+            connected,
             held: self.agent.held(),
             refusal: self.agent.refusal().cloned(),
+            outage: self.outage.clone(),
         };
         self.status.send_if_modified(|status| {
             match &shown.refusal {
@@ -253,12 +274,26 @@ impl Link {
                 self.agent.stream_refused(now, why);
             }
             Some(status) => {
-                let (code, message) = (status.code(), status.message());
-                info!(?code, why = message, "the scheduler is not connected; trying again");
+                let why = why(status);
+                let hint = if self.was_connected { "" } else { hint(&self.url, &why) };
+                self.lost(format!("{why}{hint}"));
                 self.agent.stream_ended(now);
             }
-            None => self.agent.stream_ended(now),
+            None => {
+                debug!("the scheduler ended the stream; opening another");
+                self.agent.stream_ended(now);
+            }
         }
+    }
+
+    /// Told once per outage, not once per try.
+    fn lost(&mut self, why: String) {
+        if self.outage.is_none() {
+            warn!(scheduler = self.url, why, "the scheduler is not connected; trying again");
+        } else {
+            debug!(scheduler = self.url, why, "the scheduler is not connected; trying again");
+        }
+        self.outage = Some(why);
     }
 
     fn happened(&mut self, input: Input) {
@@ -294,7 +329,13 @@ impl Link {
                     inputs.send(Input::Opened(number, stream))
                 });
             }
-            Effect::CloseStream => self.close_stream(),
+            Effect::CloseStream => {
+                let is_opening = !self.status.borrow().connected;
+                if is_opening && self.agent.refusal().is_none() {
+                    self.lost("it does not answer".into());
+                }
+                self.close_stream();
+            }
             Effect::Start(job) => self.start_attempt(*job),
             Effect::Stop(key) => {
                 if let Some(started) = self.attempts.get(&key) {
@@ -400,6 +441,29 @@ async fn next_message(
         Ok(Some(message)) => Ok(message),
         Ok(None) => Err(None),
         Err(status) => Err(Some(status)),
+    }
+}
+
+/// What lies at the bottom of it.
+fn why(status: &tonic::Status) -> String {
+    match std::error::Error::source(status) {
+        Some(source) => cause(source),
+        None => status.message().to_owned(),
+    }
+}
+
+/// For a worker that was never connected: perhaps one side speaks TLS, and the other does not. Whoever gets plain text
+/// in place of TLS sends a short alert, if anything, and closes.
+fn hint(url: &str, why: &str) -> &'static str {
+    let holds = |parts: &[&str]| parts.iter().any(|part| why.contains(part));
+    if url.starts_with("https://") && holds(&["InvalidContentType"]) {
+        "; the scheduler seems to have no TLS: then scheduler.url is http://"
+    } else if url.starts_with("http://")
+        && holds(&["connection closed", "invalid size", "reset", "broken pipe"])
+    {
+        "; if the scheduler has TLS, scheduler.url is https://"
+    } else {
+        ""
     }
 }
 

@@ -12,7 +12,11 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use docket::listener::{Listener, Protocol, http::BOUNDS};
+use docket::{
+    errors::in_full,
+    listener::{Listener, Protocol, http::BOUNDS},
+    settings::{self, printed, say},
+};
 use sync_core::{
     archive::Archive,
     credential::{Credentials, Vault},
@@ -28,14 +32,15 @@ use sync_core::{
 };
 use tokio::{
     net::TcpListener,
+    runtime,
     signal::unix::{SignalKind, signal},
     sync::{oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{Level, enabled, error, info, warn};
 use worker_svc::{
     agent::{Agent, Profile},
-    config::{Config, DEFAULTS, oauth},
+    config::{Config, DEFAULTS, LogFormat, oauth},
     http, keys,
     kind::{Registry, document_sync::DocumentSync, noop::Noop},
     library::{self, Services},
@@ -46,6 +51,11 @@ use worker_svc::{
 
 /// EX_USAGE of sysexits.h: the configuration has to be changed.
 const BAD_CONFIG: u8 = 64;
+/// After the time of a drain: for jobs to be handed in, and for calls that are still under way. Whatever has not ended
+/// then is cut off, so that with the defaults a signal ends the process within 25 s.
+const LEAVE_AFTER: Duration = Duration::from_millis(3_500);
+/// For the tasks that are left to be dropped; readers end with them.
+const CUT_OFF: Duration = Duration::from_millis(200);
 /// Between two looks for blobs that nothing names.
 const SWEEP: Duration = Duration::from_secs(3600);
 /// Content of mails that may be in readers and on its way back at once.
@@ -81,7 +91,7 @@ enum Command {
     Keys(keys::Command),
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)]
+#[allow(clippy::print_stderr)]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(Command::ReadMail) = arguments.command {
@@ -89,7 +99,7 @@ fn main() -> ExitCode {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     if arguments.print_defaults {
-        print!("{DEFAULTS}");
+        say(DEFAULTS);
         return ExitCode::SUCCESS;
     }
     let config = match Config::load(arguments.config.as_deref()) {
@@ -99,17 +109,30 @@ fn main() -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    if arguments.check_config {
-        println!("configuration is valid");
-        for risk in config.risks() {
-            println!("warning: {risk}");
-        }
-        return ExitCode::SUCCESS;
-    }
     if arguments.print_config {
-        println!("{config:#?}");
+        return match printed(&config) {
+            Ok(text) => {
+                say(&text);
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("configuration: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    // `keys create` makes one of the files.
+    let needs_files = arguments.check_config || arguments.command.is_none();
+    if needs_files && let Err(error) = config.check_files() {
+        eprintln!("configuration: {error}");
+        return ExitCode::from(BAD_CONFIG);
+    }
+    if arguments.check_config {
+        say("configuration is valid\n");
+        config.risks().iter().for_each(|risk| say(&format!("warning: {risk}\n")));
         return ExitCode::SUCCESS;
     }
+    let in_log = arguments.command.is_none() && config.log.format == LogFormat::Json;
     let done = match arguments.command {
         Some(Command::Keys(command)) => manage_keys(command, config),
         _ => run(config),
@@ -117,9 +140,13 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The log may not be up yet, so a person gets it on stderr in any case.
-            error!(error = format!("{error:#}"), "stopped");
-            eprintln!("worker-svc: {error:#}");
+            // Once: in a log that programs read, if it is up, and otherwise on stderr.
+            let error = in_full(error.as_ref());
+            if in_log && enabled!(Level::ERROR) {
+                error!(error, "stopped");
+            } else {
+                eprintln!("worker-svc: {error}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -132,8 +159,15 @@ async fn manage_keys(command: keys::Command, config: Config) -> anyhow::Result<(
     keys::run(command, &config.credentials.key_file, catalog, Arc::new(now)).await
 }
 
-#[tokio::main]
-async fn run(config: Config) -> anyhow::Result<()> {
+fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(serve(config));
+    // A job that blocks its thread must not keep the process.
+    runtime.shutdown_timeout(CUT_OFF);
+    done
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
     sync_core::net::choose_cryptography();
     let _telemetry = Telemetry::start(&config)?;
     for risk in config.risks() {
@@ -197,6 +231,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
         mailboxes_per_namespace: config.limits.mailboxes_per_namespace,
         stopping: stopping_library,
     };
+    let drain = Duration::from_millis(config.worker.drain_ms);
     let guard = http::Guard { gate, open_metrics: config.http.open_metrics };
     let mut http = tokio::spawn(http::serve(http, status, metrics, guard, stopping.clone(), stopped.clone()));
     let mut grpc = tokio::spawn(library::serve(grpc, services));
@@ -207,11 +242,18 @@ async fn run(config: Config) -> anyhow::Result<()> {
         () = link_broke(&mut link) => anyhow::bail!("the link to the scheduler has panicked"),
     }
     stopping.cancel();
-    if let Some(link) = link {
-        link.await.context("the link to the scheduler has panicked")?;
+    let ended = async {
+        if let Some(link) = link {
+            link.await.context("the link to the scheduler has panicked")?;
+        }
+        handed_in.cancel();
+        anyhow::Ok(grpc.await??)
+    };
+    let within = drain.max(library::DRAIN) + LEAVE_AFTER;
+    match tokio::time::timeout(within, ended).await {
+        Ok(ended) => ended?,
+        Err(_) => warn!(?within, "calls or jobs were still under way when the time to stop was over"),
     }
-    handed_in.cancel();
-    grpc.await??;
     stopped.cancel();
     info!("stopped");
     Ok(())
@@ -314,7 +356,7 @@ fn start_link(
         version: env!("CARGO_PKG_VERSION").into(),
         archive_id,
     };
-    info!(worker = profile.worker_id, slots = profile.slots, kinds = ?profile.kinds, scheduler = config.scheduler.url, "taking jobs");
+    info!(worker = profile.worker_id, slots = profile.slots, kinds = ?profile.kinds, scheduler = settings::shown(&config.scheduler.url), "taking jobs");
     let agent = Agent::new(profile, rand::random());
     let drain = Duration::from_millis(config.worker.drain_ms);
     let scheduler = link::Scheduler {

@@ -66,7 +66,7 @@ impl Drop for Telemetry {
     fn drop(&mut self) {
         if let Some(provider) = &self.provider {
             // A collector that is down must not keep the process from ending.
-            let _ = provider.shutdown_with_timeout(Duration::from_secs(2));
+            let _ = provider.shutdown_with_timeout(Duration::from_secs(1));
         }
     }
 }

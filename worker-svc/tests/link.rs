@@ -204,6 +204,42 @@ async fn get(port: u16, path: &str) -> String {
     answer
 }
 
+/// Answers every connection with `bytes`, and closes it.
+async fn speaks(bytes: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(bytes).await;
+            let _ = stream.read(&mut [0; 1024]).await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_worker_that_is_cut_off_says_why_and_what_may_be_mixed_up() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    // An alert of TLS, and the settings of HTTP/2.
+    let (tls, plain) = (speaks(b"\x15\x03\x03\x00\x02\x02\x46").await, speaks(b"\0\0\0\x04\0\0\0\0\0").await);
+    for (url, why) in [
+        (format!("http://127.0.0.1:{nobody}"), "Connection refused"),
+        (format!("http://127.0.0.1:{tls}"), "scheduler.url is https://"),
+        (format!("https://127.0.0.1:{plain}"), "scheduler.url is http://"),
+    ] {
+        let stopping = CancellationToken::new();
+        let agent = Agent::new(profile("noop"), 1);
+        let (running, mut shown) =
+            link::start(agent, scheduler(url), Registry::default(), Duration::ZERO, stopping.clone())
+                .unwrap();
+        let status = shown.wait_for(|link| link.outage.is_some()).await.unwrap().clone();
+        let outage = status.outage.unwrap();
+        assert!(!status.connected && outage.contains(why), "{outage}");
+        stopping.cancel();
+        running.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_worker_that_is_refused_for_good_is_not_ready_and_says_why() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,13 +4,19 @@
 
 use std::net::SocketAddr;
 
-use docket::identity::exposure;
+use docket::{identity::exposure, settings};
 
 use super::{Ack, Config, StoreUrl};
 
 impl Config {
     /// One sentence each, with the keys.
     pub fn risks(&self) -> Vec<String> {
+        let mut risks = settings::unknown_variables(settings::variables());
+        risks.extend(self.risks_of_settings());
+        risks
+    }
+
+    fn risks_of_settings(&self) -> Vec<String> {
         let mut risks = Vec::new();
         let listen = self.grpc.listen;
         match self.store_url() {
@@ -37,6 +43,7 @@ impl Config {
             );
         }
         risks.extend(self.auth.risk(listen, !self.tls.cert_file.as_os_str().is_empty()));
+        risks.extend(self.auth.empty_file());
         risks.extend(self.grpc.bounds().risk());
         let secrets = [
             ("auth.tokens_file", &self.auth.tokens_file),
@@ -55,7 +62,21 @@ impl Config {
                  this one"
             ));
         }
+        let advertise = &self.cluster.advertise;
+        if !advertise.is_empty() && !has_port(advertise) {
+            risks.push(format!(
+                "cluster.advertise is {advertise}, without a port: other schedulers cannot pass calls on to this one; \
+                 write HOST:PORT"
+            ));
+        }
         let url = &self.store.url;
+        if !self.store.tls_ca_file.as_os_str().is_empty() && !url.starts_with("rediss") {
+            risks.push(
+                "store.tls_ca_file is set and store.url is not rediss://: the connection is in the clear, and nobody \
+                 looks at the file"
+                    .into(),
+            );
+        }
         let in_the_clear = url.starts_with("redis://") || url.starts_with("redis+sentinel://");
         if in_the_clear
             && url.contains('@')
@@ -67,6 +88,12 @@ impl Config {
     }
 }
 
+fn has_port(place: &str) -> bool {
+    place
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,12 +102,17 @@ mod tests {
         let mut config = Config::load(None).expect("the defaults");
         change(&mut config);
         config.check().expect("valid");
-        config.risks().join("\n")
+        config.risks_of_settings().join("\n")
     }
 
     #[test]
     fn the_defaults_and_a_usual_installation_are_no_risk() {
         let tokens = tempfile::NamedTempFile::new().expect("a file");
+        let hash = docket::identity::tokens::hash("t");
+        let entry = format!(
+            "[[identity]]\nname = \"a\"\nroles = [\"operator\"]\nnamespaces = [\"*\"]\nhash = \"{hash}\"\n"
+        );
+        std::fs::write(tokens.path(), entry).expect("written");
         assert_eq!(risks(|_| {}), "");
         let usual = risks(|config| {
             config.store.url = "rediss://docket:s3cret@redis:6379".into();
@@ -101,6 +133,16 @@ mod tests {
         let clear = risks(|config| config.store.url = "redis://docket:s3cret@redis".into());
         assert!(clear.contains("rediss://") && !clear.contains("s3cret"), "{clear}");
         assert_eq!(risks(|config| config.store.url = "redis://:s3cret@127.0.0.1".into()), "");
+        let unused = risks(|config| {
+            config.store.url = "redis://127.0.0.1".into();
+            config.store.tls_ca_file = "/ca.pem".into();
+        });
+        assert!(unused.contains("store.tls_ca_file") && unused.contains("rediss://"), "{unused}");
+        let portless = risks(|config| {
+            config.store.url = "redis://127.0.0.1".into();
+            config.cluster.advertise = "10.0.0.7".into();
+        });
+        assert!(portless.contains("cluster.advertise") && portless.contains("HOST:PORT"), "{portless}");
         let hidden = risks(|config| {
             config.store.url = "redis://redis".into();
             config.grpc.listen = "0.0.0.0:7310".parse().expect("an address");

@@ -53,3 +53,29 @@ fn a_log_level_that_would_silence_the_log_is_refused() {
     }
     load("[log]\nlevel = \"info,scheduler_svc=debug\"").expect("valid");
 }
+
+#[test]
+fn what_cannot_work_is_refused_before_a_port_is_bound() {
+    for (text, error) in [
+        ("[telemetry]\notlp_endpoint = \"localhost:4317\"", "telemetry.otlp_endpoint is `localhost:4317`"),
+        ("[telemetry]\notlp_endpoint = \"https://c:4317\"", "without TLS"),
+        ("[grpc]\nlisten = \"127.0.0.1:7399\"\n[http]\nlisten = \"127.0.0.1:7399\"", "a port of its own"),
+    ] {
+        let why = load(text).expect_err(error).to_string();
+        assert!(why.contains(error), "{why}");
+    }
+}
+
+#[test]
+fn what_is_printed_is_read_again_and_holds_no_secret() {
+    let config = load(
+        "[store]\nurl = \"rediss://docket:s3cret@redis:6379\"\n[history.namespaces.shop]\nruns = 50\n\
+         [telemetry]\notlp_endpoint = \"http://u:s3cret@collector:4317\"",
+    )
+    .expect("valid");
+    let printed = settings::printed(&config).expect("TOML");
+    assert!(!printed.contains("s3cret"), "{printed}");
+    assert!(printed.contains("rediss://[redacted]@redis:6379"), "{printed}");
+    let again = load(&printed).expect("what was printed");
+    assert_eq!(settings::printed(&again).expect("TOML"), printed);
+}

@@ -54,6 +54,7 @@ impl Catalog {
     /// [`Error::Unusable`] as for SQLite, and if `url` is none.
     pub async fn open_postgres(url: &str, settings: &postgres::Settings, now: i64) -> Result<Self> {
         let pool = postgres::pool(url, settings)?;
+        postgres::reach(url, settings).await?;
         Self::open(pool.clone(), pool, "BEGIN", now).await
     }
 

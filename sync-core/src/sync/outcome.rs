@@ -68,6 +68,11 @@ impl Failure {
         Self { class, code, message: message.into(), outcome: Outcome::default() }
     }
 
+    /// The code as the API has it.
+    pub fn name(&self) -> String {
+        self.code.replace('-', "_").to_ascii_uppercase()
+    }
+
     pub(super) fn cancelled() -> Self {
         Self::new(Class::Cancelled, "cancelled", "the run was cancelled")
     }
@@ -104,7 +109,16 @@ impl From<crate::archive::Error> for Failure {
                 (Class::Permanent, "archive-unusable")
             }
         };
-        Self::new(class, code, error.to_string())
+        // Apps read the message, and must not learn from it where blobs are on this host.
+        let message = match &error {
+            Error::Blobs(_) => "the archive's blob store failed; the worker's log has the detail".into(),
+            _ => error.to_string(),
+        };
+        let failure = Self::new(class, code, message);
+        if matches!(error, Error::Database(_) | Error::Blobs(_)) {
+            tracing::warn!(code = failure.name(), %error, "the archive failed");
+        }
+        failure
     }
 }
 
@@ -123,6 +137,18 @@ impl From<Refused> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_app_does_not_learn_where_blobs_are() {
+        let source = std::io::Error::other("/data/blobs/documents/00: no space left on device");
+        let error = object_store::Error::Generic { store: "LocalFileSystem", source: source.into() };
+        let failure = Failure::from(crate::archive::Error::Blobs(error));
+        assert_eq!(
+            (failure.class.clone(), failure.name().as_str()),
+            (Class::Transient, "ARCHIVE_UNAVAILABLE")
+        );
+        assert!(!failure.message.contains("/data"), "{}", failure.message);
+    }
 
     #[test]
     fn d1_who_lost_the_claim_while_it_traded_a_token_is_superseded() {

@@ -3,7 +3,7 @@
 use std::{env, fmt, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sync_core::archive::{
     self, Blobs, Catalog,
     blobs::Place,
@@ -24,9 +24,15 @@ pub struct Archive {
 }
 
 /// May hold a password, so it is shown without it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Address(String);
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +107,10 @@ impl Archive {
 
     fn blobs(&self) -> Result<Place, ConfigError> {
         let place = Place::parse(&self.blobs_url.0);
-        place.map_err(|error| ConfigError(format!("archive.blobs_url is `{}`: {error}", self.blobs_url)))
+        // What is no address at all, as a path is none, may be shown unless a secret can be in it.
+        let given = &self.blobs_url.0;
+        let shown = if given.contains(['@', '?', '=']) { self.blobs_url.to_string() } else { given.clone() };
+        place.map_err(|error| ConfigError(format!("archive.blobs_url is `{shown}`: {error}")))
     }
 
     fn settings(&self) -> Settings {
@@ -122,7 +131,7 @@ impl Archive {
             Database::Sqlite(file) => Catalog::open_sqlite(&file, now).await,
             Database::Postgres => Catalog::open_postgres(&self.database_url.0, &self.settings(), now).await,
         };
-        let catalog = catalog.context("archive.database_url")?;
+        let catalog = catalog.with_context(|| format!("archive.database_url {}", self.database_url))?;
         // What is not text is of nobody that is asked here.
         let environment = env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

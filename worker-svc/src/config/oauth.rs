@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
-use serde::Deserialize;
+use docket::settings::REDACTED;
+use serde::{Deserialize, Serialize, Serializer};
 use sync_core::{
     credential::{SECRET_MAX, Secret},
     source::oauth,
@@ -11,12 +12,12 @@ use sync_core::{
 use super::ConfigError;
 
 /// Given as text or as a file, not both. `Debug` shows no secret.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Client {
     #[serde(deserialize_with = "text")]
     pub client_id: String,
-    #[serde(default)]
+    #[serde(default, serialize_with = "redacted", skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<Secret>,
     #[serde(default)]
     pub client_secret_file: Option<PathBuf>,
@@ -24,6 +25,10 @@ pub struct Client {
     pub token_url: String,
     #[serde(default = "api_url")]
     pub api_url: String,
+}
+
+fn redacted<S: Serializer>(_: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(REDACTED)
 }
 
 /// Numbers are refused for the same reason as in a [`Secret`].
@@ -91,7 +96,7 @@ fn read(file: &PathBuf) -> Result<Secret, String> {
 }
 
 /// Whether secrets may be sent there.
-fn is_protected(url: &str) -> bool {
+pub(super) fn is_protected(url: &str) -> bool {
     if url.starts_with("https://") {
         return true;
     }

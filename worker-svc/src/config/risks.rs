@@ -2,20 +2,24 @@
 
 use std::{fs, net::IpAddr, thread};
 
-use docket::identity::exposure;
+use docket::{identity::exposure, settings};
 
-use super::Config;
+use super::{Config, oauth};
 
 /// What a worker takes with the largest mails in all slots, and one reader that meets a bomb (docs/documents.md).
 const WORKER_BYTES: u64 = 512 << 20;
 const READER_BYTES: u64 = 256 << 20;
+/// With it a process ends within 25 s.
+const DRAIN_MS: u64 = 20_000;
 /// Where clouds tell machines their credentials.
 const METADATA: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(169, 254, 169, 254));
 
 impl Config {
     /// One sentence each, with the keys.
     pub fn risks(&self) -> Vec<String> {
-        self.risks_within(memory_limit())
+        let mut risks = settings::unknown_variables(settings::variables());
+        risks.extend(self.risks_within(memory_limit()));
+        risks
     }
 
     fn risks_within(&self, memory: Option<u64>) -> Vec<String> {
@@ -45,6 +49,18 @@ impl Config {
                  mail below it",
             ),
             (
+                !self.scheduler.token_file.as_os_str().is_empty()
+                    && !oauth::is_protected(&self.scheduler.url),
+                "scheduler.token_file is set and scheduler.url is http:// to another host: the token travels in the \
+                 clear, unless the network encrypts",
+            ),
+            (
+                !self.scheduler.tls_ca_file.as_os_str().is_empty()
+                    && self.scheduler.url.starts_with("http://"),
+                "scheduler.tls_ca_file is set and scheduler.url is http://: the connection is in the clear, and nobody \
+                 looks at the file",
+            ),
+            (
                 metadata,
                 "sources.allow_networks holds 169.254.169.254: users may have the cloud's credentials asked for",
             ),
@@ -57,7 +73,16 @@ impl Config {
             ("scheduler.tls_key_file", &self.scheduler.tls_key_file),
             ("scheduler.token_file", &self.scheduler.token_file),
         ];
-        told.chain(self.auth.risk(self.grpc.listen, has_tls))
+        let late = (self.worker.drain_ms > DRAIN_MS).then(|| {
+            format!(
+                "worker.drain_ms is {}: the process may take 5 s more than that to end, and what stops it has to wait \
+                 (terminationGracePeriodSeconds, TimeoutStopSec)",
+                self.worker.drain_ms
+            )
+        });
+        told.chain(late)
+            .chain(self.auth.empty_file())
+            .chain(self.auth.risk(self.grpc.listen, has_tls))
             .chain(self.too_little(memory))
             .chain(self.grpc.bounds().risk())
             .chain(secrets.into_iter().filter_map(|(key, file)| exposure::of(key, file)))
@@ -115,6 +140,11 @@ mod tests {
     #[test]
     fn the_defaults_and_a_usual_installation_are_no_risk() {
         let tokens = tempfile::NamedTempFile::new().expect("a file");
+        let hash = docket::identity::tokens::hash("t");
+        let entry = format!(
+            "[[identity]]\nname = \"a\"\nroles = [\"operator\"]\nnamespaces = [\"*\"]\nhash = \"{hash}\"\n"
+        );
+        fs::write(tokens.path(), entry).expect("written");
         assert_eq!(risks(None, |_| {}), "");
         let usual = risks(Some(1 << 30), |config| {
             config.grpc.listen = "0.0.0.0:7320".parse().expect("an address");
@@ -153,6 +183,21 @@ mod tests {
         assert!(open.contains("key_file") && open.contains("folder_root"), "{open}");
         let everything = risks(None, |config| config.sources.allow_networks = "0.0.0.0/0".into());
         assert!(everything.contains("169.254.169.254"), "{everything}");
+        let token = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(token.path(), docket::identity::tokens::token([7; 32])).expect("written");
+        let with_token = |url: &str| {
+            risks(None, |config| {
+                config.scheduler.url = url.into();
+                config.scheduler.token_file = token.path().into();
+                config.worker.slots = 0;
+            })
+        };
+        assert!(with_token("http://scheduler:7310").contains("scheduler.token_file is set"));
+        assert_eq!(with_token("http://127.0.0.1:7310"), "");
+        let unused = risks(None, |config| config.scheduler.tls_ca_file = "/ca.pem".into());
+        assert!(unused.contains("scheduler.tls_ca_file"), "{unused}");
+        let late = risks(None, |config| config.worker.drain_ms = 60_000);
+        assert!(late.contains("worker.drain_ms is 60000"), "{late}");
         let tight = risks(Some(900 << 20), |_| {});
         assert!(tight.contains("may need 1024 MiB, and this process may have 900 MiB"), "{tight}");
         assert_eq!(risks(Some(900 << 20), |config| config.worker.kinds = "noop".into()), "");

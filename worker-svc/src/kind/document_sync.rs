@@ -103,6 +103,7 @@ fn counts(outcome: &sync::Outcome) -> Struct {
 
 /// `limits`: the run's own keys, of which only one may be closed.
 fn failed(failure: sync::Failure, limits: &[String]) -> pb::Failure {
+    let code = failure.name();
     let (class, retry_after, limit) = match failure.class {
         Class::Transient => (pb::FailureClass::Transient, None, None),
         Class::Throttled { retry_after, key } => (pb::FailureClass::Throttled, retry_after, key),
@@ -113,7 +114,7 @@ fn failed(failure: sync::Failure, limits: &[String]) -> pb::Failure {
     };
     pb::Failure {
         class: class.into(),
-        code: failure.code.replace('-', "_").to_ascii_uppercase(),
+        code,
         message: clean(&failure.message, MESSAGE_MAX),
         retry_after: retry_after.and_then(|after| Duration::try_from(after).ok()),
         limit: limit.filter(|key| limits.contains(key)).unwrap_or_default(),

@@ -6,11 +6,12 @@
 //! - Text is compared by its bytes, as SQLite does, whatever the database's own collation is.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use sha2::{Digest, Sha256};
 use sqlx::any::AnyConnectOptions;
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Transaction};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{is_postgres, pool_options};
 use crate::archive::{Error, Result};
@@ -42,6 +43,9 @@ impl Default for Settings {
 const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(60);
 /// Migrations may wait for the statements of workers that run.
 const SCHEMA_WAIT: Duration = Duration::from_secs(60);
+/// For a server to answer at the start, and between two tries.
+const TRY: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(1);
 /// Any number that nothing else in the database uses: "docket" in ASCII.
 const SCHEMA_LOCK: i64 = 0x646f_636b_6574;
 
@@ -132,6 +136,56 @@ pub fn pool(url: &str, settings: &Settings) -> Result<AnyPool> {
     Ok(pool.connect_lazy_with(options))
 }
 
+/// Waits for the server, as long as a call may wait for a connection. The pool would do that without a word, and then say
+/// nothing of the cause.
+///
+/// # Errors
+/// The one of the last try. What waiting does not mend, as a wrong password, comes back at once.
+pub async fn reach(url: &str, settings: &Settings) -> Result<()> {
+    let options = AnyConnectOptions::from_str(url)
+        .map_err(|_| Error::Unusable("the address of the database is not understood".into()))?;
+    let end = Instant::now() + settings.acquire;
+    let mut told = String::new();
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let connected = timeout(left.min(TRY), AnyConnection::connect_with(&options)).await;
+        let error = match connected {
+            Ok(Ok(connection)) => return Ok(connection.close().await?),
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::new(io::ErrorKind::TimedOut, "no answer").into(),
+        };
+        let why = innermost(&error);
+        if !may_pass(&error) || end.saturating_duration_since(Instant::now()) <= PAUSE {
+            return Err(Error::Unusable(format!("PostgreSQL is not reached: {why}")));
+        }
+        if why != told {
+            tracing::warn!(database = redacted(url), why, "PostgreSQL is not reached; trying again");
+            told = why;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Of a try to connect.
+fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        // The server starts, stops, or has no connection left (53300, 57P03 and its like).
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("53"))
+        }
+        _ => false,
+    }
+}
+
+fn innermost(error: &sqlx::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
 fn session(settings: &Settings) -> String {
     format!(
         "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
@@ -196,6 +250,16 @@ mod tests {
             "postgres://docket:[redacted]@db.example:5432/docket?sslmode=require&password=[redacted]"
         );
         assert_eq!(redacted("s3://bucket/prefix"), "s3://bucket/prefix");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_reached_is_said_with_its_cause() {
+        sqlx::any::install_default_drivers();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let settings = Settings { acquire: PAUSE, ..Settings::default() };
+        let url = format!("postgres://docket:s3cret@{free}/docket");
+        let said = reach(&url, &settings).await.unwrap_err().to_string();
+        assert!(said.contains("Connection refused") && !said.contains("s3cret"), "{said}");
     }
 
     #[test]

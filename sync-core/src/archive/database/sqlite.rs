@@ -4,6 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use sqlx::AnyPool;
+use sqlx::Connection as _;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 
 use super::{ACQUIRE, pool_options};
@@ -32,7 +33,11 @@ pub fn pools(file: &Path) -> Result<(AnyPool, AnyPool)> {
             Box::pin(async move { sqlx::raw_sql(SETTINGS).execute(&mut *connection).await.map(drop) })
         })
     };
-    let write = configured(pool_options(1, ACQUIRE)).connect_lazy_with(options.clone());
+    // When the disk is full, SQLite rolls back by itself. The driver's own ROLLBACK then fails, and it takes the connection
+    // for one within a transaction for ever.
+    let usable = pool_options(1, ACQUIRE)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }));
+    let write = configured(usable).connect_lazy_with(options.clone());
     let read = configured(pool_options(READERS, ACQUIRE)).connect_lazy_with(options);
     Ok((write, read))
 }
@@ -62,5 +67,24 @@ mod tests {
         write.acquire().await.unwrap();
         assert!(file.exists());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn writes_go_on_when_a_full_disk_has_room_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (write, _) = pools(&folder.path().join("full.db")).unwrap();
+        sqlx::raw_sql("CREATE TABLE filled (bytes BLOB); PRAGMA max_page_count = 8")
+            .execute(&write)
+            .await
+            .unwrap();
+        let fill = async |bytes: i64| -> sqlx::Result<()> {
+            let mut tx = write.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query("INSERT INTO filled VALUES (zeroblob($1))").bind(bytes).execute(&mut *tx).await?;
+            tx.commit().await
+        };
+        let full = fill(1 << 20).await.unwrap_err().to_string();
+        assert!(full.contains("full"), "{full}");
+        // A connection's bound ends with it.
+        fill(1 << 20).await.unwrap();
     }
 }
