@@ -28,6 +28,8 @@ use sync_core::{
     source::{imap, network::Network},
 };
 
+use crate::telemetry;
+
 /// The documented defaults.
 pub const DEFAULTS: &str = include_str!("../default.toml");
 
@@ -201,6 +203,7 @@ impl Config {
         self.archive.check()?;
         self.grpc.check().map_err(ConfigError)?;
         self.http.check(self.grpc.listen).map_err(ConfigError)?;
+        telemetry::filter(&self.log.level).map_err(ConfigError)?;
         self.auth.check(self.grpc.listen).map_err(ConfigError)?;
         if self.tls.open().map_err(ConfigError)?.is_none() && self.http.tls {
             return Err(ConfigError("http.tls needs tls.cert_file and tls.key_file".into()));

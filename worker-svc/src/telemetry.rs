@@ -39,10 +39,7 @@ impl Telemetry {
     /// # Errors
     /// When the level or the endpoint cannot be used.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
-        // The libraries below are loud at debug; name them in log.level to hear them.
-        let quiet = "h2=info,hyper=info,hyper_util=info,tower=info,tonic=info,sqlx=warn,html5ever=error";
-        let filter = EnvFilter::try_new(format!("{quiet},{}", config.log.level))
-            .map_err(|error| anyhow::anyhow!("log.level `{}`: {error}", config.log.level))?;
+        let filter = filter(&config.log.level).map_err(anyhow::Error::msg)?;
         let layer = match config.log.format {
             LogFormat::Text => tracing_subscriber::fmt::layer()
                 .with_target(false)
@@ -60,6 +57,17 @@ impl Telemetry {
         tracing_subscriber::registry().with(export).with(layer).try_init()?;
         Ok(Self { provider })
     }
+}
+
+/// What `log.level` lets through.
+///
+/// # Errors
+/// Names the key and what is wrong.
+pub fn filter(level: &str) -> Result<EnvFilter, String> {
+    docket::log_level::check(level)?;
+    // These libraries are loud at debug; name them in log.level to hear them.
+    let quiet = "h2=info,hyper=info,hyper_util=info,tower=info,tonic=info,sqlx=warn,html5ever=error";
+    EnvFilter::try_new(format!("{quiet},{level}")).map_err(|error| format!("log.level `{level}`: {error}"))
 }
 
 impl Drop for Telemetry {
