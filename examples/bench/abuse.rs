@@ -1,7 +1,7 @@
 //! What an honest client waits for while others attack: the attacks of tests/abuse.rs, over and over for some seconds.
 //!
-//! They come from a process of their own with the lowest priority, since attackers bring their own processors, and here
-//! there is one set for all.
+//! Attackers bring their own processors: here they get the second half of this machine's, and the service and its honest
+//! client the first, before the attack as well.
 
 #[path = "../../tests/abuse/attacks.rs"]
 mod attacks;
@@ -9,8 +9,9 @@ mod attacks;
 mod frames;
 
 use std::{
+    io::{BufRead as _, BufReader},
     net::SocketAddr,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -39,14 +40,20 @@ const ATTACKS: [&str; 10] = [
     "connections",
 ];
 
+/// What these do is to stay, and they are measured when they are there.
+const STAY: [&str; 3] = ["10 000 idle streams", "slow readers", "headers that do not end"];
+const THERE: &str = "there";
+
 pub async fn abuse(row: fn(&str, String, &str)) -> anyhow::Result<()> {
+    let processors = Processors::of_this_machine()?;
+    processors.keep_to_first_half()?;
     for name in ATTACKS {
         let folder = tempfile::tempdir()?;
         let service = Plan::new("scheduler-svc", folder.path()).start()?;
         let (mut alone, mut beside) = (Vec::new(), Vec::new());
         for _ in 0..TURNS {
             alone.extend(calls(&service).await?);
-            let _attacker = Attacker::start(name, service.grpc)?;
+            let _attacker = Attacker::start(name, service.grpc, &processors)?;
             beside.extend(calls(&service).await?);
         }
         let (before, during) = (p99(alone)?, p99(beside)?);
@@ -87,14 +94,39 @@ fn p99(mut took: Vec<Duration>) -> anyhow::Result<Duration> {
 struct Attacker(Child);
 
 impl Attacker {
-    fn start(name: &str, to: SocketAddr) -> anyhow::Result<Self> {
+    fn start(name: &str, to: SocketAddr, processors: &Processors) -> anyhow::Result<Self> {
         let bench = std::env::current_exe()?;
-        let attacker = Command::new("nice")
-            .args(["-n", "19"])
-            .arg(bench)
-            .args(["attack", name, &to.to_string()])
-            .spawn();
-        Ok(Self(attacker.context("nice")?))
+        let mut attacker = Command::new("taskset");
+        attacker.arg("-c").arg(&processors.second_half).arg(bench).args(["attack", name, &to.to_string()]);
+        let mut attacker = Self(attacker.stdout(Stdio::piped()).spawn().context("taskset, of util-linux")?);
+        if STAY.contains(&name) {
+            let said = attacker.0.stdout.take().context("its output")?;
+            BufReader::new(said).lines().next().context("it has ended")??;
+        }
+        Ok(attacker)
+    }
+}
+
+/// As taskset lists them.
+struct Processors {
+    first_half: String,
+    second_half: String,
+}
+
+impl Processors {
+    fn of_this_machine() -> anyhow::Result<Self> {
+        let all = std::thread::available_parallelism()?.get();
+        anyhow::ensure!(all > 1, "attackers need a processor of their own");
+        let half = all / 2;
+        Ok(Self { first_half: format!("0-{}", half - 1), second_half: format!("{half}-{}", all - 1) })
+    }
+
+    /// This process, and whatever it starts from now on.
+    fn keep_to_first_half(&self) -> anyhow::Result<()> {
+        let this = std::process::id().to_string();
+        let kept = Command::new("taskset").args(["-a", "-c", "-p", &self.first_half, &this]).output();
+        anyhow::ensure!(kept.context("taskset, of util-linux")?.status.success(), "taskset failed");
+        Ok(())
     }
 }
 
@@ -121,11 +153,10 @@ pub async fn attack(name: &str, to: SocketAddr) -> anyhow::Result<()> {
             "connections" => attacks::connections(to).await,
             unknown => anyhow::bail!("no attack is called {unknown}"),
         };
-        // Those that are not cut off are as bad while they stay.
-        if !held.is_empty()
-            && matches!(name, "10 000 idle streams" | "slow readers" | "headers that do not end")
-        {
+        if STAY.contains(&name) {
+            println!("{THERE}");
             sleep(HELD).await;
         }
+        drop(held);
     }
 }

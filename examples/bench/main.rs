@@ -49,11 +49,12 @@ async fn main() -> anyhow::Result<()> {
     if wanted("failover") {
         failover::failover(row).await?;
     }
-    if wanted("abuse") {
-        abuse::abuse(row).await?;
-    }
     if wanted("start") {
         start::start(row).await?;
+    }
+    // Last: from here on this process keeps to half of the processors.
+    if wanted("abuse") {
+        abuse::abuse(row).await?;
     }
     Ok(())
 }

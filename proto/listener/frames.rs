@@ -54,7 +54,10 @@ fn cost(kind: u8, flags: u8, length: u32) -> Cost {
     const SETTINGS: u8 = 4;
     const PING: u8 = 6;
     const WINDOW_UPDATE: u8 = 8;
+    const CONTINUATION: u8 = 9;
     match kind {
+        // No honest header list is that long. Much of it is decoded before it is refused.
+        CONTINUATION => 100 + length / 100,
         RST_STREAM | SETTINGS => 10,
         PING => 2,
         DATA if length == 0 && flags & END_STREAM == 0 => 1,
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn calls_are_free_and_floods_are_not() {
-        assert_eq!(Frames::default().read(&traffic()), 10 + 1 + 10 + 2 + 1);
+        assert_eq!(Frames::default().read(&traffic()), 10 + 1 + 10 + 2 + 103);
     }
 
     #[test]

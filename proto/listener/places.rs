@@ -17,7 +17,7 @@ const QUIET: Duration = Duration::from_secs(10);
 /// Peers that have gone are remembered, so that coming again gives no new budget; when there are more, all are forgotten.
 const GONE_MAX: usize = 10_000;
 /// Accepting a connection and shaking hands.
-const CONNECTION: Cost = 20;
+const CONNECTION: Cost = 50;
 
 #[derive(Clone, Debug)]
 pub struct Places(Arc<Inner>);
