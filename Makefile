@@ -50,12 +50,12 @@ test-clients: clients/typescript/node_modules $(CLIENTS_VENV) ## Test clients/ a
 previous:
 	@echo $(PREVIOUS)
 
-# Built in the same target folder, so that it shares its dependencies with this release.
+# Built in a target folder of its own: cargo takes packages of two worktrees for the same ones.
 test-upgrade: ## Upgrade from the release PREVIOUS (a commit or tag) under load, one service at a time
 	@git cat-file -e '$(PREVIOUS)^{commit}' || { echo "PREVIOUS=$(PREVIOUS) is no commit of this repository"; exit 1; }
 	@rm -rf target/previous && git worktree prune && git worktree add --quiet --force --detach target/previous $(PREVIOUS)
-	@cd target/previous && CARGO_TARGET_DIR=$(CURDIR)/target $(CARGO) build --quiet $(PROGRAMS) --bins
-	@mkdir target/previous/bin && cp target/debug/scheduler-svc target/debug/worker-svc target/previous/bin
+	@cd target/previous && CARGO_TARGET_DIR=$(CURDIR)/target/previous-build $(CARGO) build --quiet $(PROGRAMS) --bins
+	@mkdir target/previous/bin && cp target/previous-build/debug/scheduler-svc target/previous-build/debug/worker-svc target/previous/bin
 	@$(CARGO) build --quiet $(PROGRAMS) --bins
 	@DOCKET_PREVIOUS_BIN=$(CURDIR)/target/previous/bin $(CARGO) test --quiet --test chaos -- --ignored s5
 

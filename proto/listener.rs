@@ -148,9 +148,17 @@ async fn accept(listener: TcpListener, protocol: Protocol, tls: Option<Tls>, pla
                 let streams_until = places.bounds().streams_until();
                 let peer = Peer { address, streams_until, names: Arc::default() };
                 let wait = place.begin();
-                let connection = Connection::incoming(protocol, Io::Plain(stream), peer, place).paused(wait);
-                if ready.send(Ok(connection)).await.is_err() {
-                    return;
+                let connection = Connection::incoming(protocol, Io::Plain(stream), peer, place);
+                if wait.is_zero() {
+                    if ready.send(Ok(connection)).await.is_err() {
+                        return;
+                    }
+                } else {
+                    let ready = ready.clone();
+                    tokio::spawn(async move {
+                        sleep(wait).await;
+                        let _ = ready.send(Ok(connection)).await;
+                    });
                 }
             }
             Some(tls) => {

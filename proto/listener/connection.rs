@@ -103,14 +103,6 @@ impl Connection {
         Self { io, served: Some(Served { peer, place, ends, opening, frames, paused: None }) }
     }
 
-    /// Nothing is read for that long.
-    pub(super) fn paused(mut self, wait: Duration) -> Self {
-        if let Some(served) = &mut self.served {
-            served.pause(wait);
-        }
-        self
-    }
-
     /// None of a connection that this process has made.
     pub fn peer(&self) -> Option<&Peer> {
         self.served.as_ref().map(|served| &served.peer)
