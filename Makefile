@@ -14,7 +14,7 @@ SIM := --package simulation --config 'profile.dev.package.simulation.opt-level=1
 SEED ?= 1
 RUNS ?= 300
 SECONDS ?= 60
-# What `make test-upgrade` upgrades from: the last state that was delivered.
+# What `make test-upgrade` upgrades from: an earlier state that was delivered.
 PREVIOUS ?= ae78a10
 BUF_VERSION := 1.75.0
 BUF := target/buf/node_modules/.bin/buf

@@ -1,9 +1,9 @@
-//! Docket's contract: what both sides of the wire must agree on, and nothing else.
+//! Docket's contract: what both sides of the wire must agree on, and how both services meet who connects to them.
 //!
 //! - [`schedule`] and [`library`]: the generated messages, clients and servers of `proto/`.
 //! - [`errors`]: the one table of error reasons, and statuses that carry `google.rpc` details.
 //! - [`identity`]: who calls, what they may call, and the gate that both services stand behind.
-//! - [`listener`]: the connections of both services' gRPC servers.
+//! - [`listener`]: the connections of both services' ports, and the server of the one for HTTP.
 //! - [`log_level`]: what both services take for `log.level`.
 //! - [`settings`]: what the configurations of both services have in common.
 //! - [`trace`]: how a run's trace travels.

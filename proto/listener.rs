@@ -3,7 +3,7 @@
 //!
 //! - A connection counts from the moment it is accepted, its handshake included; over the bounds it is closed at once.
 //! - A handshake has its time, and waits for nobody else's; so has the beginning of HTTP/2.
-//! - A peer whose frames are no calls, or that connects again and again, is read more slowly (`budget`).
+//! - A peer whose frames are no calls, or that connects again and again, has to wait (`budget`).
 //! - What goes wrong with one connection, or with accepting, ends nothing but that connection.
 
 mod budget;

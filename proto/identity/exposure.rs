@@ -1,9 +1,9 @@
-//! Files with secrets that more people may read than should.
+//! Files with secrets that more people may read or write than should.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 /// What is wrong with the mode of the file that the setting `key` names; nothing where it names none. A group may read
-/// it, as that of a mounted Secret does. Of a tokens file, whose hashes give no token away, it is writing that counts.
+/// it, as that of a mounted Secret does.
 pub fn of(key: &str, file: &Path) -> Option<String> {
     let mode = fs::metadata(file).ok()?.permissions().mode() & 0o777;
     let wrong = match (mode & 0o022 != 0, mode & 0o007 != 0) {

@@ -112,12 +112,13 @@ impl Taken {
     fn slow_down(&mut self, peer: IpAddr) {
         if self.told_slow.is_none_or(|told| told.elapsed() >= QUIET) {
             self.told_slow = Some(Instant::now());
-            tracing::warn!(%peer, "a peer connects, resets, pings or sets too much, and is read more slowly");
+            tracing::warn!(%peer, "a peer connects, resets, pings or sets too much, and has to wait");
         }
     }
 
     fn forget_the_gone(&mut self) {
-        if self.peers.len() >= GONE_MAX {
+        // Of those that are there, each has one connection or more.
+        if self.peers.len() >= GONE_MAX + self.all {
             self.peers.retain(|_, of_peer| of_peer.taken > 0);
         }
     }
