@@ -6,9 +6,10 @@ use proptest::prelude::*;
 
 use super::{Bounds, Drain, Drains, Forecast, Range, TooMuch};
 use crate::state_machine::{
-    definition::{Definition, Input, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
+    definition::Definition,
     forecast::{Coming, Page},
     gate::limit::Limit,
+    tests::bench,
     timing::{Cron, CronSource, Fold, Gap, Interner, Timing},
 };
 
@@ -18,29 +19,7 @@ const DAY: i64 = 24 * HOUR;
 const NOW: i64 = 1_774_700_000_000;
 
 fn definition(id: &str, timing: Timing, spread: u32) -> Definition {
-    Definition {
-        key: ScheduleKey::new("default", id),
-        terms: Terms {
-            timing,
-            task: Task { kind: "sync".into(), timeout: 600_000, queue_timeout: 0 },
-            spread,
-            overlap: Overlap::Skip,
-            misfire: Misfire::Coalesce,
-            retry: Retry::default(),
-            priority: 5,
-            start: None,
-            end: None,
-            max_runs: 0,
-            pause_after_failures: 0,
-            delete_when_ended: false,
-        }
-        .into(),
-        input: Input::default(),
-        tenant: "".into(),
-        limits: Box::default(),
-        saved_by: Default::default(),
-        labels: Default::default(),
-    }
+    bench::with(bench::definition(id, timing), |definition| definition.spread = spread)
 }
 
 fn coming(definition: Definition, anchor: i64, decided_through: i64) -> Option<Coming> {

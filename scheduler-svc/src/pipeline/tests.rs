@@ -9,12 +9,12 @@ use crate::{
     state_machine::{
         Config,
         command::{Command, Upsert},
-        definition::{Definition, Input, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
+        definition::ScheduleKey,
         id::Uid,
         output::{Answer, Event, Refusal, Reply},
         poison,
         schedule::Status,
-        timing::Timing,
+        tests::bench::{definition, every},
         view::ScheduleView,
     },
     store::{
@@ -39,30 +39,7 @@ struct Bench {
 }
 
 fn upsert(n: u64) -> Command {
-    let task = Task { kind: "sync".into(), timeout: 60_000, queue_timeout: 0 };
-    let definition = Definition {
-        key: ScheduleKey::new("default", &format!("s{n}")),
-        terms: Terms {
-            timing: Timing::Every { interval: 60_000, anchor: None },
-            task,
-            spread: 0,
-            overlap: Overlap::Skip,
-            misfire: Misfire::Coalesce,
-            retry: Retry::default(),
-            priority: 5,
-            start: None,
-            end: None,
-            max_runs: 0,
-            pause_after_failures: 0,
-            delete_when_ended: false,
-        }
-        .into(),
-        input: Input::default(),
-        tenant: "".into(),
-        limits: Box::default(),
-        saved_by: Default::default(),
-        labels: Default::default(),
-    };
+    let definition = definition(&format!("s{n}"), every(60_000));
     let uid = Uid(u128::from(n) + 1);
     Command::Upsert(Box::new(Upsert {
         definition,

@@ -8,11 +8,11 @@ use crate::{
     metrics::{Metrics, ShardMetrics},
     state_machine::{
         command::{Caller, GetRun, OpenSession, Report, Reported, TriggerNow, Upsert},
-        definition::{Definition, Input, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
+        definition::ScheduleKey,
         id::{RunId, Uid},
         output::{Answer, Body, Event, Job, Receipt, Refusal, ScheduleChange},
         poison,
-        timing::Timing,
+        tests::bench::{definition, every},
         view::RunView,
     },
     store::{
@@ -33,30 +33,7 @@ fn key(id: &str) -> ScheduleKey {
 }
 
 fn upsert(id: &str) -> Command {
-    let task = Task { kind: "sync".into(), timeout: 60_000, queue_timeout: 0 };
-    let definition = Definition {
-        key: key(id),
-        terms: Terms {
-            timing: Timing::Every { interval: 86_400_000, anchor: None },
-            task,
-            spread: 0,
-            overlap: Overlap::Skip,
-            misfire: Misfire::Coalesce,
-            retry: Retry::default(),
-            priority: 5,
-            start: None,
-            end: None,
-            max_runs: 0,
-            pause_after_failures: 0,
-            delete_when_ended: false,
-        }
-        .into(),
-        input: Input::default(),
-        tenant: "".into(),
-        limits: Box::default(),
-        saved_by: Default::default(),
-        labels: Default::default(),
-    };
+    let definition = definition(id, every(86_400_000));
     Command::Upsert(Box::new(Upsert {
         definition,
         uid: Uid(rand::random()),
