@@ -1,7 +1,7 @@
 //! The connections of a server: accepted within bounds, over TLS where that is configured, each with what is known of
 //! its other end.
 //!
-//! - A connection counts from the moment it is accepted, its handshake included; over the bounds it is closed at once.
+//! - A connection counts from the moment it is accepted, its handshake included; over the bounds it is closed (`refusals`).
 //! - A handshake has its time, and waits for nobody else's; so has the beginning of HTTP/2.
 //! - A peer whose frames are no calls, or that connects again and again, has to wait (`budget`).
 //! - What goes wrong with one connection, or with accepting, ends nothing but that connection.
@@ -11,10 +11,13 @@ mod connection;
 mod frames;
 pub mod http;
 mod places;
+mod refusals;
 pub mod settings;
 
 use std::{
-    fs, io,
+    fs,
+    future::poll_fn,
+    io,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -33,6 +36,7 @@ use crate::identity::tls::{self, server::Tls};
 pub use connection::Connection;
 use connection::Io;
 use places::Places;
+use refusals::Refusals;
 
 /// Of TLS, and then of HTTP/2.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -127,9 +131,10 @@ impl futures_core::Stream for Listener {
 type Ready = mpsc::Sender<io::Result<Connection>>;
 
 async fn accept(listener: TcpListener, protocol: Protocol, tls: Option<Tls>, places: Places, ready: Ready) {
+    let mut refusals = Refusals::default();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = next(&listener, &mut refusals) => accepted,
             () = ready.closed() => return,
         };
         let (stream, address) = match accepted {
@@ -140,7 +145,12 @@ async fn accept(listener: TcpListener, protocol: Protocol, tls: Option<Tls>, pla
                 continue;
             }
         };
-        let Some(place) = places.take(address.ip()) else { continue };
+        let Some(place) = places.take(address.ip()) else {
+            if let Some(pause) = refusals.one_more(refuse(stream)) {
+                sleep(pause).await;
+            }
+            continue;
+        };
         // A connection that ends meanwhile says so when it is read.
         let _ = stream.set_nodelay(true);
         match &tls {
@@ -165,7 +175,11 @@ async fn accept(listener: TcpListener, protocol: Protocol, tls: Option<Tls>, pla
                 let acceptor = TlsAcceptor::from(tls.config(protocol));
                 let (ready, streams_until) = (ready.clone(), places.bounds().streams_until());
                 tokio::spawn(async move {
-                    sleep(place.begin()).await;
+                    let wait = place.begin();
+                    // A sleep of nothing takes a tick of the timer, a millisecond.
+                    if !wait.is_zero() {
+                        sleep(wait).await;
+                    }
                     let Some((io, names)) = shake_hands(acceptor, stream, address).await else { return };
                     let peer = Peer { address, streams_until, names };
                     let _ = ready.send(Ok(Connection::incoming(protocol, io, peer, place))).await;
@@ -173,6 +187,26 @@ async fn accept(listener: TcpListener, protocol: Protocol, tls: Option<Tls>, pla
             }
         }
     }
+}
+
+async fn next(listener: &TcpListener, refusals: &mut Refusals) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|context| {
+        let polled = listener.poll_accept(context);
+        if polled.is_pending() {
+            refusals.none_wait();
+        }
+        polled
+    })
+    .await
+}
+
+/// Returns what it took.
+fn refuse(stream: TcpStream) -> Duration {
+    let begin = Instant::now();
+    // Without it the kernel remembers each for a minute.
+    let _ = stream.set_zero_linger();
+    drop(stream);
+    begin.elapsed()
 }
 
 async fn shake_hands(
