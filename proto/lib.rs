@@ -5,6 +5,7 @@
 //! - [`identity`]: who calls, what they may call, and the gate that both services stand behind.
 //! - [`listener`]: the connections of both services' ports, and the server of the one for HTTP.
 //! - [`log_level`]: what both services take for `log.level`.
+//! - [`metrics`]: how both services declare what they count, and what they both count.
 //! - [`settings`]: what the configurations of both services have in common.
 //! - [`trace`]: how a run's trace travels.
 //!
@@ -15,6 +16,7 @@ pub mod errors;
 pub mod identity;
 pub mod listener;
 pub mod log_level;
+pub mod metrics;
 mod redacted;
 pub mod settings;
 pub mod trace;

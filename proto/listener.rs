@@ -15,7 +15,6 @@ mod refusals;
 pub mod settings;
 
 use std::{
-    fs,
     future::poll_fn,
     io,
     net::SocketAddr,
@@ -32,7 +31,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::identity::tls::{self, server::Tls};
+use crate::{
+    identity::tls::{self, server::Tls},
+    metrics::process::max_open_files,
+};
 pub use connection::Connection;
 use connection::Io;
 use places::Places;
@@ -75,9 +77,7 @@ impl Bounds {
 
     /// What is told where this process may not open as many files.
     pub fn risk(self) -> Option<String> {
-        let limits = fs::read_to_string("/proc/self/limits").ok()?;
-        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-        self.risk_within(line.split_whitespace().next()?.parse().ok()?)
+        self.risk_within(max_open_files()?)
     }
 
     fn risk_within(self, files: usize) -> Option<String> {

@@ -1,18 +1,15 @@
 //! What `/metrics` shows, in the text format of Prometheus.
 //!
-//! [`declared`] names every metric. Counts come from the shard's events ([`observer`]), calls from a layer of the gRPC
-//! server ([`calls`]), and what is there now from a look at the state machine, once a second at the most ([`gauges`]).
+//! [`declared`] names every metric that is not every process's. Counts come from the shard's events ([`observer`]), and what is there now from a look at the state machine, once a second at the most ([`gauges`]).
 //! [`watchdog`] compares what is due with what the shard does. Handles are made once and kept, so that a run costs
 //! additions only.
 //!
 //! Labels are of bounded sets: a kind beyond the first [`KINDS_MAX`] is counted as `other`. Nothing names an owner, a
 //! schedule or a run.
 
-mod calls;
 pub mod declared;
 mod gauges;
 mod observer;
-mod process;
 pub mod watchdog;
 
 use std::{
@@ -21,14 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
+use docket::metrics::{BuildError, Metric, OTHER, Registry, calls, calls::Calls, process, process::Process};
 
-use calls::Calls;
-use declared::{Metric, Sort};
 use gauges::{Gauges, KindGauges};
 use observer::{Counts, KindCounts};
-use process::Process;
 use watchdog::Watched;
 
 use crate::{
@@ -39,7 +32,8 @@ use crate::{
 
 /// Kinds that are told apart.
 pub const KINDS_MAX: usize = 50;
-const OTHER: &str = "other";
+
+const ALL: &[&[Metric]] = &[declared::ALL, calls::ALL, process::ALL];
 
 /// Between two looks at what is there now.
 pub const LOOK: Duration = Duration::from_secs(1);
@@ -60,13 +54,13 @@ impl Metrics {
     /// # Errors
     /// When a histogram is declared without buckets.
     pub fn new() -> Result<Arc<Self>, BuildError> {
-        let registry = Arc::new(Registry::new()?);
+        let registry = Arc::new(Registry::new(ALL)?);
         Ok(Arc::new(Self {
             counts: Counts::new(&registry),
             kinds: Mutex::default(),
             gauges: Gauges::new(&registry),
-            calls: Arc::new(Calls::new(&registry)),
-            process: Process::new(&registry),
+            calls: Arc::new(Calls::new(&registry, "docket.schedule.")),
+            process: Process::new(&registry, env!("CARGO_PKG_VERSION")),
             watched: Watched::default(),
             alarms: watchdog::Shown::new(&registry),
             registry,
@@ -81,12 +75,12 @@ impl Metrics {
     /// The page.
     pub fn render(&self) -> String {
         self.process.look();
-        self.registry.recorder.handle().render()
+        self.registry.render()
     }
 
     /// Takes up what histograms were told. Called every few seconds, since they keep each value until then.
     pub fn upkeep(&self) {
-        self.registry.recorder.handle().run_upkeep();
+        self.registry.upkeep();
     }
 
     /// What does not need the state machine.
@@ -151,56 +145,6 @@ pub struct Look {
     pub now: Now,
     /// When the commit in flight was first sent.
     pub in_flight: Option<Instant>,
-}
-
-/// Makes handles, and holds their values.
-struct Registry {
-    recorder: PrometheusRecorder,
-}
-
-impl Registry {
-    fn new() -> Result<Self, BuildError> {
-        let mut builder = PrometheusBuilder::new();
-        for metric in declared::ALL {
-            if let Sort::Histogram(buckets) = metric.sort {
-                builder = builder.set_buckets_for_metric(Matcher::Full(metric.name.into()), buckets)?;
-            }
-        }
-        let recorder = builder.build_recorder();
-        for metric in declared::ALL {
-            let (name, help) = (metric.name.into(), metric.help.into());
-            match metric.sort {
-                Sort::Counter => recorder.describe_counter(name, metric.unit, help),
-                Sort::Gauge => recorder.describe_gauge(name, metric.unit, help),
-                Sort::Histogram(_) => recorder.describe_histogram(name, metric.unit, help),
-            }
-        }
-        Ok(Self { recorder })
-    }
-
-    fn counter(&self, metric: &Metric, labels: &[&str]) -> Counter {
-        debug_assert!(matches!(metric.sort, Sort::Counter), "{}", metric.name);
-        self.recorder.register_counter(&key(metric, labels), &METADATA)
-    }
-
-    fn gauge(&self, metric: &Metric, labels: &[&str]) -> Gauge {
-        debug_assert!(matches!(metric.sort, Sort::Gauge), "{}", metric.name);
-        self.recorder.register_gauge(&key(metric, labels), &METADATA)
-    }
-
-    fn histogram(&self, metric: &Metric, labels: &[&str]) -> Histogram {
-        debug_assert!(matches!(metric.sort, Sort::Histogram(_)), "{}", metric.name);
-        self.recorder.register_histogram(&key(metric, labels), &METADATA)
-    }
-}
-
-const METADATA: Metadata<'static> = Metadata::new("docket", Level::INFO, None);
-
-/// `labels`: their values, in the order in which they are declared.
-fn key(metric: &Metric, labels: &[&str]) -> Key {
-    debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
-    let labels = metric.labels.iter().zip(labels).map(|(name, value)| Label::new(*name, (*value).to_owned()));
-    Key::from_parts(metric.name, labels.collect::<Vec<_>>())
 }
 
 #[cfg(test)]

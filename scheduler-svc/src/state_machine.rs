@@ -5,14 +5,14 @@
 //! fails: a refusal is a reply. It holds every schedule, live run, queue, lease and timer in memory, and nothing that
 //! is history. No step is unbounded: what could be long is done in turns.
 //!
-//! Read in this order: [`definition`], [`schedule`] and [`run`] are the things, `slots` and `index` hold the schedules; [`command`] and [`output`] the
-//! surface; `timing` names times, `fire` decides them (`overlap` while another run is live, `catch_up` when they come
-//! late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes them back, `work` ends runs,
-//! [`history`] keeps what became of them; `api` changes schedules, `bulk` many of them, `import` takes and [`snapshot`] gives them
-//! whole, `read` shows them, [`look`] counts them, [`forecast`]
-//! names what comes (`pace` measures for it, `crowd` warns), `load` brings a machine back from its records,
-//! `everything` makes them all anew,
-//! `quarantine` sets aside what cannot be processed; `check` says what must always hold.
+//! Read in this order: [`definition`], [`schedule`] and [`run`] are the things, `slots` and `index` hold the schedules;
+//! [`command`] and [`output`] are the surface; `timing` names times, `fire` decides them (`overlap` while another run is
+//! live, `catch_up` when they come late), `queue`, [`gate`], `dispatch` and `lease` hand runs to workers, `lost` takes
+//! them back, `work` ends runs, [`history`] keeps what became of them, `writes` makes records of what changed; `save`,
+//! `pause` and `api` change schedules, `bulk` many of them, `import` takes and [`snapshot`] gives them whole, `read` shows
+//! them, [`look`] counts them, [`forecast`] names what comes (`pace` measures for it, `crowd` warns), `load` brings a
+//! machine back from its records, `everything` makes them all anew, `quarantine` sets aside what cannot be processed;
+//! `check` says what must always hold.
 //!
 //! Absent on purpose: async, IO, clocks, randomness, gRPC.
 
@@ -35,6 +35,7 @@ mod api;
 mod bulk;
 mod catch_up;
 mod check;
+mod config;
 mod crowd;
 mod difference;
 mod dispatch;
@@ -50,30 +51,31 @@ mod lost;
 mod overlap;
 mod pace;
 mod partial;
+mod pause;
 pub mod poison;
 mod quarantine;
 mod queue;
 mod read;
 mod retime;
+mod save;
 mod slots;
-
 mod work;
+mod writes;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    hash::BuildHasher as _,
     mem,
     sync::Arc,
 };
 
-use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 
 use command::Command;
+pub use config::Config;
 use crowd::Crowds;
 use gate::Gates;
-use history::{History, Kept};
+use history::History;
 use id::{ReplyTo, RunId, SessionId, Uid};
 use index::Index;
 use lease::Session;
@@ -91,58 +93,7 @@ use timer::{ElapsedTimer, Now, Timers, Wake, WallTimer};
 use timing::Interner;
 use view::RunView;
 
-use crate::{
-    record,
-    store::{Key, Write, key::Name},
-};
-
-/// Bounds and spans. Milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    pub lease: u64,
-    pub heartbeat: u64,
-    pub reconnect_grace: u64,
-    pub schedules_per_namespace: usize,
-    /// Over it nobody starts runs by hand; times that are due still run.
-    pub live_runs_per_namespace: usize,
-    /// Of one schedule under overlap `allow`.
-    pub live_runs_max: usize,
-    /// Timers that one turn handles.
-    pub timers_per_turn: usize,
-    pub assignments_per_turn: usize,
-    /// Leases of lost workers that one turn ends.
-    pub losses_per_turn: usize,
-    /// Jobs in one message.
-    pub max_batch: usize,
-    /// The one archive that workers which file documents have to have. Leaked, as below. None = that of the first.
-    pub archive: Option<&'static str>,
-    pub history: Kept,
-    /// Of namespaces that have their own, by name. Leaked at the start, so that all of this is `Copy`.
-    pub history_of: &'static [(Box<str>, Kept)],
-    /// Over it, the history that is oldest is given up.
-    pub history_bytes_max: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            lease: 15_000,
-            heartbeat: 5_000,
-            reconnect_grace: 5_000,
-            schedules_per_namespace: 1_000_000,
-            live_runs_per_namespace: 1_000_000,
-            live_runs_max: 16,
-            timers_per_turn: 2_000,
-            assignments_per_turn: 4_000,
-            losses_per_turn: 1_000,
-            max_batch: 1_000,
-            archive: None,
-            history: Kept::default(),
-            history_of: &[],
-            history_bytes_max: 8 << 30,
-        }
-    }
-}
+use crate::store::key::Name;
 
 /// While workers are connected or awaited, the machine is called at least this often, so that it notices when it
 /// could not hear.
@@ -446,69 +397,6 @@ impl StateMachine {
 
     fn emit(&mut self, event: Event) {
         self.out.events.push(event);
-    }
-
-    fn touch(&mut self, slot: SlotKey) {
-        let dirty = &mut self.schedules[slot].dirty;
-        dirty.state = true;
-        if !mem::replace(&mut dirty.listed, true) {
-            self.dirty_schedules.push(slot);
-        }
-    }
-
-    fn touch_run(&mut self, key: RunKey) {
-        if !mem::replace(&mut self.runs[key].dirty, true) {
-            self.dirty_runs.push(key);
-        }
-    }
-
-    fn put(&mut self, name: &Name, value: Bytes) {
-        self.write(Key::new(name), Some(value));
-    }
-
-    fn delete(&mut self, name: &Name) {
-        self.write(Key::new(name), None);
-    }
-
-    /// A batch names each key once: stores may apply its writes in any order.
-    fn write(&mut self, key: Key, value: Option<Bytes>) {
-        let (hasher, writes) = (&self.hasher, &mut self.out.writes);
-        let hash = hasher.hash_one(&key);
-        if let Some(index) = self.written.find(hash, |index| writes[*index].key == key) {
-            writes[*index].value = value;
-            return;
-        }
-        self.written.insert_unique(hash, writes.len(), |index| hasher.hash_one(&writes[*index].key));
-        writes.push(Write { key, value });
-    }
-
-    fn write_dirty(&mut self) {
-        for slot in mem::take(&mut self.dirty_schedules) {
-            let Some(schedule) = self.schedules.get_mut(slot) else { continue };
-            let dirty = mem::take(&mut schedule.dirty);
-            let (uid, generation) = (schedule.uid, schedule.generation);
-            if dirty.definition {
-                let value = record::definition(&schedule.definition);
-                self.put(&Name::Definition(uid, generation), value);
-            }
-            if dirty.state {
-                let value = record::state(&self.schedules[slot]);
-                self.put(&Name::State(uid), value);
-            }
-        }
-        for key in mem::take(&mut self.dirty_runs) {
-            let Some(run) = self.runs.get_mut(key).filter(|run| run.dirty) else { continue };
-            (run.dirty, run.stored) = (false, true);
-            let (id, value) = (run.id, record::run(run));
-            self.put(&Name::Run(id), value);
-            self.retally(key);
-        }
-        self.meta_dirty |= self.meta_pending && !self.out.writes.is_empty();
-        if mem::take(&mut self.meta_dirty) {
-            self.meta_pending = false;
-            let value = record::meta(&self.archives);
-            self.put(&Name::Meta, value);
-        }
     }
 }
 

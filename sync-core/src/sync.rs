@@ -36,7 +36,7 @@ use tracing::Instrument;
 use self::message::{Done, carry_out};
 use self::pending::Pending;
 use self::plan::Planner;
-use crate::archive::claim::{Claim, Holder};
+use crate::archive::claim::{Claim, Holder, Refused};
 use crate::archive::commit::Committed;
 use crate::archive::record::SourceConfig;
 use crate::archive::{Archive, Mailbox};
@@ -128,8 +128,8 @@ pub struct Syncer {
     meter: Option<Meter>,
 }
 
-/// Is told of each commit: the source, what changed, and how long it took.
-pub type Meter = Arc<dyn Fn(&SourceConfig, &Committed, Duration) + Send + Sync>;
+/// Is told of each commit: the source, what changed or why nothing did, and how long it took.
+pub type Meter = Arc<dyn Fn(&SourceConfig, &Result<Committed, Refused>, Duration) + Send + Sync>;
 
 /// What the steps of one run share.
 struct Context {
@@ -337,10 +337,11 @@ impl Filing<'_> {
         let now = (self.syncer.clock)();
         let begin = Instant::now();
         let commit = self.syncer.archive.catalog.commit(&mut self.claim, &batch, now);
-        let committed = commit.instrument(tracing::debug_span!("commit")).await?;
+        let committed = commit.instrument(tracing::debug_span!("commit")).await;
         if let Some(meter) = &self.syncer.meter {
             meter(&self.claim.mailbox.spec.source, &committed, begin.elapsed());
         }
+        let committed = committed?;
         context.reached(Point::AfterCommit).await;
         self.outcome.add(&committed);
         Ok(())

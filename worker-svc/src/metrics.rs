@@ -1,37 +1,31 @@
 //! What `/metrics` shows, in the text format of Prometheus.
 //!
-//! [`declared`] names every metric. [`jobs`] counts attempts, [`mail`] what sources, token endpoints and readers answer,
+//! [`declared`] names every metric that is not every process's. [`jobs`] counts attempts, [`mail`] what sources, token endpoints and readers answer,
 //! each by standing before the thing itself. Handles are made once and kept.
 //!
 //! Labels are of bounded sets: kinds are those that this worker is configured for. Nothing names an owner, a mailbox, a
 //! run or a host.
 
-mod calls;
 pub mod declared;
 mod jobs;
 mod mail;
-mod process;
 
 use std::{sync::Arc, time::Duration};
 
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusRecorder};
+use docket::metrics::{BuildError, Metric, Registry, calls, calls::Calls, process, process::Process};
+use metrics::Gauge;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use calls::Calls;
-use declared::{Metric, Sort};
 pub use jobs::CountedKind;
 use mail::Mail;
 pub use mail::{CountedReader, CountedSources, CountedTokens};
-use process::Process;
 
 use crate::link::LinkStatus;
 
-const OTHER: &str = "other";
-
-/// Histograms keep each value until it is taken up.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+const ALL: &[&[Metric]] = &[declared::ALL, calls::ALL, process::ALL];
 
 /// All metrics of this process. Shared by everything that counts.
 pub struct Metrics {
@@ -49,14 +43,14 @@ impl Metrics {
     /// # Errors
     /// When a histogram is declared without buckets.
     pub fn new(slots: u32) -> Result<Arc<Self>, BuildError> {
-        let registry = Arc::new(Registry::new()?);
+        let registry = Arc::new(Registry::new(ALL)?);
         registry.gauge(&declared::SLOTS, &[]).set(f64::from(slots));
         Ok(Arc::new(Self {
             connected: registry.gauge(&declared::CONNECTED, &[]),
             held: registry.gauge(&declared::HELD, &[]),
             mail: Arc::new(Mail::new(&registry)),
-            calls: Arc::new(Calls::new(&registry)),
-            process: Process::new(&registry),
+            calls: Arc::new(Calls::new(&registry, "docket.library.")),
+            process: Process::new(&registry, env!("CARGO_PKG_VERSION")),
             registry,
         }))
     }
@@ -73,7 +67,7 @@ impl Metrics {
             self.held.set(link.held as f64);
         }
         self.process.look();
-        self.registry.recorder.handle().render()
+        self.registry.render()
     }
 
     /// Takes up what histograms were told, until `stopped`.
@@ -81,59 +75,9 @@ impl Metrics {
         let mut ticks = tokio::time::interval(UPKEEP);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stopped.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.registry.recorder.handle().run_upkeep();
+            self.registry.upkeep();
         }
     }
-}
-
-/// Makes handles, and holds their values.
-struct Registry {
-    recorder: PrometheusRecorder,
-}
-
-impl Registry {
-    fn new() -> Result<Self, BuildError> {
-        let mut builder = PrometheusBuilder::new();
-        for metric in declared::ALL {
-            if let Sort::Histogram(buckets) = metric.sort {
-                builder = builder.set_buckets_for_metric(Matcher::Full(metric.name.into()), buckets)?;
-            }
-        }
-        let recorder = builder.build_recorder();
-        for metric in declared::ALL {
-            let (name, help) = (metric.name.into(), metric.help.into());
-            match metric.sort {
-                Sort::Counter => recorder.describe_counter(name, metric.unit, help),
-                Sort::Gauge => recorder.describe_gauge(name, metric.unit, help),
-                Sort::Histogram(_) => recorder.describe_histogram(name, metric.unit, help),
-            }
-        }
-        Ok(Self { recorder })
-    }
-
-    fn counter(&self, metric: &Metric, labels: &[&str]) -> Counter {
-        debug_assert!(matches!(metric.sort, Sort::Counter), "{}", metric.name);
-        self.recorder.register_counter(&key(metric, labels), &METADATA)
-    }
-
-    fn gauge(&self, metric: &Metric, labels: &[&str]) -> Gauge {
-        debug_assert!(matches!(metric.sort, Sort::Gauge), "{}", metric.name);
-        self.recorder.register_gauge(&key(metric, labels), &METADATA)
-    }
-
-    fn histogram(&self, metric: &Metric, labels: &[&str]) -> Histogram {
-        debug_assert!(matches!(metric.sort, Sort::Histogram(_)), "{}", metric.name);
-        self.recorder.register_histogram(&key(metric, labels), &METADATA)
-    }
-}
-
-const METADATA: Metadata<'static> = Metadata::new("docket", Level::INFO, None);
-
-/// `labels`: their values, in the order in which they are declared.
-fn key(metric: &Metric, labels: &[&str]) -> Key {
-    debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
-    let labels = metric.labels.iter().zip(labels).map(|(name, value)| Label::new(*name, (*value).to_owned()));
-    Key::from_parts(metric.name, labels.collect::<Vec<_>>())
 }
 
 #[cfg(test)]

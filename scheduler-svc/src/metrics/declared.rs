@@ -1,24 +1,9 @@
-//! Every metric of this service: what it is called, counted in and about. docs/metrics.md lists the same.
+//! Every metric that only this service has: what it is called, counted in and about. docs/metrics.md lists the same.
 
-use metrics::Unit;
-
-#[derive(Clone, Copy, Debug)]
-pub enum Sort {
-    /// Only grows while the process lives.
-    Counter,
-    Gauge,
-    /// Upper bounds of its buckets; +Inf comes by itself.
-    Histogram(&'static [f64]),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Metric {
-    pub name: &'static str,
-    pub sort: Sort,
-    pub unit: Option<Unit>,
-    pub labels: &'static [&'static str],
-    pub help: &'static str,
-}
+use docket::metrics::{
+    BYTES, COUNT, SECONDS,
+    Sort::{Counter, Gauge, Histogram},
+};
 
 /// From a timer's millisecond to an hour of being late.
 const LATENESS: &[f64] =
@@ -27,25 +12,9 @@ const LATENESS: &[f64] =
 const WORK: &[f64] = &[0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0];
 /// From memory to a disk that is stuck.
 const COMMIT: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-const CALL: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 const WRITES: &[f64] = &[1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 30_000.0];
 
-macro_rules! declare {
-    ($($constant:ident: $sort:expr, $unit:expr, $name:literal, [$($label:literal),*], $help:literal;)*) => {
-        $(pub const $constant: Metric =
-            Metric { name: $name, sort: $sort, unit: $unit, labels: &[$($label),*], help: $help };)*
-
-        pub const ALL: &[Metric] = &[$($constant),*];
-    };
-}
-
-use Sort::{Counter, Gauge, Histogram};
-
-const COUNT: Option<Unit> = Some(Unit::Count);
-const SECONDS: Option<Unit> = Some(Unit::Seconds);
-const BYTES: Option<Unit> = Some(Unit::Bytes);
-
-declare! {
+docket::declare_metrics! {
     // Runs, from the shard's events.
     FIRES: Counter, COUNT, "docket_fires_total", ["kind", "trigger"],
         "Runs whose time was decided as fired, by what asked for them.";
@@ -71,7 +40,7 @@ declare! {
     GATE_REOPENINGS: Counter, COUNT, "docket_gate_reopenings_total", [],
         "Closed limits that opened again, by slow start.";
     SESSIONS_OPENED: Counter, COUNT, "docket_sessions_opened_total", [], "Sessions of workers that began.";
-    SESSIONS_LOST: Counter, COUNT, "docket_sessions_lost_total", [], "Sessions of workers that ended.";
+    SESSIONS_ENDED: Counter, COUNT, "docket_sessions_ended_total", [], "Sessions of workers that ended.";
 
     // What is there now, from the leader. A standby shows 0.
     BACKLOG: Gauge, COUNT, "docket_backlog_runs", ["kind", "cause"],
@@ -97,22 +66,9 @@ declare! {
     LEADER: Gauge, None, "docket_leader", [], "1 while this process leads.";
     EPOCH: Gauge, None, "docket_epoch", [], "Epoch of this process's leadership; 0 without.";
 
-    // Calls.
-    CALLS: Counter, COUNT, "docket_grpc_calls_total", ["method", "code"],
-        "Calls that ended, by their status. CANCELLED where the caller went away.";
-    CALL_DURATION: Histogram(CALL), SECONDS, "docket_grpc_call_duration_seconds", ["method"],
-        "How long calls took. Streams are left out.";
-
     // The watchdog.
     OVERDUE: Gauge, SECONDS, "docket_watchdog_overdue_seconds", ["what"],
         "How long something is overdue: the earliest due time, the commit in flight, or a sign of life of the shard.";
     ALARM: Gauge, None, "docket_watchdog_alarm", [],
         "1 while something is overdue by more than telemetry.overdue_alarm_ms.";
-
-    // The process.
-    START: Gauge, SECONDS, "process_start_time_seconds", [], "When the process started, since the Unix epoch.";
-    CPU: Counter, SECONDS, "process_cpu_seconds_total", [], "Processor time, of user and system.";
-    RESIDENT: Gauge, BYTES, "process_resident_memory_bytes", [], "Resident memory.";
-    OPEN_FDS: Gauge, COUNT, "process_open_fds", [], "Open file descriptors.";
-    BUILD: Gauge, None, "docket_build_info", ["version"], "Always 1; the version is in its label.";
 }

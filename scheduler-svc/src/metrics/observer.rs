@@ -34,7 +34,7 @@ pub struct Counts {
     gate_closings: Counter,
     gate_reopenings: Counter,
     sessions_opened: Counter,
-    sessions_lost: Counter,
+    sessions_ended: Counter,
     commit_duration: Histogram,
     commit_writes: Histogram,
     commits: [Counter; 2],
@@ -63,7 +63,7 @@ impl Counts {
             gate_closings: counter(&declared::GATE_CLOSINGS, &[]),
             gate_reopenings: counter(&declared::GATE_REOPENINGS, &[]),
             sessions_opened: counter(&declared::SESSIONS_OPENED, &[]),
-            sessions_lost: counter(&declared::SESSIONS_LOST, &[]),
+            sessions_ended: counter(&declared::SESSIONS_ENDED, &[]),
             commit_duration: registry.histogram(&declared::COMMIT_DURATION, &[]),
             commit_writes: registry.histogram(&declared::COMMIT_WRITES, &[]),
             commits: ["done", "unknown"].map(|outcome| counter(&declared::COMMITS, &[outcome])),
@@ -138,7 +138,7 @@ impl Observer for ShardMetrics {
             Event::GateClosed { .. } => counts.gate_closings.increment(1),
             Event::GateReopened { .. } => counts.gate_reopenings.increment(1),
             Event::WorkerJoined { .. } => counts.sessions_opened.increment(1),
-            Event::WorkerLost { .. } => counts.sessions_lost.increment(1),
+            Event::WorkerLost { .. } => counts.sessions_ended.increment(1),
             Event::Created { .. }
             | Event::Started { .. }
             | Event::TimesMoved { .. }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use super::{
     StateMachine,
-    api::Saved,
     command::{DeleteNamed, Import, ImportItem},
     definition::Definition,
     difference,
@@ -16,6 +15,7 @@ use super::{
     output::{Answer, Change, Conflict, Difference, Imported, Refusal, ScheduleChange},
     poison,
     run::Phase,
+    save::Saved,
     schedule::{Past, Schedule, SlotKey, Span, Status},
     snapshot::{Snapshot, derive},
 };

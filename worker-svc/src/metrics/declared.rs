@@ -1,49 +1,18 @@
-//! Every metric of this service: what it is called, counted in and about. docs/metrics.md lists the same.
+//! Every metric that only this service has: what it is called, counted in and about. docs/metrics.md lists the same.
 
-use metrics::Unit;
-
-#[derive(Clone, Copy, Debug)]
-pub enum Sort {
-    /// Only grows while the process lives.
-    Counter,
-    Gauge,
-    /// Upper bounds of its buckets; +Inf comes by itself.
-    Histogram(&'static [f64]),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Metric {
-    pub name: &'static str,
-    pub sort: Sort,
-    pub unit: Option<Unit>,
-    pub labels: &'static [&'static str],
-    pub help: &'static str,
-}
+use docket::metrics::{
+    CALL_BUCKETS, COUNT, SECONDS,
+    Sort::{Counter, Gauge, Histogram},
+};
 
 /// From a job that does nothing to the longest timeout.
 const WORK: &[f64] = &[0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 21600.0];
-const CALL: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 /// From a mail of text to the bound on one message.
 const READING: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
 /// From no wait to as long as Gmail's minute.
 const WAIT: &[f64] = &[0.001, 0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0];
 
-macro_rules! declare {
-    ($($constant:ident: $sort:expr, $unit:expr, $name:literal, [$($label:literal),*], $help:literal;)*) => {
-        $(pub const $constant: Metric =
-            Metric { name: $name, sort: $sort, unit: $unit, labels: &[$($label),*], help: $help };)*
-
-        pub const ALL: &[Metric] = &[$($constant),*];
-    };
-}
-
-use Sort::{Counter, Gauge, Histogram};
-
-const COUNT: Option<Unit> = Some(Unit::Count);
-const SECONDS: Option<Unit> = Some(Unit::Seconds);
-const BYTES: Option<Unit> = Some(Unit::Bytes);
-
-declare! {
+docket::declare_metrics! {
     // Jobs.
     SLOTS: Gauge, COUNT, "docket_worker_slots", [], "Jobs that this process runs at once; 0 in a library.";
     CONNECTED: Gauge, None, "docket_worker_connected", [], "1 while the scheduler is heard.";
@@ -60,13 +29,15 @@ declare! {
         "Messages that were not known before, by whether they could be read.";
     DOCUMENTS: Counter, COUNT, "docket_documents_total", ["provider", "outcome"],
         "Documents that were filed as new, and exact duplicates that were dropped.";
-    COMMIT_DURATION: Histogram(CALL), SECONDS, "docket_archive_commit_duration_seconds", [],
+    COMMIT_DURATION: Histogram(CALL_BUCKETS), SECONDS, "docket_archive_commit_duration_seconds", [],
         "How long the archive's database took to commit a batch of a sync.";
+    COMMITS: Counter, COUNT, "docket_archive_commits_total", ["outcome"],
+        "Batches of syncs, by whether the archive's database took them: refused where the mailbox is another attempt's by now, or disconnected.";
 
     // Providers.
     SOURCE_CALLS: Counter, COUNT, "docket_source_calls_total", ["provider", "call", "outcome"],
         "What sources were asked for, by how it ended: ok, or the class of the fault (throttled, reauthorize, …).";
-    SOURCE_DURATION: Histogram(CALL), SECONDS, "docket_source_call_duration_seconds", ["provider", "call"],
+    SOURCE_DURATION: Histogram(CALL_BUCKETS), SECONDS, "docket_source_call_duration_seconds", ["provider", "call"],
         "How long sources took, their own waits and retries included.";
     TOKENS: Counter, COUNT, "docket_token_refreshes_total", ["outcome"],
         "Access tokens that were asked for, by how it ended.";
@@ -80,17 +51,4 @@ declare! {
         "How long reader children took, the wait for a free one included.";
     READER_DEATHS: Counter, COUNT, "docket_reader_deaths_total", ["cause"],
         "Reader children that ended over a message: by a limit, a crash, or killed for garbage.";
-
-    // Calls.
-    CALLS: Counter, COUNT, "docket_grpc_calls_total", ["method", "code"],
-        "Calls that ended, by their status. CANCELLED where the caller went away.";
-    CALL_DURATION: Histogram(CALL), SECONDS, "docket_grpc_call_duration_seconds", ["method"],
-        "How long calls took. Streams are left out.";
-
-    // The process.
-    START: Gauge, SECONDS, "process_start_time_seconds", [], "When the process started, since the Unix epoch.";
-    CPU: Counter, SECONDS, "process_cpu_seconds_total", [], "Processor time, of user and system.";
-    RESIDENT: Gauge, BYTES, "process_resident_memory_bytes", [], "Resident memory, without reader children.";
-    OPEN_FDS: Gauge, COUNT, "process_open_fds", [], "Open file descriptors.";
-    BUILD: Gauge, None, "docket_build_info", ["version"], "Always 1; the version is in its label.";
 }

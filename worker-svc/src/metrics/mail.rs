@@ -9,7 +9,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use metrics::{Counter, Histogram};
 use sync_core::{
-    archive::{Mailbox, claim::Claim, commit::Committed, record::SourceConfig},
+    archive::{
+        Mailbox,
+        claim::{Claim, Refused},
+        commit::Committed,
+        record::SourceConfig,
+    },
     credential::{Access, Secret},
     reader::{self, Death, Reader, Reading},
     source::{
@@ -37,6 +42,8 @@ const LOOK: usize = 3;
 pub struct Mail {
     providers: [Arc<Provider>; PROVIDERS.len()],
     commit_duration: Histogram,
+    /// Done, refused, failed.
+    commits: [Counter; 3],
     tokens: [Counter; OUTCOMES.len()],
     quota_wait: Histogram,
     /// Read, refused, died, unavailable.
@@ -59,6 +66,8 @@ impl Mail {
         Self {
             providers: PROVIDERS.map(|provider| Arc::new(Provider::new(registry, provider))),
             commit_duration: registry.histogram(&declared::COMMIT_DURATION, &[]),
+            commits: ["done", "refused", "failed"]
+                .map(|outcome| registry.counter(&declared::COMMITS, &[outcome])),
             tokens: OUTCOMES.map(|outcome| registry.counter(&declared::TOKENS, &[outcome])),
             quota_wait: registry.histogram(&declared::QUOTA_WAIT, &[]),
             readings: ["read", "refused", "died", "unavailable"]
@@ -77,7 +86,14 @@ impl Mail {
         &self.providers[place]
     }
 
-    fn committed(&self, source: &SourceConfig, committed: &Committed, took: Duration) {
+    fn committed(&self, source: &SourceConfig, committed: &Result<Committed, Refused>, took: Duration) {
+        let place = match committed {
+            Ok(_) => 0,
+            Err(Refused::Archive(_)) => 2,
+            Err(_) => 1,
+        };
+        self.commits[place].increment(1);
+        let Ok(committed) = committed else { return };
         let provider = self.provider(source);
         provider.read.increment(committed.messages.saturating_sub(committed.failed));
         provider.failed.increment(committed.failed);

@@ -6,14 +6,18 @@ use std::{
     time::Duration,
 };
 
-use docket::calls::{self, CODES, Told};
 use metrics::{Counter, Histogram};
 use tonic::Code;
 
-use super::{OTHER, Registry, declared};
+use super::{CALL_BUCKETS, COUNT, OTHER, Registry, SECONDS, Sort};
+use crate::calls::{self, CODES, Told};
 
-/// The package whose methods this service serves.
-const SERVED: &str = "docket.library.";
+crate::declare_metrics! {
+    CALLS: Sort::Counter, COUNT, "docket_grpc_calls_total", ["method", "code"],
+        "Calls that ended, by their status. CANCELLED where the caller went away.";
+    CALL_DURATION: Sort::Histogram(CALL_BUCKETS), SECONDS, "docket_grpc_call_duration_seconds", ["method"],
+        "How long calls took. Streams are left out.";
+}
 
 /// By method. Those that are not of the contract, which anybody may make up, are one.
 pub struct Calls {
@@ -31,11 +35,11 @@ struct Method {
 }
 
 impl Calls {
-    pub(super) fn new(registry: &Arc<Registry>) -> Self {
-        let known = calls::methods(SERVED).into_iter();
+    /// `served`: how the package begins whose methods the server has, as in `docket.schedule.`
+    pub fn new(registry: &Arc<Registry>, served: &str) -> Self {
+        let known = calls::methods(served).into_iter();
         let methods = known.map(|method| {
-            let duration =
-                (!method.streams).then(|| registry.histogram(&declared::CALL_DURATION, &[&method.name]));
+            let duration = (!method.streams).then(|| registry.histogram(&CALL_DURATION, &[&method.name]));
             (method.name.clone(), Method::new(method.name, duration))
         });
         Self {
@@ -56,7 +60,7 @@ impl Told for Calls {
     fn ended(&self, method: &str, code: Code, took: Duration) {
         let method = self.methods.get(method).unwrap_or(&self.other);
         let place = code as usize;
-        let made = || self.registry.counter(&declared::CALLS, &[&method.name, CODES[place]]);
+        let made = || self.registry.counter(&CALLS, &[&method.name, CODES[place]]);
         method.codes[place].get_or_init(made).increment(1);
         if let Some(duration) = &method.duration {
             duration.record(took.as_secs_f64());

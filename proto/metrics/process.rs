@@ -4,7 +4,18 @@ use std::fs;
 
 use metrics::{Counter, Gauge};
 
-use super::{Registry, declared};
+use super::{BYTES, COUNT, Registry, SECONDS, Sort};
+
+crate::declare_metrics! {
+    START: Sort::Gauge, SECONDS, "process_start_time_seconds", [],
+        "When the process started, since the Unix epoch.";
+    CPU: Sort::Counter, SECONDS, "process_cpu_seconds_total", [], "Processor time, of user and system.";
+    RESIDENT: Sort::Gauge, BYTES, "process_resident_memory_bytes", [],
+        "Resident memory of this process, without its children.";
+    OPEN_FDS: Sort::Gauge, COUNT, "process_open_fds", [], "Open file descriptors.";
+    MAX_FDS: Sort::Gauge, COUNT, "process_max_fds", [], "File descriptors that may be open.";
+    BUILD: Sort::Gauge, None, "docket_build_info", ["version"], "Always 1; the version is in its label.";
+}
 
 pub struct Process {
     cpu: Counter,
@@ -13,18 +24,22 @@ pub struct Process {
 }
 
 impl Process {
-    pub(super) fn new(registry: &Registry) -> Self {
-        registry.gauge(&declared::BUILD, &[env!("CARGO_PKG_VERSION")]).set(1.0);
-        registry.gauge(&declared::START, &[]).set(start().unwrap_or_default());
+    /// `version`: of the service.
+    pub fn new(registry: &Registry, version: &str) -> Self {
+        registry.gauge(&BUILD, &[version]).set(1.0);
+        if let Some(most) = max_open_files() {
+            registry.gauge(&MAX_FDS, &[]).set(most as f64);
+        }
+        registry.gauge(&START, &[]).set(start().unwrap_or_default());
         Self {
-            cpu: registry.counter(&declared::CPU, &[]),
-            resident: registry.gauge(&declared::RESIDENT, &[]),
-            open_fds: registry.gauge(&declared::OPEN_FDS, &[]),
+            cpu: registry.counter(&CPU, &[]),
+            resident: registry.gauge(&RESIDENT, &[]),
+            open_fds: registry.gauge(&OPEN_FDS, &[]),
         }
     }
 
     /// What cannot be read stays as it was.
-    pub(super) fn look(&self) {
+    pub fn look(&self) {
         if let Some(resident) = resident() {
             self.resident.set(resident as f64);
         }
@@ -40,6 +55,13 @@ impl Process {
 
 /// Ticks in which the kernel tells times to programs, on every Linux.
 const TICKS: f64 = 100.0;
+
+/// As many files this process may open; None where nothing bounds them.
+pub(crate) fn max_open_files() -> Option<usize> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
 
 fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
