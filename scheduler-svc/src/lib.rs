@@ -5,6 +5,7 @@
 //! lets replies, jobs and events out; [`event_log`] keeps the newest events for those who watch. [`record`] is the disk
 //! format. [`forecast`] adds up what comes.
 
+mod allocator;
 pub mod cluster;
 pub mod config;
 pub mod copy;

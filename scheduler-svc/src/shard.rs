@@ -33,6 +33,7 @@ pub use observer::Observer;
 pub use outbox::{Messages, Outbox, outbox};
 
 use crate::{
+    allocator,
     event_log::{self, EventLog},
     metrics::{Committed, LOOK, Look},
     pipeline::{Halt, Pipeline, Step},
@@ -114,6 +115,7 @@ pub fn start_at(handle: &Handle, config: Config, observer: impl Observer) -> Res
     let loaded = opened.hot.len();
     let (begun, begin) = (Instant::now(), clock.now());
     let machine = load(config, begin, opened.epoch, opened.hot)?;
+    allocator::trim();
     let load_time = opened.took + begun.elapsed();
     let events = handle.events().clone();
     events.begin(opened.epoch);
