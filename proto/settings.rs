@@ -1,9 +1,13 @@
-//! What the configurations of both services have in common: how addresses are checked and shown, how a configuration is
+//! What the configurations of both services have in common: some sections, how addresses are checked and shown, how a configuration is
 //! printed, and which variables nobody knows.
 
-use std::io::{self, Write as _};
+use std::{
+    fmt,
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// What stands for a secret.
 pub const REDACTED: &str = "[redacted]";
@@ -35,6 +39,38 @@ const SECTIONS: [&str; 23] = [
     "workers",
 ];
 const PREFIX: &str = "DOCKET_";
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    pub address_file: PathBuf,
+}
+
+/// What is wrong, with the key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for ConfigError {}
 
 /// An address without user, password and query, which may be secrets.
 pub fn shown(url: &str) -> String {

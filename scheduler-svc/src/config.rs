@@ -13,7 +13,7 @@ use std::{
 use docket::{
     identity::{self, tls},
     listener::settings::{Grpc, Http},
-    settings,
+    settings::{self, ConfigError, Log, Runtime},
 };
 use figment::{
     Figment,
@@ -162,31 +162,11 @@ pub struct Workers {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
-    pub level: String,
-    pub format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Telemetry {
     #[serde(serialize_with = "settings::serialize_shown")]
     pub otlp_endpoint: String,
     pub sample_ratio: f64,
     pub overdue_alarm_ms: u64,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Runtime {
-    pub address_file: PathBuf,
 }
 
 /// Where the state is kept.
@@ -196,18 +176,6 @@ pub enum StoreUrl {
     Redis(Address),
     Memory,
 }
-
-/// What is wrong, with the key.
-#[derive(Debug, PartialEq, Eq)]
-pub struct ConfigError(String);
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 /// Variables of this service's sections. One environment may serve both services; what neither knows is told as a risk.
 fn environment() -> Env {

@@ -17,11 +17,11 @@ use clap::{Parser, Subcommand};
 use docket::{
     errors::in_full,
     listener::{Listener, Protocol, http::BOUNDS},
-    settings::{printed, say},
+    settings::{LogFormat, printed, say},
 };
 use scheduler_svc::{
     cluster::{Cluster, Leadership},
-    config::{Ack, Config, DEFAULTS, LogFormat, StoreUrl},
+    config::{Ack, Config, DEFAULTS, StoreUrl},
     event_log,
     grpc::{self, Services},
     http,

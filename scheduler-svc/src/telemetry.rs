@@ -18,7 +18,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use docket::trace::{TRACEPARENT, TraceParent};
+use docket::{
+    settings::LogFormat,
+    trace::{TRACEPARENT, TraceParent},
+};
 use opentelemetry::{
     Context, KeyValue, SpanId, TraceFlags, TraceId,
     trace::{
@@ -39,7 +42,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    config::{Config, LogFormat},
+    config::Config,
     shard::Observer,
     state_machine::{
         definition::Definition,

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use docket::{
     errors::in_full,
     listener::{Listener, Protocol, http::BOUNDS},
-    settings::{self, printed, say},
+    settings::{self, LogFormat, printed, say},
 };
 use sync_core::{
     archive::Archive,
@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Level, enabled, error, info, warn};
 use worker_svc::{
     agent::{Agent, Profile},
-    config::{Config, DEFAULTS, LogFormat, oauth},
+    config::{Config, DEFAULTS, oauth},
     http, keys,
     kind::{Registry, document_sync::DocumentSync, noop::Noop},
     library::{self, Services},

@@ -7,6 +7,7 @@ use std::{
 
 use docket::{
     schedule::v1 as pb,
+    settings::LogFormat,
     trace::{TRACEPARENT, TraceParent},
 };
 use opentelemetry::{
@@ -22,7 +23,7 @@ use tracing_subscriber::{
     EnvFilter, Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use crate::config::{Config, LogFormat};
+use crate::config::Config;
 
 /// What is exported, whatever the log shows.
 const TRACED: [(&str, LevelFilter); 2] =

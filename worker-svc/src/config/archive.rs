@@ -3,14 +3,13 @@
 use std::{env, fmt, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
+use docket::settings::ConfigError;
 use serde::{Deserialize, Serialize, Serializer};
 use sync_core::archive::{
     self, Blobs, Catalog,
     blobs::Place,
     database::postgres::{self, Settings},
 };
-
-use super::ConfigError;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

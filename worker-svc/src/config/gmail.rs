@@ -1,9 +1,8 @@
 //! `[gmail]`: what Gmail allows, and what is read there.
 
+use docket::settings::ConfigError;
 use serde::{Deserialize, Serialize};
 use sync_core::source::gmail::{Settings, quota::Limits};
-
-use super::ConfigError;
 
 const QUERY_MAX: usize = 1_000;
 

@@ -2,14 +2,12 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
-use docket::settings::REDACTED;
+use docket::settings::{ConfigError, REDACTED};
 use serde::{Deserialize, Serialize, Serializer};
 use sync_core::{
     credential::{SECRET_MAX, Secret},
     source::oauth,
 };
-
-use super::ConfigError;
 
 /// Given as text or as a file, not both. `Debug` shows no secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
