@@ -86,6 +86,23 @@ impl World {
         self.end_of(&run.run_id).await
     }
 
+    /// Starts a run by hand, and comes back once a worker has it.
+    async fn start_by_hand(&self, id: &str) -> String {
+        let request = pb::TriggerScheduleRequest { schedule_id: id.into(), ..Default::default() };
+        let answer = self.scheduler.schedules.clone().trigger_schedule(request).await.expect("a trigger");
+        let run_id = answer.into_inner().run.expect("a run").run_id;
+        let begin = Instant::now();
+        loop {
+            let request = pb::GetRunRequest { run_id: run_id.clone(), ..Default::default() };
+            let answer = self.scheduler.runs.clone().get_run(request).await.expect("a run");
+            if answer.into_inner().run.expect("a run").state() == pb::RunState::Running {
+                return run_id;
+            }
+            assert!(begin.elapsed() < PATIENCE, "the run does not start");
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn end_of(&self, run_id: &str) -> pb::Run {
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
@@ -320,33 +337,11 @@ async fn a_killed_scheduler_forgets_nothing_and_decides_every_time_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_asked_to_stop_hands_its_run_back() {
     let mut world = World::start("noop");
-    let patient = world.plans[WORKER].clone().set("DOCKET_WORKER__DRAIN_MS", 0);
-    world.plans[WORKER] = patient;
+    let impatient = world.plans[WORKER].clone().set("DOCKET_WORKER__DRAIN_MS", 0);
+    world.plans[WORKER] = impatient;
     world.kill_and_restart(WORKER);
     world.upsert(noop("long", daily("0 2 * * *"), 3_000.0)).await;
-    let request = pb::TriggerScheduleRequest { schedule_id: "long".into(), ..Default::default() };
-    let run =
-        world.scheduler.schedules.clone().trigger_schedule(request).await.expect("a trigger").into_inner();
-    let run_id = run.run.expect("a run").run_id;
-    let begin = Instant::now();
-    loop {
-        let request = pb::GetRunRequest { run_id: run_id.clone(), ..Default::default() };
-        let run = world
-            .scheduler
-            .runs
-            .clone()
-            .get_run(request)
-            .await
-            .expect("a run")
-            .into_inner()
-            .run
-            .expect("a run");
-        if run.state() == pb::RunState::Running {
-            break;
-        }
-        assert!(begin.elapsed() < PATIENCE, "the run does not start");
-        tokio::task::yield_now().await;
-    }
+    let run_id = world.start_by_hand("long").await;
     assert_eq!(world.services[WORKER].terminate().expect("an exit"), Some(0));
     world.services[WORKER] = world.plans[WORKER].start().expect("a restart");
     let run = world.end_of(&run_id).await;
@@ -355,6 +350,19 @@ async fn a_worker_that_is_asked_to_stop_hands_its_run_back() {
     let handed_back = run.attempts[0].failure.as_ref().expect("a failure");
     assert_eq!(handed_back.class(), pb::FailureClass::Interrupted);
     assert_eq!(world.services[SCHEDULER].terminate().expect("an exit"), Some(0));
+}
+
+/// SIGTERM while no scheduler answers: what is held cannot be handed in, and the worker leaves all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_a_scheduler_stops_as_well() {
+    let mut world = World::start("noop");
+    let impatient = world.plans[WORKER].clone().set("DOCKET_WORKER__DRAIN_MS", 0);
+    world.plans[WORKER] = impatient;
+    world.kill_and_restart(WORKER);
+    world.upsert(noop("long", daily("0 2 * * *"), 3_600_000.0)).await;
+    world.start_by_hand("long").await;
+    world.services[SCHEDULER].kill();
+    assert_eq!(world.services[WORKER].terminate().expect("an exit"), Some(0));
 }
 
 /// A second process on the same data says so and does not start.
