@@ -4,17 +4,19 @@
 //! attempts run in tasks of their own, so the loop never waits for one of them; attempts on another runtime, so that
 //! no job can hold up the loop.
 
+mod attempt;
+mod outage;
+
 use std::{
     collections::HashMap,
     io,
-    panic::AssertUnwindSafe,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use docket::{
-    errors::{Reason, cause, reason_of},
+    errors::{Reason, reason_of},
     identity::{
         bearer::Bearer,
         tls::client::{self, Trust},
@@ -22,18 +24,19 @@ use docket::{
     schedule::v1::{self as pb, worker_service_client::WorkerServiceClient},
     settings,
 };
-use futures_util::FutureExt as _;
 use tokio::{
     runtime::{self, Handle},
     sync::{mpsc, oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    Code, Streaming,
+    Streaming,
     service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
 };
 use tracing::{Instrument as _, Span, debug, error, info, warn};
+
+use outage::{hint, is_refusal, why};
 
 use crate::{
     agent::{Agent, Effect, Key, Refusal},
@@ -43,8 +46,6 @@ use crate::{
 
 /// Of a heartbeat or a report.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// An attempt that does not stop when asked is abandoned after this.
-const STOP_GRACE: Duration = Duration::from_secs(10);
 const MESSAGE_BYTES: usize = 4 << 20;
 
 /// Everything that can happen to the link.
@@ -407,29 +408,13 @@ impl Link {
             })
         };
         let context = Context { cancelled: token.clone(), progress };
-        let attempt = AssertUnwindSafe(async move { kind.run(job, context).await }).catch_unwind();
         self.jobs.spawn(
             async move {
-                let outcome = tokio::select! {
-                    outcome = attempt => outcome.unwrap_or_else(|_| {
-                        warn!("the job panicked");
-                        Outcome::failure(pb::FailureClass::Transient, "PANICKED", "the job panicked; the worker's log has the detail")
-                    }),
-                    () = abandoned(&token) => {
-                        warn!("the job did not stop when asked and was abandoned");
-                        Outcome::failure(pb::FailureClass::Interrupted, "ABANDONED", "the job did not stop when asked")
-                    }
-                };
-                let _ = inputs.send(Input::Ended(key, outcome));
+                let _ = inputs.send(Input::Ended(key, attempt::outcome(kind, job, context).await));
             }
             .instrument(span),
         );
     }
-}
-
-async fn abandoned(token: &CancellationToken) {
-    token.cancelled().await;
-    tokio::time::sleep(STOP_GRACE).await;
 }
 
 /// Pends for ever while there is no stream.
@@ -442,41 +427,6 @@ async fn next_message(
         Ok(None) => Err(None),
         Err(status) => Err(Some(status)),
     }
-}
-
-/// What lies at the bottom of it.
-fn why(status: &tonic::Status) -> String {
-    match std::error::Error::source(status) {
-        Some(source) => cause(source),
-        None => status.message().to_owned(),
-    }
-}
-
-/// For a worker that was never connected: perhaps one side speaks TLS, and the other does not. Whoever gets plain text
-/// in place of TLS sends a short alert, if anything, and closes.
-fn hint(url: &str, why: &str) -> &'static str {
-    let holds = |parts: &[&str]| parts.iter().any(|part| why.contains(part));
-    if url.starts_with("https://") && holds(&["InvalidContentType"]) {
-        "; the scheduler seems to have no TLS: then scheduler.url is http://"
-    } else if url.starts_with("http://")
-        && holds(&["connection closed", "invalid size", "reset", "broken pipe"])
-    {
-        "; if the scheduler has TLS, scheduler.url is https://"
-    } else {
-        ""
-    }
-}
-
-/// Whether the same hello would be answered the same until a person changes something.
-fn is_refusal(status: &tonic::Status) -> bool {
-    matches!(
-        status.code(),
-        Code::InvalidArgument
-            | Code::PermissionDenied
-            | Code::FailedPrecondition
-            | Code::Unauthenticated
-            | Code::Unimplemented
-    )
 }
 
 fn log_receipt(receipt: &pb::Receipt) {
