@@ -17,7 +17,11 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     thread,
     time::Duration,
 };
@@ -111,12 +115,14 @@ impl Plan {
     }
 }
 
-/// A free port that nobody gets who asks for any: Linux gives those from 32768 on (`ip_local_port_range`).
+/// A free port that nobody gets who asks for any: Linux gives those from 32768 on (`ip_local_port_range`). None is given
+/// twice; the first is anywhere, so that processes side by side seldom meet.
 fn quiet_port() -> anyhow::Result<u16> {
-    let chance = || RandomState::new().build_hasher().finish();
-    let ports = (0..1_000).map(|_| 10_000 + (chance() % 22_000) as u16);
+    static NEXT: LazyLock<AtomicU32> =
+        LazyLock::new(|| AtomicU32::new(RandomState::new().build_hasher().finish() as u32));
+    let mut ports = (0..1_000).map(|_| 10_000 + (NEXT.fetch_add(1, Ordering::Relaxed) % 22_000) as u16);
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    ports.into_iter().find(free).context("no port from 10000 to 32000 is free")
+    ports.find(free).context("no port from 10000 to 32000 is free")
 }
 
 /// From the first line that says where the service serves.
