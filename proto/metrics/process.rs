@@ -56,7 +56,7 @@ impl Process {
 /// Ticks in which the kernel tells times to programs, on every Linux.
 const TICKS: f64 = 100.0;
 
-/// As many files this process may open; None where nothing bounds them.
+/// How many files this process may open; None where nothing bounds them, or the kernel does not say.
 pub(crate) fn max_open_files() -> Option<usize> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;

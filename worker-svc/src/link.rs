@@ -387,9 +387,9 @@ impl Link {
 
     fn start_attempt(&mut self, job: pb::DueJob) {
         let key = Key { run_id: job.run_id.clone(), attempt: job.attempt };
-        let token = CancellationToken::new();
+        let stop = CancellationToken::new();
         let span = telemetry::attempt_span(&job);
-        self.attempts.insert(key.clone(), Started { stop: token.clone(), span: span.clone() });
+        self.attempts.insert(key.clone(), Started { stop: stop.clone(), span: span.clone() });
         let inputs = self.inputs.clone();
         let kind_name = job.task.as_ref().map(|task| task.kind.as_str()).unwrap_or_default();
         let Some(kind) = self.registry.get(kind_name) else {
@@ -407,7 +407,7 @@ impl Link {
                 let _ = inputs.send(Input::Progressed(key.clone(), progress));
             })
         };
-        let context = Context { cancelled: token.clone(), progress };
+        let context = Context { cancelled: stop, progress };
         self.jobs.spawn(
             async move {
                 let _ = inputs.send(Input::Ended(key, attempt::outcome(kind, job, context).await));

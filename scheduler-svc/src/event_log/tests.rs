@@ -7,38 +7,17 @@ use std::{
 
 use super::*;
 use crate::state_machine::{
-    definition::{Definition, Input, Misfire, Overlap, Retry, ScheduleKey, Task, Terms},
+    definition::{Definition, Input},
     id::{SessionId, Uid},
     output::ScheduleChange,
     schedule::Schedule,
-    timing::Timing,
+    tests::bench::{definition, every, with},
     view::ScheduleView,
 };
 
 fn saved(id: &str) -> Event {
-    let definition = Definition {
-        key: ScheduleKey::new("default", id),
-        terms: Terms {
-            timing: Timing::Every { interval: 60_000, anchor: None },
-            task: Task { kind: "sync".into(), timeout: 60_000, queue_timeout: 0 },
-            spread: 0,
-            overlap: Overlap::Skip,
-            misfire: Misfire::Coalesce,
-            retry: Retry::default(),
-            priority: 5,
-            start: None,
-            end: None,
-            max_runs: 0,
-            pause_after_failures: 0,
-            delete_when_ended: false,
-        }
-        .into(),
-        input: Input::new(&[], &[0; 1_000]),
-        tenant: "".into(),
-        limits: Box::default(),
-        saved_by: Default::default(),
-        labels: Default::default(),
-    };
+    let large = |it: &mut Definition| it.input = Input::new(&[], &[0; 1_000]);
+    let definition = with(definition(id, every(60_000)), large);
     let view = ScheduleView::of(&Schedule::new(Uid(1), Arc::new(definition), 0), Vec::new());
     Event::Schedule { change: ScheduleChange::Created, view: Box::new(view), actor: "t".into(), at: 0 }
 }

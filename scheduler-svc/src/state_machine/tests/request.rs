@@ -41,23 +41,27 @@ fn p5_a_repeated_upsert_says_again_what_it_did() {
     assert_eq!(bench.send_upsert(upsert).1, Change::Unchanged);
 }
 
-#[test]
-fn p5_repeated_delete_pause_and_resume_act_once() {
-    let mut bench = Bench::new();
-    bench.save(definition("a", every(HOUR)));
-    let pause = Command::Pause(Pause {
+/// Of the schedule `a`.
+fn pause() -> Command {
+    Command::Pause(Pause {
         key: key("a"),
         note: "".into(),
         until: None,
         request: request("p", 1),
         actor: "t".into(),
-    });
-    let resume = Command::Resume(Resume {
-        key: key("a"),
-        catch_up: false,
-        request: request("q", 1),
-        actor: "t".into(),
-    });
+    })
+}
+
+/// Of the same.
+fn resume() -> Command {
+    Command::Resume(Resume { key: key("a"), catch_up: false, request: request("q", 1), actor: "t".into() })
+}
+
+#[test]
+fn p5_repeated_delete_pause_and_resume_act_once() {
+    let mut bench = Bench::new();
+    bench.save(definition("a", every(HOUR)));
+    let (pause, resume) = (pause(), resume());
     assert!(matches!(bench.call(&pause), Answer::Paused { changed: true, .. }));
     assert!(matches!(bench.call(&resume), Answer::Resumed { changed: true, .. }));
     assert!(matches!(bench.call(&pause), Answer::Paused { changed: true, .. }));
@@ -82,19 +86,7 @@ fn p5_a_repeat_says_that_its_schedule_was_replaced_by_another() {
     let mut upsert = bench.upsert(definition("a", every(5 * DAY)));
     upsert.request = request("u", 1);
     let upsert = Command::Upsert(Box::new(upsert));
-    let pause = Command::Pause(Pause {
-        key: key("a"),
-        note: "".into(),
-        until: None,
-        request: request("p", 1),
-        actor: "t".into(),
-    });
-    let resume = Command::Resume(Resume {
-        key: key("a"),
-        catch_up: false,
-        request: request("q", 1),
-        actor: "t".into(),
-    });
+    let (pause, resume) = (pause(), resume());
     let asked = [trigger("r", 1), upsert, pause, resume];
     for command in &asked {
         bench.call(command);
